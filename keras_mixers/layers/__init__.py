@@ -1,0 +1,21 @@
+"""The primitives of mixer models, on feature maps of shape `(batch, height, width, channels)`."""
+
+from keras_mixers.layers.axial_projection import AxialProjection
+from keras_mixers.layers.batch_normalization import SyncBatchNormalization
+from keras_mixers.layers.channel_mixing import ChannelMixing
+from keras_mixers.layers.drop_path import DropPath
+from keras_mixers.layers.patch_embedding import PatchEmbedding
+from keras_mixers.layers.patch_merging import PatchMerging
+from keras_mixers.layers.spatial_shift import SpatialShift2D
+from keras_mixers.layers.token_mixing import TokenMixing
+
+__all__ = [
+    "AxialProjection",
+    "ChannelMixing",
+    "DropPath",
+    "PatchEmbedding",
+    "PatchMerging",
+    "SpatialShift2D",
+    "SyncBatchNormalization",
+    "TokenMixing",
+]

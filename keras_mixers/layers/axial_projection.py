@@ -1,0 +1,109 @@
+import keras
+from keras import ops
+
+from keras_mixers.layers import checks, initializers
+
+
+@keras.saving.register_keras_serializable(package="keras_mixers")
+class AxialProjection(keras.layers.Layer):
+    """sMLPNet's sparse MLP: linear maps along the width and along the height, and their fusion.
+
+    Each linear map (with bias) is shared by all channels and by all rows, or columns. The
+    branches are, in this order: the identity, the map along the width, the map along the height.
+
+    Args:
+        fusion: `"concat"` (default, the paper's choice): the branches are concatenated and
+            projected back by a 1x1 convolution without bias; `"sum"`: their sum;
+            `"weighted_sum"`: their sum with one learned scalar per branch, 1 at the start.
+        include_identity: Whether the input itself is a branch. Defaults to `True`.
+        mode: `"parallel"` (default): both maps see the input; `"sequential"`: the map along the
+            height sees the output of the one along the width, and only that result is a branch.
+        kernel_initializer: Of every kernel. Defaults to `"lecun_normal"`.
+        bias_initializer: Of both biases. Defaults to `"zeros"`; also takes `"fan_in_uniform"`
+            (PyTorch's default, which the official code uses for kernels and biases).
+
+    Input and output shape: `(batch, height, width, channels)`, height and width known; they may
+        differ.
+
+    Raises:
+        ValueError: An argument is out of range; height or width is unknown; a grid comes that
+            the layer was not built for.
+
+    Paper: https://arxiv.org/abs/2109.05422, section 3 and ablations.
+    """
+
+    def __init__(
+        self,
+        fusion="concat",
+        include_identity=True,
+        mode="parallel",
+        kernel_initializer="lecun_normal",
+        bias_initializer="zeros",
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.fusion = checks.one_of("fusion", fusion, ("concat", "sum", "weighted_sum"))
+        self.include_identity = include_identity
+        self.mode = checks.one_of("mode", mode, ("parallel", "sequential"))
+        self.kernel_initializer = initializers.get(kernel_initializer)
+        self.bias_initializer = initializers.get(bias_initializer)
+
+    def build(self, input_shape):
+        height, width, channels = checks.fixed_grid(self, input_shape)
+        self.grid = (height, width)
+        self.width_projection = self._dense("width_projection", width, width)
+        self.height_projection = self._dense("height_projection", height, height)
+        branches = self.include_identity + (2 if self.mode == "parallel" else 1)
+        if self.fusion == "concat":
+            self.fuse = self._dense("fuse", branches * channels, channels, use_bias=False)
+        elif self.fusion == "weighted_sum":
+            self.branch_weights = self.add_weight(
+                shape=(branches,), initializer="ones", name="branch_weights"
+            )
+
+    def _dense(self, name, fan_in, units, use_bias=True):
+        dense = keras.layers.Dense(
+            units,
+            use_bias=use_bias,
+            kernel_initializer=initializers.create(self.kernel_initializer, fan_in),
+            bias_initializer=initializers.create(self.bias_initializer, fan_in),
+            dtype=self.dtype_policy,
+            name=name,
+        )
+        dense.build((None, fan_in))
+        return dense
+
+    def call(self, inputs):
+        checks.same_grid(self, inputs.shape)
+        along_width = _along(2, self.width_projection, inputs)
+        if self.mode == "parallel":
+            branches = [along_width, _along(1, self.height_projection, inputs)]
+        else:
+            branches = [_along(1, self.height_projection, along_width)]
+        return self._fuse([inputs, *branches] if self.include_identity else branches)
+
+    def _fuse(self, branches):
+        if self.fusion == "concat":
+            return self.fuse(ops.concatenate(branches, axis=-1))
+        if self.fusion == "weighted_sum":
+            weights = ops.cast(self.branch_weights, self.compute_dtype)
+            branches = [weights[i] * branch for i, branch in enumerate(branches)]
+        return sum(branches[1:], start=branches[0])
+
+    def compute_output_shape(self, input_shape):
+        checks.fixed_grid(self, input_shape)
+        return tuple(input_shape)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "fusion": self.fusion,
+            "include_identity": self.include_identity,
+            "mode": self.mode,
+            "kernel_initializer": initializers.serialize(self.kernel_initializer),
+            "bias_initializer": initializers.serialize(self.bias_initializer),
+        }
+
+
+def _along(axis, dense, x):
+    return ops.swapaxes(dense(ops.swapaxes(x, axis, 3)), axis, 3)

@@ -1,0 +1,45 @@
+import keras
+from keras import ops
+
+from keras_mixers.layers import checks
+
+
+@keras.saving.register_keras_serializable(package="keras_mixers")
+class DropPath(keras.layers.Layer):
+    """Stochastic depth: in training, drops the residual of whole samples and rescales the others.
+
+    A sample's values are set to 0 with probability `rate` and divided by `1 - rate` otherwise, so
+    that their expectation does not change. The identity at inference.
+
+    Args:
+        rate: Probability of dropping a sample, in [0, 1).
+        seed: Integer seed of the draws.
+
+    Input and output shape: `(batch, ...)`, any rank.
+
+    Raises:
+        ValueError: `rate` is out of range.
+
+    Paper: https://arxiv.org/abs/1603.09382.
+    """
+
+    def __init__(self, rate, seed=None, **kwargs):
+        super().__init__(**kwargs)
+        self.rate = checks.rate("rate", rate)
+        self.seed = seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+
+    def call(self, inputs, training=None):
+        if not training or self.rate == 0:
+            return inputs
+        shape = (ops.shape(inputs)[0], *[1] * (len(inputs.shape) - 1))
+        # Drawn in float32 whatever the policy: a bfloat16 number in [0, 1) is a multiple of 1/128,
+        # which would double the small rates of a network's first blocks.
+        kept = keras.random.uniform(shape, dtype="float32", seed=self.seed_generator) >= self.rate
+        return inputs * ops.cast(kept, inputs.dtype) / (1 - self.rate)
+
+    def compute_output_shape(self, input_shape):
+        return tuple(input_shape)
+
+    def get_config(self):
+        return {**super().get_config(), "rate": self.rate, "seed": self.seed}

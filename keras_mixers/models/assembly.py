@@ -1,0 +1,135 @@
+"""What every family's builder begins and ends with: input, drop-path rates, sums, head, weights."""
+
+import functools
+import inspect
+import os
+
+import keras
+
+from keras_mixers.layers import DropPath, checks, initializers
+
+_SUFFIXES = (".weights.h5", ".keras")
+
+
+def variant_of(family, **row):
+    """Decorator that makes a constructor of a function with nothing but a name and a docstring.
+
+    The constructor has the signature of `family`, with the arguments in `row` as its defaults:
+    one decorated function is one row of the paper's table of variants.
+    """
+    signature = inspect.signature(family)
+    parameters = signature.parameters.values()
+    signature = signature.replace(
+        parameters=[p.replace(default=row.get(p.name, p.default)) for p in parameters]
+    )
+
+    def decorate(function):
+        @functools.wraps(function)
+        def construct(*args, **kwargs):
+            bound = signature.bind(*args, **kwargs)
+            bound.apply_defaults()
+            return family(*bound.args, **bound.kwargs)
+
+        construct.__signature__ = signature
+        construct.__doc__ += f"\n\n    Arguments and errors: see `{family.__name__}`.\n    "
+        return construct
+
+    return decorate
+
+
+def image_input(input_shape, input_tensor):
+    """Returns the tensor that a model starts from, `(batch, height, width, channels)`."""
+    if input_shape is not None:
+        _check_input_shape(input_shape)
+    if input_tensor is None:
+        return keras.Input(input_shape or (224, 224, 3), name="images")
+    if not keras.utils.is_keras_tensor(input_tensor):
+        return keras.Input(tensor=input_tensor, name="images")
+    if input_shape is not None and tuple(input_tensor.shape[1:]) != tuple(input_shape):
+        raise ValueError(
+            "`input_shape` must be left out or agree with `input_tensor`. Received: "
+            f"input_shape={tuple(input_shape)}, input_tensor of shape {tuple(input_tensor.shape)}"
+        )
+    return input_tensor
+
+
+def _check_input_shape(input_shape):
+    sides_known = all(side is None or isinstance(side, int) for side in input_shape)
+    if len(input_shape) != 3 or not sides_known or not isinstance(input_shape[-1], int):
+        raise ValueError(
+            "`input_shape` must be (height, width, channels), integers, where only height and "
+            f"width may be None. Received: input_shape={input_shape!r}"
+        )
+
+
+def drop_path_rates(last_rate, num_blocks):
+    """Returns a rate for each block: linear over depth, `last_rate` at the last block."""
+    last_rate = checks.rate("drop_path_rate", last_rate)
+    return [last_rate * block / max(num_blocks - 1, 1) for block in range(num_blocks - 1)] + [
+        last_rate
+    ]
+
+
+def residual_sum(x, residual, drop_path_rate, name):
+    """Returns `x` + `residual`, the latter through stochastic depth where there is a rate."""
+    if drop_path_rate:
+        residual = DropPath(drop_path_rate, name=f"{name}_drop_path")(residual)
+    return keras.layers.Add(name=f"{name}_add")([x, residual])
+
+
+def top(
+    x, include_top, pooling, classes, classifier_activation, kernel_initializer, bias_initializer
+):
+    """Returns class scores, a pooled vector or the feature map, as keras.applications do."""
+    checks.one_of("pooling", pooling, (None, "avg", "max"))
+    if not include_top:
+        return _pool(x, pooling) if pooling else x
+    x = _pool(x, "avg")
+    return keras.layers.Dense(
+        checks.positive_int("classes", classes),
+        activation=classifier_activation,
+        kernel_initializer=initializers.create(kernel_initializer, x.shape[-1]),
+        bias_initializer=initializers.create(bias_initializer, x.shape[-1]),
+        # Class scores in full precision under a mixed policy: half precision would cost accuracy
+        # in the loss, and the layer is small.
+        dtype=keras.config.dtype_policy().variable_dtype,
+        name="head",
+    )(x)
+
+
+def _pool(x, pooling):
+    if pooling == "max":
+        return keras.layers.GlobalMaxPooling2D(data_format="channels_last", name="max_pool")(x)
+    return keras.layers.GlobalAveragePooling2D(data_format="channels_last", name="avg_pool")(x)
+
+
+def finish(inputs, outputs, input_tensor, name, weights):
+    """Returns the functional model, with its weights loaded if a file is named."""
+    if weights is not None:
+        _check_weights(weights)
+    if input_tensor is not None:
+        inputs = keras.utils.get_source_inputs(inputs)
+    model = keras.Model(inputs, outputs, name=name)
+    if weights is not None:
+        _load(model, weights)
+    return model
+
+
+def _check_weights(weights):
+    named = isinstance(weights, str | os.PathLike) and os.fspath(weights).endswith(_SUFFIXES)
+    if not named or not os.path.isfile(weights):
+        raise ValueError(
+            "`weights` must be None or the path of an existing .weights.h5 or .keras file. "
+            f"Received: weights={weights!r}"
+        )
+
+
+def _load(model, weights):
+    try:
+        model.load_weights(weights)
+    except (ValueError, KeyError, OSError) as error:
+        raise ValueError(
+            f"`weights` must hold the weights of this very model, {model.name!r} with input shape "
+            f"{model.input_shape} and output shape {model.output_shape}. Received: "
+            f"weights={os.fspath(weights)!r}, which does not fit: {error}"
+        ) from error

@@ -1,0 +1,148 @@
+"""S2-MLP: https://arxiv.org/abs/2106.07477."""
+
+import keras
+
+from keras_mixers.layers import ChannelMixing, PatchEmbedding, SpatialShift2D, checks
+from keras_mixers.layers.initializers import fan_in_uniform
+from keras_mixers.models import assembly, preprocessing
+from keras_mixers.models.assembly import variant_of
+
+# PyTorch's defaults. The authors published no code; the public ports are in PyTorch.
+_EPSILON = 1e-5
+_INITIALIZERS = dict(kernel_initializer="fan_in_uniform", bias_initializer="fan_in_uniform")
+
+
+def S2MLP(
+    include_top=True,
+    weights=None,
+    input_tensor=None,
+    input_shape=None,
+    pooling=None,
+    classes=1000,
+    classifier_activation="softmax",
+    name="s2_mlp",
+    *,
+    patch_size,
+    hidden_dim,
+    num_blocks,
+    channels_mlp_dim,
+    dropout_rate=0.0,
+    drop_path_rate=0.0,
+    directions="four",
+):
+    """An S2-MLP: channels are shifted by one position instead of mixing tokens by weights.
+
+    A functional model of named layers: `stem`, then per block, counted from 0,
+    `block_0_shift_norm`, `block_0_shift_fc1`, `block_0_spatial_shift`, `block_0_shift_fc2`,
+    `block_0_shift_add`, `block_0_channel_norm`, `block_0_channel_mixing`, `block_0_channel_add`,
+    then `avg_pool`, `head`. There is no norm before the head, as in the public ports.
+
+    Args:
+        include_top: Whether to end in pooling and the classifier. Without it the output is the
+            last feature map, or a vector with `pooling`.
+        weights: `None` (random), or the path of a `.weights.h5` or `.keras` file of the same
+            model.
+        input_tensor: A Keras tensor to build the model on, instead of a new input.
+        input_shape: `(height, width, channels)`, sides in pixels and multiples of `patch_size`,
+            or None for any size. Defaults to `(224, 224, 3)`, also without the top.
+        pooling: Without the top: `None` (feature map), `"avg"` or `"max"`.
+        classes: Number of classes.
+        classifier_activation: `"softmax"`, or `None` for logits.
+        name: Of the model.
+        patch_size: Side of a patch in pixels.
+        hidden_dim: Channels (the paper's c).
+        num_blocks: Number of blocks.
+        channels_mlp_dim: Hidden units of channel mixing (the paper's c-bar, r times c).
+        dropout_rate: After each dense layer of channel mixing. Defaults to 0.
+        drop_path_rate: Stochastic depth at the last block, rising linearly from 0 at the first.
+            Defaults to 0.
+        directions: Of the shift, see `keras_mixers.layers.SpatialShift2D`. Defaults to the
+            paper's `"four"`.
+
+    Input shape: `(batch, height, width, channels)`, pixels scaled by
+        `keras_mixers.s2_mlp.preprocess_input`.
+    Output shape: `(batch, classes)`; without the top
+        `(batch, height / patch_size, width / patch_size, hidden_dim)` or `(batch, hidden_dim)`.
+
+    Returns:
+        A `keras.Model`.
+
+    Raises:
+        ValueError: An argument is out of range, or the patch does not divide the picture.
+
+    Paper: https://arxiv.org/abs/2106.07477
+    """
+    checks.positive_int("num_blocks", num_blocks)
+    inputs = assembly.image_input(input_shape, input_tensor)
+    x = PatchEmbedding(hidden_dim, patch_size, name="stem", **_INITIALIZERS)(inputs)
+    for i, rate in enumerate(assembly.drop_path_rates(drop_path_rate, num_blocks)):
+        x = _block(x, channels_mlp_dim, directions, dropout_rate, rate, name=f"block_{i}")
+    outputs = assembly.top(
+        x, include_top, pooling, classes, classifier_activation, *_INITIALIZERS.values()
+    )
+    return assembly.finish(inputs, outputs, input_tensor, name, weights)
+
+
+def _block(x, channels_mlp_dim, directions, dropout_rate, drop_path_rate, name):
+    y = _norm(f"{name}_shift_norm")(x)
+    y = _dense(x.shape[-1], "gelu", f"{name}_shift_fc1")(y)
+    y = SpatialShift2D(directions, name=f"{name}_spatial_shift")(y)
+    y = _dense(x.shape[-1], None, f"{name}_shift_fc2")(y)
+    x = assembly.residual_sum(x, y, drop_path_rate, f"{name}_shift")
+    y = _norm(f"{name}_channel_norm")(x)
+    y = ChannelMixing(
+        channels_mlp_dim,
+        dropout_rate=dropout_rate,
+        name=f"{name}_channel_mixing",
+        **_INITIALIZERS,
+    )(y)
+    return assembly.residual_sum(x, y, drop_path_rate, f"{name}_channel")
+
+
+def _norm(name):
+    return keras.layers.LayerNormalization(epsilon=_EPSILON, name=name)
+
+
+def _dense(dim, activation, name):
+    """A dense layer from `dim` to `dim` channels."""
+    return keras.layers.Dense(
+        dim,
+        activation=activation,
+        kernel_initializer=fan_in_uniform(dim),
+        bias_initializer=fan_in_uniform(dim),
+        name=name,
+    )
+
+
+def preprocess_input(images):
+    """Scales RGB pixels from [0, 255] by ImageNet's mean and deviation.
+
+    No official weights exist; this is the scaling of the DeiT recipe that the paper trains with.
+
+    Args:
+        images: NumPy array or tensor of shape `(..., 3)`, any numeric type.
+
+    Returns:
+        float32, the same shape and the same kind (array or tensor); the input is not changed.
+
+    Raises:
+        ValueError: The pictures do not have 3 channels.
+    """
+    return preprocessing.standardize(images)
+
+
+@variant_of(
+    S2MLP, name="s2_mlp_wide", patch_size=16, hidden_dim=768, num_blocks=12, channels_mlp_dim=3072
+)
+def S2MLPWide():
+    """S2-MLP-wide: 72.2 M parameters, 14.0 G multiply-adds."""
+
+
+@variant_of(
+    S2MLP, name="s2_mlp_deep", patch_size=16, hidden_dim=384, num_blocks=36, channels_mlp_dim=1536
+)
+def S2MLPDeep():
+    """S2-MLP-deep: 53.9 M parameters, 10.5 G multiply-adds.
+
+    ImageNet top-1 80.7 % (as cited in the PosMLP repository's README).
+    """

@@ -1,0 +1,173 @@
+"""sMLPNet: https://arxiv.org/abs/2109.05422."""
+
+import keras
+
+from keras_mixers.layers import (
+    AxialProjection,
+    ChannelMixing,
+    PatchEmbedding,
+    PatchMerging,
+    SyncBatchNormalization,
+    checks,
+)
+from keras_mixers.layers.initializers import fan_in_uniform
+from keras_mixers.models import assembly, preprocessing
+from keras_mixers.models.assembly import variant_of
+
+# PyTorch's defaults, with which the official code trains; momentum 0.9 is PyTorch's 0.1.
+_EPSILON = 1e-5
+_MOMENTUM = 0.9
+_INITIALIZERS = dict(kernel_initializer="fan_in_uniform", bias_initializer="fan_in_uniform")
+
+
+def SMLPNet(
+    include_top=True,
+    weights=None,
+    input_tensor=None,
+    input_shape=None,
+    pooling=None,
+    classes=1000,
+    classifier_activation="softmax",
+    name="smlpnet",
+    *,
+    hidden_dim,
+    depths,
+    patch_size=4,
+    mlp_ratio=3,
+    dropout_rate=0.0,
+    drop_path_rate=0.0,
+    fusion="concat",
+):
+    """An sMLPNet: a pyramid whose tokens are mixed along rows and columns only.
+
+    A functional model of named layers: `stem`, then per block, counted from 0 over all stages,
+    `block_0_depthwise_norm`, `block_0_depthwise_gelu`, `block_0_depthwise_conv`,
+    `block_0_axial_norm`, `block_0_axial_gelu`, `block_0_axial_projection`, `block_0_axial_add`,
+    `block_0_channel_norm`, `block_0_channel_mixing`, `block_0_channel_add`; `stage_1_merging`
+    before the second stage, and so on; then `pre_head_batch_norm`, `avg_pool`, `head`.
+    The projections have weights for every row and column, so the picture size is fixed.
+
+    Args:
+        include_top: Whether to end in pooling and the classifier. Without it the output is the
+            last feature map, or a vector with `pooling`.
+        weights: `None` (random), or the path of a `.weights.h5` or `.keras` file of the same
+            model.
+        input_tensor: A Keras tensor to build the model on, instead of a new input.
+        input_shape: `(height, width, channels)`, sides in pixels and multiples of `patch_size`
+            times 2 for every stage after the first (32 for the variants). Defaults to
+            `(224, 224, 3)`, also without the top.
+        pooling: Without the top: `None` (feature map), `"avg"` or `"max"`.
+        classes: Number of classes.
+        classifier_activation: `"softmax"`, or `None` for logits.
+        name: Of the model.
+        hidden_dim: Channels of the first stage; each further stage has twice as many.
+        depths: Number of blocks of each stage.
+        patch_size: Side of a patch in pixels. Defaults to 4.
+        mlp_ratio: Hidden units of channel mixing per channel (the paper's alpha). Defaults to 3.
+        dropout_rate: After each dense layer of channel mixing. Defaults to 0 (official code).
+        drop_path_rate: Stochastic depth at the last block, rising linearly from 0 at the first.
+            Defaults to 0; the official code trains T, S, B with 0, 0.2, 0.3.
+        fusion: Of the axial projection's branches, see `keras_mixers.layers.AxialProjection`.
+            Defaults to the paper's `"concat"`.
+
+    Input shape: `(batch, height, width, channels)`, pixels scaled by
+        `keras_mixers.smlpnet.preprocess_input`.
+    Output shape: `(batch, classes)`; without the top a feature map of the last stage or a vector
+        of its channels, `hidden_dim * 2 ** (len(depths) - 1)`.
+
+    Returns:
+        A `keras.Model`.
+
+    Raises:
+        ValueError: An argument is out of range, or the stages do not divide the picture.
+
+    Paper: https://arxiv.org/abs/2109.05422
+    """
+    depths = [checks.positive_int("depths", depth) for depth in depths]
+    checks.positive_int("mlp_ratio", mlp_ratio)
+    inputs = assembly.image_input(input_shape, input_tensor)
+    _check_sides(inputs.shape, checks.positive_int("patch_size", patch_size), len(depths))
+    x = PatchEmbedding(hidden_dim, patch_size, use_bias=False, name="stem", **_INITIALIZERS)(inputs)
+    first_blocks = [sum(depths[:stage]) for stage in range(1, len(depths))]
+    for i, rate in enumerate(assembly.drop_path_rates(drop_path_rate, sum(depths))):
+        if i in first_blocks:
+            stage = first_blocks.index(i) + 1
+            x = PatchMerging(name=f"stage_{stage}_merging", **_INITIALIZERS)(x)
+        x = _block(x, fusion, mlp_ratio, dropout_rate, rate, name=f"block_{i}")
+    x = _batch_norm("pre_head_batch_norm")(x)
+    outputs = assembly.top(
+        x, include_top, pooling, classes, classifier_activation, *_INITIALIZERS.values()
+    )
+    return assembly.finish(inputs, outputs, input_tensor, name, weights)
+
+
+def _block(x, fusion, mlp_ratio, dropout_rate, drop_path_rate, name):
+    y = _batch_norm_gelu(x, f"{name}_depthwise")
+    y = keras.layers.DepthwiseConv2D(
+        3,
+        padding="same",
+        data_format="channels_last",
+        use_bias=False,
+        depthwise_initializer=fan_in_uniform(3 * 3),
+        name=f"{name}_depthwise_conv",
+    )(y)
+    y = _batch_norm_gelu(y, f"{name}_axial")
+    y = AxialProjection(fusion, name=f"{name}_axial_projection", **_INITIALIZERS)(y)
+    x = assembly.residual_sum(x, y, drop_path_rate, f"{name}_axial")
+    y = keras.layers.LayerNormalization(epsilon=_EPSILON, name=f"{name}_channel_norm")(x)
+    y = ChannelMixing(
+        mlp_ratio * x.shape[-1],
+        dropout_rate=dropout_rate,
+        name=f"{name}_channel_mixing",
+        **_INITIALIZERS,
+    )(y)
+    return assembly.residual_sum(x, y, drop_path_rate, f"{name}_channel")
+
+
+def _batch_norm_gelu(x, name):
+    x = _batch_norm(f"{name}_norm")(x)
+    return keras.layers.Activation("gelu", name=f"{name}_gelu")(x)
+
+
+def _batch_norm(name):
+    return SyncBatchNormalization(momentum=_MOMENTUM, epsilon=_EPSILON, name=name)
+
+
+def _check_sides(shape, patch_size, stages):
+    divisor = patch_size * 2 ** (stages - 1)
+    if any(side is not None and side % divisor for side in shape[1:3]):
+        raise ValueError(
+            f"`input_shape` must have sides that are multiples of {divisor}: `patch_size` = "
+            f"{patch_size}, halved again before each of the {stages - 1} further stages. "
+            f"Received: height={shape[1]}, width={shape[2]}"
+        )
+
+
+def preprocess_input(images):
+    """Scales RGB pixels from [0, 255] by ImageNet's mean and deviation (official weights).
+
+    Args:
+        images: NumPy array or tensor of shape `(..., 3)`, any numeric type.
+
+    Returns:
+        float32, the same shape and the same kind (array or tensor); the input is not changed.
+
+    Raises:
+        ValueError: The pictures do not have 3 channels.
+    """
+    return preprocessing.standardize(images)
+
+
+@variant_of(SMLPNet, name="smlpnet_t", hidden_dim=80, depths=(2, 8, 14, 2))
+def SMLPNetT():
+    """sMLPNet-T: 24.1 M parameters, 5.0 G multiply-adds, ImageNet top-1 81.9 % (paper)."""
+
+
+@variant_of(SMLPNet, name="smlpnet_s", hidden_dim=96, depths=(2, 10, 24, 2))
+def SMLPNetS():
+    """sMLPNet-S: 48.6 M parameters, 10.3 G multiply-adds, ImageNet top-1 83.1 % (paper)."""
+
+
+@variant_of(SMLPNet, name="smlpnet_b", hidden_dim=112, depths=(2, 10, 24, 2))
+def SMLPNetB():
+    """sMLPNet-B: 65.9 M parameters, 14.0 G multiply-adds, ImageNet top-1 83.4 % (paper)."""
