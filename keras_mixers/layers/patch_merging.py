@@ -43,7 +43,9 @@ class PatchMerging(keras.layers.Layer):
         super().__init__(**kwargs)
         if norm is not None and not isinstance(norm, keras.layers.Layer):
             raise ValueError(f"`norm` must be None or a Keras layer. Received: norm={norm!r}")
-        self.hidden_dim = hidden_dim and checks.positive_int("hidden_dim", hidden_dim)
+        if hidden_dim is not None:
+            checks.positive_int("hidden_dim", hidden_dim)
+        self.hidden_dim = hidden_dim
         self.norm = norm
         self.use_bias = use_bias
         self.kernel_initializer = initializers.get(kernel_initializer)

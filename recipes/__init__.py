@@ -1,0 +1,1 @@
+"""What a person runs to train: short scripts over `recipes.training`."""

@@ -1,0 +1,1 @@
+"""The one trainer: configuration, data, augmentation, optimisation, the loop, and its pictures."""
