@@ -3,6 +3,7 @@
 import functools
 import inspect
 import os
+import warnings
 
 import keras
 
@@ -31,7 +32,8 @@ def variant_of(family, **row):
             return family(*bound.args, **bound.kwargs)
 
         construct.__signature__ = signature
-        construct.__doc__ += f"\n\n    Arguments and errors: see `{family.__name__}`.\n    "
+        text = inspect.cleandoc(function.__doc__)
+        construct.__doc__ = f"{text}\n\nArguments and errors: see `{family.__name__}`."
         return construct
 
     return decorate
@@ -54,11 +56,14 @@ def image_input(input_shape, input_tensor):
 
 
 def _check_input_shape(input_shape):
-    sides_known = all(side is None or isinstance(side, int) for side in input_shape)
-    if len(input_shape) != 3 or not sides_known or not isinstance(input_shape[-1], int):
+    def is_side(value):
+        return value is None or (isinstance(value, int) and value > 0)
+
+    is_triple = isinstance(input_shape, tuple | list) and len(input_shape) == 3
+    if not is_triple or not all(map(is_side, input_shape)) or input_shape[-1] is None:
         raise ValueError(
-            "`input_shape` must be (height, width, channels), integers, where only height and "
-            f"width may be None. Received: input_shape={input_shape!r}"
+            "`input_shape` must be (height, width, channels), positive integers, where only height "
+            f"and width may be None. Received: input_shape={input_shape!r}"
         )
 
 
@@ -126,10 +131,14 @@ def _check_weights(weights):
 
 def _load(model, weights):
     try:
-        model.load_weights(weights)
-    except (ValueError, KeyError, OSError) as error:
+        with warnings.catch_warnings():
+            # Said of a file that does not fit, before the error that says so better.
+            warnings.filterwarnings("ignore", "Skipping nested container")
+            model.load_weights(weights)
+    except Exception as error:  # Anything can be wrong with a file: bad zip, bad HDF5, bad shapes.
+        reason = " ".join(str(error).split("List of objects")[0].split())
         raise ValueError(
             f"`weights` must hold the weights of this very model, {model.name!r} with input shape "
             f"{model.input_shape} and output shape {model.output_shape}. Received: "
-            f"weights={os.fspath(weights)!r}, which does not fit: {error}"
+            f"weights={os.fspath(weights)!r}, which does not fit: {reason}"
         ) from error

@@ -83,7 +83,7 @@ def SMLPNet(
 
     Paper: https://arxiv.org/abs/2109.05422
     """
-    depths = [checks.positive_int("depths", depth) for depth in depths]
+    _check_depths(depths)
     checks.positive_int("mlp_ratio", mlp_ratio)
     inputs = assembly.image_input(input_shape, input_tensor)
     _check_sides(inputs.shape, checks.positive_int("patch_size", patch_size), len(depths))
@@ -131,6 +131,15 @@ def _batch_norm_gelu(x, name):
 
 def _batch_norm(name):
     return SyncBatchNormalization(momentum=_MOMENTUM, epsilon=_EPSILON, name=name)
+
+
+def _check_depths(depths):
+    if not isinstance(depths, tuple | list) or not depths:
+        raise ValueError(
+            f"`depths` must be a tuple with one number for each stage. Received: depths={depths!r}"
+        )
+    for depth in depths:
+        checks.positive_int("depths", depth)
 
 
 def _check_sides(shape, patch_size, stages):

@@ -1,0 +1,47 @@
+"""A small model of each family, with sides that differ so that no axis can be taken for another."""
+
+import keras_mixers
+
+BUILDERS = {
+    "mlp_mixer": lambda **kwargs: keras_mixers.MLPMixer(
+        **{
+            **dict(
+                input_shape=(8, 12, 3),
+                classes=5,
+                patch_size=4,
+                hidden_dim=8,
+                num_blocks=3,
+                tokens_mlp_dim=10,
+                channels_mlp_dim=12,
+            ),
+            **kwargs,
+        }
+    ),
+    "s2_mlp": lambda **kwargs: keras_mixers.S2MLP(
+        **{
+            **dict(
+                input_shape=(12, 16, 3),
+                classes=5,
+                patch_size=4,
+                hidden_dim=10,
+                num_blocks=3,
+                channels_mlp_dim=12,
+            ),
+            **kwargs,
+        }
+    ),
+    "smlpnet": lambda **kwargs: keras_mixers.SMLPNet(
+        **{
+            **dict(
+                input_shape=(16, 24, 3), classes=5, patch_size=2, hidden_dim=6, depths=(1, 2, 1)
+            ),
+            **kwargs,
+        }
+    ),
+}
+FAMILIES = tuple(BUILDERS)
+NUM_BLOCKS = {"mlp_mixer": 3, "s2_mlp": 3, "smlpnet": 4}
+
+
+def build(family, **kwargs):
+    return BUILDERS[family](**kwargs)
