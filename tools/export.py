@@ -17,10 +17,11 @@ import tempfile
 import time
 
 import numpy as np
-from tabulate import tabulate
 
 if __package__ is None:
     sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
+
+from tools import cli
 
 FORMATS = {"savedmodel": "", "tflite": ".tflite"}
 
@@ -143,9 +144,9 @@ def _run_tflite(path, images, batch_size):
 def _run_saved_model(path, images, batch_size):
     import tensorflow as tf
 
-    serve = tf.saved_model.load(str(path)).serve
+    loaded = tf.saved_model.load(str(path))
     batches = np.split(images, len(images) // batch_size)
-    return np.concatenate([serve(batch).numpy() for batch in batches]), None
+    return np.concatenate([loaded.serve(batch).numpy() for batch in batches]), None
 
 
 _RUNNERS = {"tflite": _run_tflite, "savedmodel": _run_saved_model}
@@ -180,25 +181,26 @@ def _parse(argv):
 
 
 def _load(parser, path):
-    try:
-        import keras
+    cli.prepare(parser, "export", ("ai_edge_litert", "tabulate"))
+    import keras
 
-        import keras_mixers  # noqa: F401  (registers the layers)
-    except ImportError as error:
-        parser.error(f'cannot import {error.name}: pip install -e ".[export]"')
-    if keras.backend.backend() != "tensorflow":
-        parser.error(
-            "export needs Keras' TensorFlow backend: set KERAS_BACKEND=tensorflow. "
-            f"Received: KERAS_BACKEND={keras.backend.backend()}"
-        )
+    import keras_mixers  # noqa: F401  (registers the layers)
+
     try:
         return keras.models.load_model(path, compile=False)
-    except Exception as error:
-        # Whatever is in the file, the user needs one sentence.
-        parser.error(f"argument model: cannot load {path}: {str(error).splitlines()[0]}")
+    except Exception as error:  # Whatever is in the file, the user needs one sentence.
+        parser.error(
+            f"argument model: must be a Keras model. Received {path}: {_first_line(error)}"
+        )
+
+
+def _first_line(error):
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def _print(result):
+    from tabulate import tabulate
+
     rows = [
         ("written", result.path),
         ("size", f"{result.size / 1e6:.2f} MB"),
@@ -222,7 +224,7 @@ def main(argv=None):
     try:
         result = export(model, args.target, args.format, args.batch_size)
     except (ValueError, OSError) as error:
-        parser.error(str(error))
+        parser.error(_first_line(error))
     _print(result)
     if not result.agrees:
         print(

@@ -14,10 +14,10 @@ import pathlib
 import re
 import sys
 
-from tabulate import tabulate
-
 if __package__ is None:
     sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
+
+from tools import cli
 
 _MIXER = "[Table 3](https://arxiv.org/abs/2105.01601)"
 _S2 = "[as cited by PosMLP](https://github.com/Zhicaiwww/PosMLP)"
@@ -88,6 +88,7 @@ _COUNTERS = {
 def table():
     """Returns the table of all variants at 224 x 224 with 1000 classes, as Markdown."""
     import keras
+    from tabulate import tabulate
 
     import keras_mixers
 
@@ -109,6 +110,8 @@ def table():
 
 def growth():
     """Returns how the cost grows with the picture's side, beside the papers' formulas."""
+    from tabulate import tabulate
+
     rows = [_mixer_growth(side) for side in (112, 224, 336, 448)]
     rows += [_s2_mlp_growth(side) for side in (112, 224, 336, 448)]
     rows += [_smlpnet_growth(side) for side in (128, 224, 320, 448)]  # multiples of 32 only
@@ -173,7 +176,9 @@ def _parse(argv):
     parser.add_argument(
         "--growth", action="store_true", help="print the growth of the cost instead of the table"
     )
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    cli.prepare(parser, "export", ("tabulate",))
+    return args
 
 
 def main(argv=None):

@@ -10,25 +10,25 @@ import matplotlib.pyplot as plt
 _SHOWN_MISTAKES = 10
 
 
-def learning_curves_and_mistakes(runs, images, labels, path):
+def learning_curves_and_mistakes(results, images, labels, path):
     """Draws one row for each run: loss, accuracy, misclassified test pictures. Writes a PNG.
 
     Args:
-        runs: Dict from a model's name to `(history, predicted)`: curves as `trainer.train` returns
-            them, and the predicted class of every test picture.
+        results: Dict from a model's name to a dict with its `history`, as `trainer.train` returns
+            it, and `by_keras`, the predicted class of every test picture.
         images: Test pictures, array of shape `(pictures, height, width, 1)`.
         labels: Their classes.
         path: Of the PNG.
     """
-    figure = plt.figure(figsize=(13, 3 * len(runs)), layout="constrained")
-    rows = figure.subfigures(len(runs), 1, squeeze=False)[:, 0]
-    for row, (name, (history, predicted)) in zip(rows, runs.items(), strict=True):
+    figure = plt.figure(figsize=(13, 3 * len(results)), layout="constrained")
+    rows = figure.subfigures(len(results), 1, squeeze=False)[:, 0]
+    for row, (name, result) in zip(rows, results.items(), strict=True):
         curves, mistakes = row.subfigures(1, 2, width_ratios=(8, 5))
         loss, accuracy = curves.subplots(1, 2)
-        _draw_curves(loss, history, "loss", name)
-        _draw_curves(accuracy, history, "accuracy", name)
+        _draw_curves(loss, result["history"], "loss", name)
+        _draw_curves(accuracy, result["history"], "accuracy", name)
         accuracy.set_ylim(0.8, 1.0)
-        _draw_mistakes(mistakes, images, labels, predicted)
+        _draw_mistakes(mistakes, images, labels, result["by_keras"])
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
@@ -45,7 +45,7 @@ def _draw_curves(axes, history, metric, name):
 def _draw_mistakes(figure, images, labels, predicted):
     wrong = np.flatnonzero(predicted != labels)
     figure.suptitle(f"{len(wrong)} of {len(labels)} test pictures misclassified", fontsize=10)
-    panels = figure.subplots(2, _SHOWN_MISTAKES // 2).flat
+    panels = figure.subplots(2, _SHOWN_MISTAKES // 2).ravel()
     for panel in panels:
         panel.axis("off")
     for panel, i in zip(panels, wrong, strict=False):

@@ -34,6 +34,7 @@ def train(model, config, training, validation, augment=None):
         validation_data=data.evaluation_batches(*_one_hot(validation, classes), config.batch_size),
         epochs=config.epochs,
         steps_per_epoch=steps_per_epoch,
+        shuffle=False,  # The data set has its own order.
         callbacks=[_progress_bar(model.name)],
         verbose=0,
     )

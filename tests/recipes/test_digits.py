@@ -1,0 +1,107 @@
+import json
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from recipes import digits
+
+pytestmark = pytest.mark.tensorflow
+
+
+def test_split_is_fixed_stratified_and_disjoint():
+    splits = digits.load_digits()
+    assert [len(labels) for _, labels in splits] == [1257, 180, 360]
+    for images, labels in splits:
+        assert images.shape[1:] == (8, 8, 1)
+        assert images.dtype == "float32"
+        assert images.min() == -1
+        assert images.max() == 1
+        share = np.bincount(labels) / len(labels)
+        assert (np.abs(share - 0.1) < 0.01).all()
+    again = digits.load_digits()
+    for (images, labels), (same_images, same_labels) in zip(splits, again, strict=True):
+        np.testing.assert_array_equal(images, same_images)
+        np.testing.assert_array_equal(labels, same_labels)
+    pictures = np.concatenate([images for images, _ in splits]).reshape(1797, -1)
+    assert len(np.unique(pictures, axis=0)) == 1797
+
+
+@pytest.mark.parametrize("name", digits.MODELS)
+def test_augmentation_keeps_paper_white(name):
+    (images, _), _, _ = digits.load_digits()
+    augmented = np.array(digits.augment(images[:64], (0, 1)))
+    assert augmented.min() >= -1 - 1e-5
+    assert augmented.max() <= 1 + 1e-5
+    assert abs(augmented.mean() - images[:64].mean()) < 0.1
+    assert not np.array_equal(augmented, images[:64])
+
+
+def test_a_short_run_leaves_everything_and_says_what_it_misses(tmp_path, capsys):
+    """Two epochs do not reach the bar: status 1, and the sentence why."""
+    arguments = ["--model", "smlpnet", "--epochs", "2", "--out", str(tmp_path / "run")]
+    assert digits.main(arguments) == 1
+    printed = capsys.readouterr().out
+    assert "| smlpnet " in printed
+    assert "360 of 360" in printed
+    assert "smlpnet reached " in printed
+    run = tmp_path / "run"
+    assert sorted(p.name for p in run.rglob("*") if p.is_file()) == [
+        "history.json",
+        "model.keras",
+        "model.tflite",
+        "report.png",
+    ]
+    history = json.loads((run / "smlpnet" / "history.json").read_text())
+    assert len(history["val_accuracy"]) == 2
+    model = keras.models.load_model(run / "smlpnet" / "model.keras")
+    assert model.output_shape == (None, 10)
+    assert (run / "report.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_shortcomings():
+    labels = np.arange(100) % 10
+    wrong = np.where(np.arange(100) < 3, (labels + 1) % 10, labels)
+    good = {"by_keras": labels, "by_tflite": labels}
+    assert digits.shortcomings({"a": good}, labels) == []
+    assert digits.shortcomings({"a": {"by_keras": wrong, "by_tflite": wrong}}, labels) == [
+        "a reached 97.00% instead of 97.5%."
+    ]
+    assert digits.shortcomings({"a": {"by_keras": labels, "by_tflite": wrong}}, labels) == [
+        "a: TFLite and Keras disagree on 3 test digits."
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model", "resnet"], "argument --model: invalid choice: 'resnet'"),
+        (["--epochs", "0"], "argument --epochs: must be at least 1. Received: 0"),
+        (["--out", "/dev/null/x"], "argument --out: must be a folder"),
+        (["--modl", "smlpnet"], "unrecognized arguments: --modl"),
+    ],
+)
+def test_bad_arguments(arguments, message, capsys):
+    with pytest.raises(SystemExit) as end:
+        digits.main(arguments)
+    assert end.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_help_needs_no_tensorflow():
+    run = subprocess.run(
+        [sys.executable, "-X", "importtime", "recipes/digits.py", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "Examples:" in run.stdout
+    assert "tensorflow" not in run.stderr
+
+
+@pytest.mark.slow
+def test_the_main_job_reaches_its_bar(tmp_path):
+    """97.5 % for every family, TFLite and Keras agreeing on every digit: status 0."""
+    assert digits.main(["--out", str(tmp_path)]) == 0

@@ -1,0 +1,30 @@
+"""The same layers and models on JAX: the tests that compare with NumPy, and what is near them."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+
+@pytest.mark.tensorflow
+def test_layers_and_models_on_jax():
+    run = subprocess.run(
+        [
+            *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"),
+            "tests/layers",
+            "tests/models/test_reference.py",
+            "tests/models/test_all_families.py",
+            *("-k", "numpy or saved_and_loaded or shapes or reference or gradient or by_hand"),
+        ],
+        cwd=ROOT,
+        env={**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stdout[-4000:]
+    assert " passed" in run.stdout
+    assert "skipped" not in run.stdout

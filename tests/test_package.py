@@ -1,0 +1,105 @@
+"""What the package promises as a whole: names, imports, who may know whom."""
+
+import ast
+import importlib
+import inspect
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+import keras_mixers
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+MODULES = sorted((ROOT / "keras_mixers").rglob("*.py"))
+
+
+def imported(path):
+    """Full names of all that a file imports, inside functions too."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def within(name, packages):
+    return any(name == package or name.startswith(f"{package}.") for package in packages)
+
+
+def forbidden_imports(path):
+    """What breaks the house's order: keras <- layers <- models, and nobody back."""
+    place = path.relative_to(ROOT).parts
+    forbidden = ["keras.src"]
+    if place[0] == "keras_mixers":
+        forbidden += ["tensorflow", "jax", "torch", "keras_cv", "recipes", "tools", "tests"]
+        if place[1] == "layers":
+            forbidden += ["keras_mixers.models", "keras_mixers.checkpoints"]
+        if place[1] == "models":
+            forbidden += ["keras_mixers.checkpoints"]
+            if place[2] != "__init__.py":
+                families = {"mlp_mixer", "s2_mlp", "smlpnet"} - {path.stem}
+                forbidden += [f"keras_mixers.models.{family}" for family in families]
+    if place[0] in ("recipes", "tools"):
+        forbidden += ["tests", "keras_mixers.layers.", "keras_mixers.models."]
+    return [name for name in imported(path) if within(name, forbidden)]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [p for folder in ("keras_mixers", "recipes", "tools") for p in (ROOT / folder).rglob("*.py")],
+    ids=lambda path: str(path.relative_to(ROOT)),
+)
+def test_dependency_direction(path):
+    assert forbidden_imports(path) == []
+
+
+@pytest.mark.parametrize(
+    ("place", "line"),
+    [
+        ("keras_mixers/layers/x.py", "from keras_mixers.models import assembly"),
+        ("keras_mixers/layers/x.py", "from keras_mixers import models"),
+        ("keras_mixers/models/smlpnet.py", "from keras_mixers.models import mlp_mixer"),
+        ("keras_mixers/models/smlpnet.py", "import tensorflow as tf"),
+        ("keras_mixers/models/smlpnet.py", "def f():\n    from jax import numpy"),
+        ("tools/x.py", "from keras.src import backend"),
+    ],
+)
+def test_the_test_of_the_direction_can_fail(place, line, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.modules[__name__], "ROOT", tmp_path)
+    path = tmp_path / place
+    path.parent.mkdir(parents=True)
+    path.write_text(line)
+    assert len(forbidden_imports(path)) == 1
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_only_keras_and_numpy_are_imported(path):
+    allowed = {"keras", "numpy", "keras_mixers", *sys.stdlib_module_names}
+    assert {name.split(".")[0] for name in imported(path)} <= allowed
+
+
+@pytest.mark.parametrize("name", ["keras_mixers", "keras_mixers.layers", "keras_mixers.models"])
+def test_public_names_exist_and_are_documented(name):
+    module = importlib.import_module(name)
+    assert sorted(set(module.__all__)) == sorted(module.__all__)
+    for public in module.__all__:
+        thing = getattr(module, public)
+        if callable(thing):
+            assert inspect.getdoc(thing), public
+    assert set(keras_mixers.models.__all__) <= set(keras_mixers.__all__)
+
+
+def test_import_brings_in_no_other_backend():
+    """In a fresh process: what `import keras_mixers` loads beyond `import keras`."""
+    code = (
+        "import sys, keras; before = set(sys.modules); import keras_mixers; "
+        "print(sorted({name.split('.')[0] for name in set(sys.modules) - before}))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    new = set(ast.literal_eval(run.stdout))
+    assert new - set(sys.stdlib_module_names) == {"keras_mixers"}

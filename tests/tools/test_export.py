@@ -1,0 +1,213 @@
+import pathlib
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+import keras_mixers
+from tests import reference
+from tests.models.small import FAMILIES, build
+from tools import export as export_tool
+from tools.litert import LiteRTModel
+
+pytestmark = pytest.mark.tensorflow
+
+
+@pytest.fixture
+def saved(tmp_path, rng):
+    """A small trained-looking model and its .keras file."""
+    model = build("s2_mlp", classifier_activation=None)
+    reference.randomize(model, rng)
+    path = tmp_path / "small.keras"
+    model.save(path)
+    return model, path
+
+
+def refuse(arguments, capsys):
+    """Runs the command on what it must refuse; returns the sentence."""
+    with pytest.raises(SystemExit) as end:
+        export_tool.main([str(argument) for argument in arguments])
+    assert end.value.code == 2
+    error = capsys.readouterr().err
+    assert "Traceback" not in error
+    return error.strip().splitlines()[-1]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("file_format", ["tflite", "savedmodel"])
+def test_agrees_for_every_family(family, file_format, rng, tmp_path):
+    model = build(family, classifier_activation=None)
+    reference.randomize(model, rng)
+    path = tmp_path / f"model.{file_format}"
+    result = export_tool.export(model, path, file_format)
+    assert result.agrees
+    assert result.varies
+    assert result.size > 4 * model.count_params()
+    assert result.largest_difference < 1e-5 * result.largest_output
+    assert [p for p in tmp_path.iterdir() if p != path] == []  # no scratch folder is left
+    if file_format == "tflite":
+        assert result.partitions == 1
+
+
+def test_command_writes_and_prints(saved, tmp_path, capsys):
+    model, path = saved
+    out = tmp_path / "out"
+    assert export_tool.main([str(path), str(out), "--format", "tflite"]) == 0
+    printed = capsys.readouterr().out
+    for line in ("largest difference", "delegate partitions  1", "small.tflite"):
+        assert line in printed
+    assert [p.name for p in out.iterdir()] == ["small.tflite"]
+    x = np.random.default_rng(1).normal(size=(3, *model.input_shape[1:])).astype("float32")
+    got = LiteRTModel(out / "small.tflite").predict(x)
+    np.testing.assert_allclose(got, model.predict(x, verbose=0), atol=1e-5)
+
+
+def test_saved_model_runs_without_keras_mixers(saved, tmp_path, rng):
+    model, path = saved
+    assert export_tool.main([str(path), str(tmp_path / "out"), "--format", "savedmodel"]) == 0
+    x = rng.normal(size=(1, *model.input_shape[1:])).astype("float32")
+    np.save(tmp_path / "x.npy", x)
+    code = (
+        "import sys, numpy as np, tensorflow as tf; folder, x, y = sys.argv[1:]; "
+        "loaded = tf.saved_model.load(folder); np.save(y, loaded.serve(np.load(x)).numpy()); "
+        "assert 'keras_mixers' not in sys.modules and 'keras' not in sys.modules"
+    )
+    arguments = [tmp_path / "out" / "small", tmp_path / "x.npy", tmp_path / "y.npy"]
+    subprocess.run([sys.executable, "-c", code, *map(str, arguments)], check=True, cwd=tmp_path)
+    expected = model.predict(x, verbose=0)
+    np.testing.assert_allclose(np.load(tmp_path / "y.npy"), expected, atol=1e-5)
+
+
+def test_batch_size(saved, tmp_path):
+    model, _ = saved
+    result = export_tool.export(model, tmp_path / "m.tflite", "tflite", batch_size=3)
+    runner = LiteRTModel(result.path)
+    assert result.agrees
+    assert runner.batch_size == 3
+    with pytest.raises(
+        ValueError, match=r"multiple of the file's batch size, 3\. Received: 4 images"
+    ):
+        runner.predict(np.zeros((4, *model.input_shape[1:]), "float32"))
+
+
+def test_a_file_that_disagrees_has_status_1(saved, tmp_path, capsys, monkeypatch):
+    _, path = saved
+
+    def write_another_model(model, target, signature):
+        other = keras.models.clone_model(model)
+        other.export(target, format="litert", input_signature=[signature], verbose=False)
+
+    monkeypatch.setitem(export_tool._WRITERS, "tflite", write_another_model)
+    assert export_tool.main([str(path), str(tmp_path / "out"), "--format", "tflite"]) == 1
+    assert "disagrees with the model" in capsys.readouterr().out
+
+
+def test_an_erf_for_a_tanh_is_found(rng, tmp_path, monkeypatch):
+    """The tolerance is fine enough to tell the two GELUs apart."""
+    model = build("mlp_mixer", classifier_activation=None)
+    reference.randomize(model, rng)
+
+    def write_with_erf(_, target, signature):
+        other = build("mlp_mixer", classifier_activation=None, activation="gelu")
+        other.set_weights(model.get_weights())
+        other.export(target, format="litert", input_signature=[signature], verbose=False)
+
+    monkeypatch.setitem(export_tool._WRITERS, "tflite", write_with_erf)
+    assert not export_tool.export(model, tmp_path / "m.tflite", "tflite").agrees
+
+
+def test_an_untrained_mixer_is_said_to_prove_nothing(tmp_path, capsys):
+    """Its head starts at zero: every output is the same, and any file would agree."""
+    build("mlp_mixer").save(tmp_path / "m.keras")
+    assert export_tool.main([str(tmp_path / "m.keras"), str(tmp_path), "--format", "tflite"]) == 0
+    assert "is it untrained?" in capsys.readouterr().out
+
+
+def test_an_earlier_result_is_kept_unless_told_otherwise(saved, tmp_path, capsys):
+    _, path = saved
+    for file_format, name in (("tflite", "small.tflite"), ("savedmodel", "small")):
+        command = [str(path), str(tmp_path / "out"), "--format", file_format]
+        assert export_tool.main(command) == 0
+        assert f"{name} exists: choose another folder or pass --overwrite" in refuse(
+            command, capsys
+        )
+        assert export_tool.main([*command, "--overwrite"]) == 0
+
+
+def test_what_cannot_be_used_is_refused_in_one_sentence(saved, tmp_path, capsys):
+    _, path = saved
+    out = tmp_path / "out"
+    tflite = ("--format", "tflite")
+    assert "must be an existing .keras file" in refuse(
+        [tmp_path / "no.keras", out, *tflite], capsys
+    )
+    assert "must be an existing .keras file" in refuse([tmp_path, out, *tflite], capsys)
+    text = tmp_path / "text.keras"
+    text.write_text("no model")
+    assert "must be a Keras model" in refuse([text, out, *tflite], capsys)
+    assert "invalid choice: 'onnx'" in refuse([path, out, "--format", "onnx"], capsys)
+    assert "--format" in refuse([path, out], capsys)
+    assert "at least 1. Received: 0" in refuse([path, out, *tflite, "--batch-size", 0], capsys)
+    assert "must be a folder" in refuse([path, text, *tflite], capsys)
+    any_size = tmp_path / "any.keras"
+    build("s2_mlp", input_shape=(None, None, 3)).save(any_size)
+    assert "must have a fixed picture size" in refuse([any_size, out, *tflite], capsys)
+    assert not out.exists() or list(out.iterdir()) == []
+
+
+def test_help_shows_examples_that_parse():
+    help_text = export_tool.__doc__
+    examples = [line for line in help_text.splitlines() if "python tools/export.py" in line]
+    assert len(examples) == 2
+    assert pathlib.Path("tools/export.py").exists()
+    run = subprocess.run(
+        [sys.executable, "tools/export.py", "--help"], capture_output=True, text=True, check=True
+    )
+    for example in examples:
+        assert example.strip() in run.stdout
+
+
+# At the pictures' real size, with fewer blocks: the conversion of a whole model takes 20 seconds.
+AT_224 = {
+    "MLPMixerB16": lambda: keras_mixers.MLPMixerB16(num_blocks=1),
+    "S2MLPDeep": lambda: keras_mixers.S2MLPDeep(num_blocks=2),
+    "SMLPNetT": lambda: keras_mixers.SMLPNetT(depths=(1, 1, 1, 1)),
+}
+
+
+def one_delegate(model, path, rng):
+    head = model.get_layer("head")
+    head.set_weights([rng.normal(0, 0.05, weight.shape) for weight in head.weights])
+    result = export_tool.export(model, path, "tflite")
+    assert result.agrees
+    assert result.varies
+    assert result.partitions == 1
+    assert LiteRTModel(path).fully_delegated
+
+
+@pytest.mark.parametrize("name", AT_224)
+def test_one_delegate_node_at_224(name, rng, tmp_path):
+    one_delegate(AT_224[name](), tmp_path / "m.tflite", rng)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "variant",
+    [variant for family in keras_mixers.VARIANTS.values() for variant in family],
+    ids=lambda variant: variant.__name__,
+)
+def test_one_delegate_node_for_every_whole_variant(variant, rng, tmp_path):
+    one_delegate(variant(classifier_activation=None), tmp_path / "m.tflite", rng)
+
+
+def test_a_graph_in_pieces_is_counted_so(tmp_path, rng):
+    """An operation without an XNNPACK kernel cuts the graph."""
+    inputs = keras.Input((8, 8, 4))
+    x = keras.layers.Conv2D(4, 1)(inputs)
+    x = keras.layers.Lambda(lambda x: keras.ops.floor(keras.ops.cumsum(x, axis=1)))(x)
+    model = keras.Model(inputs, keras.layers.Conv2D(4, 1)(x))
+    result = export_tool.export(model, tmp_path / "m.tflite", "tflite")
+    assert result.partitions == 2
+    assert not LiteRTModel(tmp_path / "m.tflite").fully_delegated

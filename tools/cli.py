@@ -1,0 +1,26 @@
+"""What the commands share: a quiet TensorFlow, and one sentence instead of a traceback."""
+
+import importlib.util
+import os
+
+
+def prepare(parser, extra, modules):
+    """Ends the command with status 2 where a module is missing or Keras runs another backend.
+
+    Args:
+        parser: The command's `argparse.ArgumentParser`.
+        extra: The extra of this project that installs `modules`.
+        modules: Names of the modules that the command imports later.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # 2: errors only.
+    for module in ("keras", "tensorflow", *modules):
+        if importlib.util.find_spec(module) is None:
+            parser.error(f'the module {module} is missing; mend it by: pip install -e ".[{extra}]"')
+    import keras
+
+    backend = keras.backend.backend()
+    if backend != "tensorflow":
+        parser.error(
+            "this command needs Keras' TensorFlow backend; set KERAS_BACKEND=tensorflow. "
+            f"Received: {backend}"
+        )
