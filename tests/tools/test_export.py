@@ -72,7 +72,7 @@ def test_saved_model_runs_without_keras_mixers(saved, tmp_path, rng):
     code = (
         "import sys, numpy as np, tensorflow as tf; folder, x, y = sys.argv[1:]; "
         "loaded = tf.saved_model.load(folder); np.save(y, loaded.serve(np.load(x)).numpy()); "
-        "assert 'keras_mixers' not in sys.modules and 'keras' not in sys.modules"
+        "assert 'keras_mixers' not in sys.modules"
     )
     arguments = [tmp_path / "out" / "small", tmp_path / "x.npy", tmp_path / "y.npy"]
     subprocess.run([sys.executable, "-c", code, *map(str, arguments)], check=True, cwd=tmp_path)
