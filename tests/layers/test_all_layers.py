@@ -91,6 +91,21 @@ def test_shapes(case, rng):
     assert symbolic.shape == (None, *output_shape[1:])
 
 
+@pytest.mark.tensorflow
+@all_cases
+@pytest.mark.parametrize("batch", [2, None])
+def test_shapes_are_static_in_a_graph(case, batch):
+    """What a TPU needs, and a phone: no dimension left open but an open batch."""
+    import tensorflow as tf
+
+    layer, input_shape, output_shape = build(case)
+    layer.build(input_shape)
+    traced = tf.function(layer).get_concrete_function(
+        tf.TensorSpec((batch, *input_shape[1:]), "float32")
+    )
+    assert traced.output_shapes.as_list() == [batch, *output_shape[1:]]
+
+
 @all_cases
 def test_saved_and_loaded(case, rng, tmp_path):
     layer, input_shape, _ = build(case)

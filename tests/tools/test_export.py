@@ -157,6 +157,15 @@ def test_what_cannot_be_used_is_refused_in_one_sentence(saved, tmp_path, capsys)
     assert not out.exists() or list(out.iterdir()) == []
 
 
+def test_code_in_a_file_is_not_run(tmp_path, capsys):
+    inputs = keras.Input((8, 8, 3))
+    outputs = keras.layers.Lambda(lambda x: x + 1)(inputs)
+    keras.Model(inputs, outputs).save(tmp_path / "code.keras")
+    sentence = refuse([tmp_path / "code.keras", tmp_path / "out", "--format", "tflite"], capsys)
+    assert "must be a Keras model" in sentence
+    assert "Lambda" in sentence
+
+
 def test_help_shows_examples_that_parse():
     help_text = export_tool.__doc__
     examples = [line for line in help_text.splitlines() if "python tools/export.py" in line]
