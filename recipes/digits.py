@@ -14,6 +14,7 @@ Examples:
 
 import argparse
 import json
+import math
 import os
 import pathlib
 import sys
@@ -107,7 +108,8 @@ def run(name, splits, out, epochs=None):
 
     Returns:
         A dict: `history`, the learning curves; `by_keras` and `by_tflite`, the predicted class of
-        every test picture; `parameters`, `seconds` of training, `size` of the TFLite file in bytes.
+        every test picture; `agrees`, whether the exporter's own check passed; `parameters`,
+        `seconds` of training, `size` of the TFLite file in bytes.
     """
     import keras
 
@@ -131,7 +133,8 @@ def run(name, splits, out, epochs=None):
         "history": history,
         "by_keras": model.predict(test_images, verbose=0).argmax(axis=-1),
         "by_tflite": LiteRTModel(exported.path).predict(test_images).argmax(axis=-1),
-        "parameters": model.count_params(),
+        "agrees": exported.agrees,
+        "parameters": sum(math.prod(weight.shape) for weight in model.trainable_weights),
         "seconds": seconds,
         "size": exported.size,
     }
@@ -165,6 +168,8 @@ def shortcomings(results, labels):
         if accuracy < MIN_ACCURACY:
             sentences.append(f"{name} reached {accuracy:.2%} instead of {MIN_ACCURACY:.1%}.")
         differing = (result["by_keras"] != result["by_tflite"]).sum()
+        if not result["agrees"]:
+            sentences.append(f"{name}: the logits of TFLite and Keras differ beyond rounding.")
         if differing:
             sentences.append(f"{name}: TFLite and Keras disagree on {differing} test digits.")
     return sentences

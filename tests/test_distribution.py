@@ -14,7 +14,7 @@ def fit(family, weights, x, y):
     """One step of `fit`; returns the loss and the weights after it."""
     model = build(family, classifier_activation=None)
     model.set_weights(weights)
-    model.compile(optimizer=keras.optimizers.SGD(0.1), loss="mse", jit_compile=False)
+    model.compile(optimizer=keras.optimizers.SGD(0.1), loss="mse")
     history = model.fit(x, y, batch_size=len(x), epochs=1, shuffle=False, verbose=0)
     return history.history["loss"], [keras.ops.convert_to_numpy(w) for w in model.weights], model
 

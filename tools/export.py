@@ -1,7 +1,7 @@
 """Writes a trained model as a SavedModel or a TFLite file, and checks what it wrote.
 
-The file is loaded again and compared with the model on random input. Exit status: 0 when they
-agree, 1 when they do not, 2 when the arguments cannot be used.
+The result is loaded again and compared with the model on random input before it is put in place.
+Exit status: 0 when they agree, 1 when they do not, 2 when the arguments cannot be used.
 
 Examples:
   python tools/export.py runs/digits/mlp_mixer/model.keras out --format tflite
@@ -25,9 +25,10 @@ from tools import cli
 
 FORMATS = {"savedmodel": "", "tflite": ".tflite"}
 
-# The two may add in another order, no more. In float32 that has been a few 1e-6 of the largest
-# output; tanh instead of erf GELU, say, is 1e-3.
-TOLERANCE = 1e-4
+# The file may add in another order than the model, no more. In float32 that has been a few 1e-6 of
+# the outputs; a tanh GELU in place of the exact one, say, is 1e-3.
+TOLERANCE = 1e-4  # Of how far the outputs differ between pictures.
+_ROUNDING = 1e-5  # Of the largest output: never asked to be finer.
 _COMPARED_IMAGES = 8
 
 
@@ -44,20 +45,28 @@ class Export:
     """Between the outputs of the model and of the file, over random input."""
     largest_output: float
     """Of the model, in absolute value."""
-    varies: bool
-    """Whether the model's output depends on its input; if not, the comparison says nothing."""
+    spread: float
+    """How far an output of the model differs from picture to picture, at most."""
     partitions: int | None
     """Delegate partitions of a TFLite file."""
 
     @property
     def agrees(self):
-        return self.largest_difference <= TOLERANCE * self.largest_output
+        """Whether file and model differ by rounding only."""
+        allowed = max(TOLERANCE * self.spread, _ROUNDING * self.largest_output)
+        return self.largest_difference <= allowed
+
+    @property
+    def is_telling(self):
+        """Whether the outputs depend on the input enough for the comparison to mean something."""
+        return TOLERANCE * self.spread >= _ROUNDING * self.largest_output
 
 
 def export(model, path, file_format, batch_size=1):
-    """Writes `model` to `path`, loads that again and compares it on random input.
+    """Writes `model` to a file or folder, loads that again and compares it on random input.
 
-    The result appears under `path` only when it is complete; what was there is replaced.
+    Only a result that agrees with the model is put at `path`, at once and complete, in place of an
+    earlier result there.
 
     Args:
         model: A `keras.Model` with one input of known height and width and one output.
@@ -69,25 +78,57 @@ def export(model, path, file_format, batch_size=1):
         An `Export`.
 
     Raises:
-        ValueError: The picture size is not fixed.
+        ValueError: The model has several inputs or outputs or no fixed picture size; it cannot be
+            converted; something else than an earlier result is at `path`.
     """
-    import keras
+    _check_model(model)
+    path = pathlib.Path(path)
+    _check_replaceable(path, file_format)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
+        written = pathlib.Path(scratch, path.name)
+        start = time.perf_counter()
+        _convert(model, written, file_format, batch_size)
+        seconds = time.perf_counter() - start
+        result = _compare(model, written, file_format, batch_size, seconds)
+        if result.agrees:
+            _replace(written, path)
+    return dataclasses.replace(result, path=path)
 
+
+def _check_model(model):
+    inputs, outputs = (len(getattr(model, ends, None) or ()) for ends in ("inputs", "outputs"))
+    if inputs != 1 or outputs != 1:
+        raise ValueError(
+            "`model` must be a built model with one input and one output. "
+            f"Received: {inputs} inputs and {outputs} outputs"
+        )
     if None in model.input_shape[1:]:
         raise ValueError(
             "`model` must have a fixed picture size: build it with a full `input_shape`. "
             f"Received: input shape {model.input_shape}"
         )
-    path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    start = time.perf_counter()
-    with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
-        written = pathlib.Path(scratch, path.name)
-        signature = keras.InputSpec(shape=(batch_size, *model.input_shape[1:]), dtype="float32")
-        _WRITERS[file_format](model, str(written), signature)
-        _replace(written, path)
-    seconds = time.perf_counter() - start
-    return _compare(model, path, file_format, batch_size, seconds)
+
+
+def _check_replaceable(path, file_format):
+    is_result = path.is_file() if file_format == "tflite" else (path / "saved_model.pb").exists()
+    if path.exists() and not is_result:
+        raise ValueError(
+            f"{path} is not an earlier result of this tool and will not be replaced: remove it, "
+            "or choose another folder"
+        )
+
+
+def _convert(model, path, file_format, batch_size):
+    import keras
+
+    signature = keras.InputSpec(shape=(batch_size, *model.input_shape[1:]), dtype="float32")
+    try:
+        _WRITERS[file_format](model, str(path), signature)
+    except OSError:
+        raise
+    except Exception as error:  # The converter has errors of its own, for what it lacks.
+        raise ValueError(f"`model` cannot be converted: {first_line(error)}") from error
 
 
 def _write_tflite(model, path, signature):
@@ -129,7 +170,7 @@ def _compare(model, path, file_format, batch_size, seconds):
         seconds=seconds,
         largest_difference=float(np.max(np.abs(got - expected))),
         largest_output=float(np.max(np.abs(expected))),
-        varies=bool(np.ptp(expected, axis=0).max() > 0),
+        spread=float(np.ptp(expected, axis=0).max()),
         partitions=partitions,
     )
 
@@ -150,6 +191,11 @@ def _run_saved_model(path, images, batch_size):
 
 
 _RUNNERS = {"tflite": _run_tflite, "savedmodel": _run_saved_model}
+
+
+def first_line(error):
+    """Returns the first line of an error's message, or its kind if it has none."""
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def _parse(argv):
@@ -189,20 +235,14 @@ def _load(parser, path):
     try:
         return keras.models.load_model(path, compile=False)
     except Exception as error:  # Whatever is in the file, the user needs one sentence.
-        parser.error(
-            f"argument model: must be a Keras model. Received {path}: {_first_line(error)}"
-        )
-
-
-def _first_line(error):
-    return next(iter(str(error).splitlines()), type(error).__name__)
+        parser.error(f"argument model: must be a Keras model. Received {path}: {first_line(error)}")
 
 
 def _print(result):
     from tabulate import tabulate
 
     rows = [
-        ("written", result.path),
+        ("written" if result.agrees else "not written", result.path),
         ("size", f"{result.size / 1e6:.2f} MB"),
         ("seconds to convert", f"{result.seconds:.1f}"),
         ("largest difference", f"{result.largest_difference:.2e}"),
@@ -211,11 +251,13 @@ def _print(result):
     if result.partitions is not None:
         rows.append(("delegate partitions", result.partitions))
     print(tabulate(rows, tablefmt="plain", disable_numparse=True))
-    if not result.varies:
+    if not result.is_telling:
         print(
-            "Warning: the model gives the same output whatever its input (is it untrained?), so "
-            "this comparison shows nothing."
+            "Warning: the model's output hardly depends on its input (is it untrained?), so this "
+            "comparison shows little."
         )
+    if not result.agrees:
+        print("The converted model differs from the original by more than rounding.")
 
 
 def main(argv=None):
@@ -224,15 +266,9 @@ def main(argv=None):
     try:
         result = export(model, args.target, args.format, args.batch_size)
     except (ValueError, OSError) as error:
-        parser.error(_first_line(error))
+        parser.error(first_line(error))
     _print(result)
-    if not result.agrees:
-        print(
-            f"The file disagrees with the model by more than {TOLERANCE:g} of the largest output: "
-            "do not use it."
-        )
-        return 1
-    return 0
+    return 0 if result.agrees else 1
 
 
 if __name__ == "__main__":

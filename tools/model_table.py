@@ -115,7 +115,7 @@ def growth():
     rows = [_mixer_growth(side) for side in (112, 224, 336, 448)]
     rows += [_s2_mlp_growth(side) for side in (112, 224, 336, 448)]
     rows += [_smlpnet_growth(side) for side in (128, 224, 320, 448)]  # multiples of 32 only
-    headers = ("model", "side", "MACs", "MACs of its token mixing", "paper's formula")
+    headers = ("model", "side", "MACs", "of its mixing part", "formula")
     return tabulate(rows, headers, "github", colalign=("left", *["right"] * 4))
 
 
@@ -188,8 +188,10 @@ def main(argv=None):
         return 0
     print(growth())
     print(
-        "\nFormulas: MLP-Mixer, hidden tokens growing with the tokens: 2 alpha (HW)^2 C a block.\n"
-        "S2-MLP: 2 HW C^2 a block. sMLPNet: HWC(H+W) + 3 HWC^2 + 9 HWC a block."
+        "\nThe mixing part of a block, and its formula:\n"
+        "MLP-Mixer: token mixing with hidden units in proportion to the tokens, 2 alpha (HW)^2 C;\n"
+        "S2-MLP: the two dense layers around the shift, 2 HW C^2;\n"
+        "sMLPNet: depthwise convolution and axial projection, HWC(H+W) + 3 HWC^2 + 9 HWC."
     )
     counted, formula = s2_mlp_block()
     print(

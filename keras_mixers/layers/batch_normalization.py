@@ -1,4 +1,5 @@
 import keras
+from keras import ops
 
 
 @keras.saving.register_keras_serializable(package="keras_mixers")
@@ -23,6 +24,18 @@ class SyncBatchNormalization(keras.layers.BatchNormalization):
     def __init__(self, momentum=0.9, epsilon=1e-5, **kwargs):
         synchronized = keras.backend.backend() == "tensorflow"
         super().__init__(momentum=momentum, epsilon=epsilon, synchronized=synchronized, **kwargs)
+
+    def _moments(self, inputs, mask):
+        """Keras' method, on centred inputs.
+
+        Its synchronized variance is E[x^2] - E[x]^2, which in float32 drowns in rounding where the
+        mean is large beside the deviation; of inputs that are centred first, it does not.
+        """
+        if not self.synchronized:
+            return super()._moments(inputs, mask)
+        centre = ops.stop_gradient(super()._moments(inputs, mask)[0])
+        rest, variance = super()._moments(inputs - centre, mask)
+        return centre + rest, variance
 
     def get_config(self):
         config = super().get_config()

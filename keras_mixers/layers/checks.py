@@ -2,6 +2,8 @@
 
 import numbers
 
+from keras import ops
+
 
 def positive_int(argument, value):
     """Returns `value` as an int, or raises `ValueError` when it is not a positive integer."""
@@ -53,12 +55,15 @@ def fixed_grid(layer, shape):
 
 def same_grid(layer, shape):
     """Raises `ValueError` when the grid is not the one that the layer was built for."""
-    height, width, _ = fixed_grid(layer, shape)
+    height, width, _ = feature_map(layer, shape)
     if (height, width) != tuple(layer.grid):
+        unknown = height is None or width is None
         raise ValueError(
             f"{type(layer).__name__} was built for a grid of {layer.grid[0]}x{layer.grid[1]} "
-            f"positions and has weights for no other: resize the input, or build a model with "
-            f"another `input_shape`. Received: shape={tuple(shape)} (layer {layer.name!r})"
+            "positions and has weights for no other: "
+            + ("give the data a static size" if unknown else "resize the input")
+            + ", or build a model with another `input_shape`. "
+            f"Received: shape={tuple(shape)} (layer {layer.name!r})"
         )
 
 
@@ -70,3 +75,15 @@ def divisible(layer, shape, divisor, what):
             f"{type(layer).__name__} needs a height and a width that are multiples of {what}. "
             f"Received: height={height}, width={width} (layer {layer.name!r})"
         )
+
+
+def divisible_when_run(inputs, divisor):
+    """Returns `inputs`; in a graph, an unknown side that is no multiple of `divisor` then fails.
+
+    Without it, such a picture would lose its border, or spill into the next one of the batch.
+    """
+    if None not in inputs.shape[1:3]:
+        return inputs
+    batch, height, width, channels = ops.shape(inputs)
+    whole = (height // divisor * divisor, width // divisor * divisor)
+    return ops.reshape(inputs, (batch, *whole, channels))

@@ -11,6 +11,9 @@ class DropPath(keras.layers.Layer):
     A sample's values are set to 0 with probability `rate` and divided by `1 - rate` otherwise, so
     that their expectation does not change. The identity at inference.
 
+    Under `tf.distribute`, the replicas of a step draw the same (as those of Keras' Dropout do): a
+    sample is dropped together with the one at its place in every other replica.
+
     Args:
         rate: Probability of dropping a sample, in [0, 1).
         seed: Integer seed of the draws.

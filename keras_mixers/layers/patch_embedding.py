@@ -61,7 +61,7 @@ class PatchEmbedding(keras.layers.Layer):
 
     def call(self, inputs):
         self._check_size(inputs.shape)
-        return self.projection(inputs)
+        return self.projection(checks.divisible_when_run(inputs, self.patch_size))
 
     def _check_size(self, shape):
         checks.divisible(self, shape, self.patch_size, f"`patch_size` = {self.patch_size}")

@@ -44,7 +44,7 @@ class PatchMerging(keras.layers.Layer):
         if norm is not None and not isinstance(norm, keras.layers.Layer):
             raise ValueError(f"`norm` must be None or a Keras layer. Received: norm={norm!r}")
         if hidden_dim is not None:
-            checks.positive_int("hidden_dim", hidden_dim)
+            hidden_dim = checks.positive_int("hidden_dim", hidden_dim)
         self.hidden_dim = hidden_dim
         self.norm = norm
         self.use_bias = use_bias
@@ -68,6 +68,7 @@ class PatchMerging(keras.layers.Layer):
 
     def call(self, inputs, training=None):
         checks.divisible(self, inputs.shape, 2, "2")
+        inputs = checks.divisible_when_run(inputs, 2)
         _, height, width, channels = ops.shape(inputs)
         # Two columns of a row lie side by side in memory: only the rows have to be interleaved.
         x = ops.reshape(inputs, (-1, 2, width // 2, 2 * channels))
@@ -99,5 +100,5 @@ class PatchMerging(keras.layers.Layer):
 
     @classmethod
     def from_config(cls, config):
-        norm = keras.saving.deserialize_keras_object(config["norm"])
-        return cls(**{**config, "norm": norm})
+        norm = config.get("norm")
+        return cls(**{**config, "norm": norm and keras.saving.deserialize_keras_object(norm)})

@@ -2,14 +2,11 @@
 
 import functools
 import inspect
-import os
-import warnings
 
 import keras
 
 from keras_mixers.layers import DropPath, checks, initializers
-
-_SUFFIXES = (".weights.h5", ".keras")
+from keras_mixers.models import weight_files
 
 
 def variant_of(family, **row):
@@ -46,7 +43,10 @@ def image_input(input_shape, input_tensor):
     if input_tensor is None:
         return keras.Input(input_shape or (224, 224, 3), name="images")
     if not keras.utils.is_keras_tensor(input_tensor):
-        return keras.Input(tensor=input_tensor, name="images")
+        raise ValueError(
+            "`input_tensor` must be a Keras tensor, such as keras.Input returns. "
+            f"Received: {type(input_tensor).__name__}"
+        )
     if input_shape is not None and tuple(input_tensor.shape[1:]) != tuple(input_shape):
         raise ValueError(
             "`input_shape` must be left out or agree with `input_tensor`. Received: "
@@ -56,15 +56,15 @@ def image_input(input_shape, input_tensor):
 
 
 def _check_input_shape(input_shape):
-    def is_side(value):
-        return value is None or (isinstance(value, int) and value > 0)
-
     is_triple = isinstance(input_shape, tuple | list) and len(input_shape) == 3
-    if not is_triple or not all(map(is_side, input_shape)) or input_shape[-1] is None:
+    if not is_triple or input_shape[-1] is None:
         raise ValueError(
-            "`input_shape` must be (height, width, channels), positive integers, where only height "
-            f"and width may be None. Received: input_shape={input_shape!r}"
+            "`input_shape` must be (height, width, channels), where only height and width may be "
+            f"None. Received: input_shape={input_shape!r}"
         )
+    for size in input_shape:
+        if size is not None:
+            checks.positive_int("input_shape", size)
 
 
 def drop_path_rates(last_rate, num_blocks):
@@ -111,34 +111,10 @@ def _pool(x, pooling):
 def finish(inputs, outputs, input_tensor, name, weights):
     """Returns the functional model, with its weights loaded if a file is named."""
     if weights is not None:
-        _check_weights(weights)
+        weight_files.check_path(weights)
     if input_tensor is not None:
         inputs = keras.utils.get_source_inputs(inputs)
     model = keras.Model(inputs, outputs, name=name)
     if weights is not None:
-        _load(model, weights)
+        weight_files.load(model, weights)
     return model
-
-
-def _check_weights(weights):
-    named = isinstance(weights, str | os.PathLike) and os.fspath(weights).endswith(_SUFFIXES)
-    if not named or not os.path.isfile(weights):
-        raise ValueError(
-            "`weights` must be None or the path of an existing .weights.h5 or .keras file. "
-            f"Received: weights={weights!r}"
-        )
-
-
-def _load(model, weights):
-    try:
-        with warnings.catch_warnings():
-            # Said of a file that does not fit, before the error that says so better.
-            warnings.filterwarnings("ignore", "Skipping nested container")
-            model.load_weights(weights)
-    except Exception as error:  # Anything can be wrong with a file: bad zip, bad HDF5, bad shapes.
-        reason = " ".join(str(error).split("List of objects")[0].split())
-        raise ValueError(
-            f"`weights` must hold the weights of this very model, {model.name!r} with input shape "
-            f"{model.input_shape} and output shape {model.output_shape}. Received: "
-            f"weights={os.fspath(weights)!r}, which does not fit: {reason}"
-        ) from error

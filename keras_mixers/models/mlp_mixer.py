@@ -104,7 +104,8 @@ def preprocess_input(images):
     """Scales pixels from [0, 255] to the [-1, 1] that MLP-Mixer's official weights expect.
 
     Args:
-        images: NumPy array or tensor of shape `(..., channels)`, any numeric type.
+        images: NumPy array or tensor of Keras' backend, of shape `(..., channels)`, any numeric
+            type.
 
     Returns:
         float32, the same shape and the same kind (array or tensor); the input is not changed.

@@ -156,7 +156,7 @@ def preprocess_input(images):
     """Scales RGB pixels from [0, 255] by ImageNet's mean and deviation (official weights).
 
     Args:
-        images: NumPy array or tensor of shape `(..., 3)`, any numeric type.
+        images: NumPy array or tensor of Keras' backend, of shape `(..., 3)`, any numeric type.
 
     Returns:
         float32, the same shape and the same kind (array or tensor); the input is not changed.

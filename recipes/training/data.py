@@ -3,6 +3,20 @@
 import tensorflow as tf
 
 
+def steps_per_epoch(images, batch_size):
+    """Returns the number of whole batches in `images`.
+
+    Raises:
+        ValueError: `batch_size` is not from 1 to `len(images)`.
+    """
+    if not 1 <= batch_size <= len(images):
+        raise ValueError(
+            f"`batch_size` must be from 1 to the number of training pictures, {len(images)}. "
+            f"Received: batch_size={batch_size}"
+        )
+    return len(images) // batch_size
+
+
 def training_batches(images, labels, batch_size, seed, augment=None):
     """Returns an endless data set of shuffled, augmented batches of static shape.
 
@@ -20,18 +34,14 @@ def training_batches(images, labels, batch_size, seed, augment=None):
     Raises:
         ValueError: `batch_size` is not from 1 to `len(images)`.
     """
-    if not 1 <= batch_size <= len(images):
-        raise ValueError(
-            f"`batch_size` must be from 1 to the number of training pictures, {len(images)}. "
-            f"Received: batch_size={batch_size}"
-        )
-    steps_per_epoch = len(images) // batch_size
+    steps = steps_per_epoch(images, batch_size)
     images, labels = tf.constant(images), tf.constant(labels)
 
     def load(step):
-        epoch, step_in_epoch = step // steps_per_epoch, step % steps_per_epoch
+        epoch, step_in_epoch = step // steps, step % steps
+        # Negative, so that no epoch's order is drawn from the seed of a step's augmentation.
         order = tf.random.experimental.stateless_shuffle(
-            tf.range(images.shape[0]), seed=[seed, epoch]
+            tf.range(images.shape[0]), seed=[seed, -1 - epoch]
         )
         chosen = order[step_in_epoch * batch_size :][:batch_size]
         chosen = tf.ensure_shape(chosen, (batch_size,))
@@ -40,8 +50,8 @@ def training_batches(images, labels, batch_size, seed, augment=None):
             batch = augment(batch, (seed, step))
         return batch, tf.gather(labels, chosen)
 
-    steps = tf.data.Dataset.range(tf.int32.max, output_type=tf.int32)
-    return steps.map(load, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+    numbers = tf.data.Dataset.range(tf.int32.max, output_type=tf.int32)
+    return numbers.map(load, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 
 
 def evaluation_batches(images, labels, batch_size):

@@ -44,7 +44,10 @@ def _draw_curves(axes, history, metric, name):
 
 def _draw_mistakes(figure, images, labels, predicted):
     wrong = np.flatnonzero(predicted != labels)
-    figure.suptitle(f"{len(wrong)} of {len(labels)} test pictures misclassified", fontsize=10)
+    title = f"{len(wrong)} of {len(labels)} test pictures misclassified"
+    if len(wrong) > _SHOWN_MISTAKES:
+        title += f", the first {_SHOWN_MISTAKES}:"
+    figure.suptitle(title, fontsize=10)
     panels = figure.subplots(2, _SHOWN_MISTAKES // 2).ravel()
     for panel in panels:
         panel.axis("off")

@@ -20,7 +20,7 @@ def train(model, config, training, validation, augment=None):
         A dict of lists with one number per epoch: `loss`, `accuracy`, `val_loss`, `val_accuracy`.
     """
     classes = model.output_shape[-1]
-    steps_per_epoch = len(training[0]) // config.batch_size
+    steps_per_epoch = data.steps_per_epoch(training[0], config.batch_size)
     model.compile(
         optimizer=optimisation.adamw(model, config, steps_per_epoch),
         loss=optimisation.cross_entropy(config),

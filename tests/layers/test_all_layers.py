@@ -1,5 +1,6 @@
 """What every layer must do, with non-default arguments."""
 
+import inspect
 import json
 
 import keras
@@ -117,10 +118,27 @@ def test_saved_and_loaded(case, rng, tmp_path):
     np.testing.assert_array_equal(model.predict(x, verbose=0), loaded.predict(x, verbose=0))
     again = loaded.layers[-1]
     assert json.dumps(again.get_config()) == json.dumps(layer.get_config())
-    _, arguments, _, _ = CASES[case]
-    for argument in ("hidden_dim", "dropout_rate", "seed", "rate", "directions", "fusion", "mode"):
+    cls, arguments, _, _ = CASES[case]
+    accepted = set(inspect.signature(cls.__init__).parameters) - {"self", "kwargs"}
+    assert accepted <= set(layer.get_config())
+    for argument in (
+        "hidden_dim",
+        "dropout_rate",
+        "seed",
+        "rate",
+        "directions",
+        "fusion",
+        "mode",
+        "use_bias",
+    ):
         if argument in arguments:
             assert getattr(again, argument) == arguments[argument]
+    for argument in ("kernel_initializer", "bias_initializer"):
+        given, kept = arguments.get(argument), getattr(again, argument, None)
+        if isinstance(given, keras.initializers.Initializer):
+            assert kept.get_config() == given.get_config()
+        elif given is not None:
+            assert kept == given
 
 
 @all_cases
@@ -134,13 +152,16 @@ def test_registered_under_the_package_name(case):
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16", "mixed_float16"])
 def test_dtype_policies(case, policy, rng):
     cls, arguments, input_shape, _ = CASES[case]
-    arguments = {**arguments, "norm": None} if "norm" in arguments else arguments
+    if "norm" in arguments:
+        arguments = {**arguments, "norm": keras.layers.LayerNormalization(dtype=policy)}
     layer = cls(**arguments, dtype=policy)
     x = rng.normal(size=input_shape).astype("float32")
     y = layer(x, training=True) if "rate" in str(arguments) else layer(x)
     assert keras.backend.standardize_dtype(y.dtype) == policy.removeprefix("mixed_")
     for weight in layer.trainable_weights:
         assert weight.dtype == "float32"
+    if "norm" in arguments:
+        arguments = {**arguments, "norm": keras.layers.LayerNormalization()}
     exact = cls(**arguments, dtype="float32")
     exact.build(input_shape)
     exact.set_weights(layer.get_weights())

@@ -80,6 +80,17 @@ def test_another_grid_is_an_error(cls, rng):
         layer(rng.normal(size=(1, 3, 4, 5)).astype("float32"))
 
 
+@pytest.mark.tensorflow
+def test_a_built_layer_asks_for_data_of_static_size():
+    import tensorflow as tf
+
+    layer = layers.TokenMixing(6)
+    layer.build((None, 4, 3, 5))
+    run = tf.function(layer, input_signature=[tf.TensorSpec((None, None, None, 5))])
+    with pytest.raises(ValueError, match=r"built for a grid of 4x3 .* give the data a static size"):
+        run(np.zeros((1, 4, 3, 5), "float32"))
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

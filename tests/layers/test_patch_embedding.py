@@ -29,6 +29,19 @@ def test_unknown_size():
         layer(np.zeros((1, 40, 32, 3), "float32"))
 
 
+@pytest.mark.tensorflow
+def test_indivisible_sizes_are_an_error_in_a_graph_of_unknown_size():
+    """Never a picture without its last rows."""
+    import tensorflow as tf
+
+    layer = layers.PatchEmbedding(5, 16)
+    layer.build((None, None, None, 3))
+    run = tf.function(layer, input_signature=[tf.TensorSpec((None, None, None, 3))])
+    assert run(np.zeros((2, 32, 16, 3), "float32")).shape == (2, 2, 1, 5)
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        run(np.zeros((2, 40, 16, 3), "float32"))
+
+
 def test_channels_first_setting_of_keras_changes_nothing():
     before = keras.config.image_data_format()
     keras.config.set_image_data_format("channels_first")

@@ -65,6 +65,24 @@ def test_odd_sizes_are_an_error(size):
         layers.PatchMerging()(keras.Input((*size, 3)))
 
 
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("size", [(3, 4), (4, 3)])
+def test_odd_sizes_are_an_error_in_a_graph_of_unknown_size(size):
+    """Never a picture that spills into the next one of the batch."""
+    import tensorflow as tf
+
+    layer = layers.PatchMerging()
+    layer.build((None, None, None, 3))
+    run = tf.function(layer, input_signature=[tf.TensorSpec((None, None, None, 3))])
+    assert run(np.zeros((2, 4, 6, 3), "float32")).shape == (2, 2, 3, 6)
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        run(np.zeros((2, *size, 3), "float32"))
+
+
+def test_from_config_needs_no_more_than_init():
+    assert layers.PatchMerging.from_config({"hidden_dim": 4}).norm is None
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

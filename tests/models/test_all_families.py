@@ -147,6 +147,21 @@ def test_s2_mlp_takes_pictures_of_any_size(rng):
 
 
 @every_family
+def test_channels_first_setting_of_keras_changes_nothing(family, rng):
+    plain = build(family)
+    reference.randomize(plain, rng)
+    before = keras.config.image_data_format()
+    keras.config.set_image_data_format("channels_first")
+    try:
+        model = build(family)
+    finally:
+        keras.config.set_image_data_format(before)
+    model.set_weights(plain.get_weights())
+    x = pictures(model, rng)
+    np.testing.assert_array_equal(model.predict(x, verbose=0), plain.predict(x, verbose=0))
+
+
+@every_family
 def test_on_an_input_tensor(family, rng):
     shape = build(family).input_shape[1:]
     inputs = keras.Input(shape)
@@ -259,6 +274,8 @@ ERRORS = [
     (dict(input_shape=(32, 32)), r"`input_shape` must be \(height, width, channels\)"),
     (dict(input_shape=(32, 32, None)), "`input_shape` must be"),
     (dict(input_shape=32), "`input_shape` must be"),
+    (dict(input_shape=(32, -32, 3)), "`input_shape` must be a positive integer"),
+    (dict(input_tensor=np.zeros((1, 32, 32, 3))), "`input_tensor` must be .* Received: ndarray"),
     (dict(input_shape=(30, 32, 3)), r"multiples of .* = .*[Rr]eceived: height=30, width=32"),
     (dict(weights="imagenet"), "`weights` must be None or the path .* weights='imagenet'"),
     (dict(weights="no.weights.h5"), "`weights` must be None or the path of an existing"),
@@ -292,6 +309,56 @@ def test_weights_of_another_model_are_refused(family, tmp_path):
     build(family, hidden_dim=4).save_weights(tmp_path / "other.weights.h5")
     with pytest.raises(ValueError, match="`weights` must hold the weights of this very model"):
         build(family, weights=tmp_path / "other.weights.h5")
+
+
+DEEPER = {
+    "mlp_mixer": dict(num_blocks=4),
+    "s2_mlp": dict(num_blocks=4),
+    "smlpnet": dict(depths=(1, 2, 2)),
+}
+
+
+@every_family
+@pytest.mark.parametrize("suffix", [".weights.h5", ".keras"])
+def test_weights_of_a_deeper_model_are_refused(family, suffix, tmp_path):
+    """Keras by itself would load the first blocks and ignore the others."""
+    model = build(family, **DEEPER[family])
+    path = tmp_path / f"deeper{suffix}"
+    model.save(path) if suffix == ".keras" else model.save_weights(path)
+    with pytest.raises(ValueError, match="arrays more than the model has weights"):
+        build(family, weights=path)
+
+
+def test_weights_of_another_fusion_are_refused(tmp_path):
+    build("smlpnet").save_weights(tmp_path / "concat.weights.h5")
+    with pytest.raises(ValueError, match="`weights` must hold the weights of this very model"):
+        build("smlpnet", fusion="sum", weights=tmp_path / "concat.weights.h5")
+
+
+@every_family
+def test_weights_with_a_head_serve_a_model_without_the_top(family, rng, tmp_path):
+    model = build(family)
+    reference.randomize(model, rng)
+    model.save_weights(tmp_path / "top.weights.h5")
+    features = build(family, include_top=False, weights=tmp_path / "top.weights.h5")
+    tapped = keras.Model(model.input, model.layers[-3].output)
+    x = pictures(model, rng)
+    np.testing.assert_array_equal(features.predict(x, verbose=0), tapped.predict(x, verbose=0))
+    features.save_weights(tmp_path / "features.weights.h5")
+    with pytest.raises(ValueError, match=r"needs arrays of shape .* that the file lacks"):
+        build(family, weights=tmp_path / "features.weights.h5")
+
+
+@every_family
+def test_weights_of_a_trained_model(family, rng, tmp_path):
+    """Beside the weights, such a .keras file holds the optimizer's state."""
+    model = build(family)
+    model.compile(optimizer="adam", loss="mse")
+    x = pictures(model, rng)
+    model.fit(x, np.zeros((2, 5)), verbose=0)
+    model.save(tmp_path / "trained.keras")
+    loaded = build(family, weights=tmp_path / "trained.keras")
+    np.testing.assert_array_equal(loaded.predict(x, verbose=0), model.predict(x, verbose=0))
 
 
 @every_family

@@ -25,6 +25,17 @@ def test_black_and_white(family, black, white, dtype, kind):
     assert images.max() == 255
 
 
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("family", ["mlp_mixer", "s2_mlp", "smlpnet"])
+def test_inside_a_data_pipeline(family, rng):
+    import tensorflow as tf
+
+    images = rng.integers(0, 256, (4, 5, 5, 3)).astype("uint8")
+    preprocess = getattr(keras_mixers, family).preprocess_input
+    batch = next(iter(tf.data.Dataset.from_tensor_slices(images).map(preprocess).batch(4)))
+    np.testing.assert_allclose(batch, preprocess(images), atol=1e-6)
+
+
 def test_any_number_of_channels_where_all_are_treated_alike():
     images = np.full((1, 2, 2, 1), 127.5)
     assert not keras_mixers.mlp_mixer.preprocess_input(images).any()

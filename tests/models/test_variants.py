@@ -1,4 +1,4 @@
-"""The published sizes, for every public variant."""
+"""The size of every public variant."""
 
 import inspect
 import math
@@ -9,8 +9,9 @@ import pytest
 import keras_mixers
 
 # Trainable parameters with 1000 classes at 224 x 224. MLP-Mixer B/16, B/32 and L/16 are asserted by
-# Google's own tests (vision_transformer, vit_jax/models_test.py); the others follow from the
-# papers' tables and the official code.
+# Google's own tests (vision_transformer, vit_jax/models_test.py); the other Mixers follow from the
+# paper's Table 1, sMLPNet from its official code (microsoft/SPACH), S2-MLP, which has none, from
+# the paper's description of its block.
 PARAMETERS = {
     "MLPMixerS32": 19_104_624,
     "MLPMixerS16": 18_528_264,

@@ -72,6 +72,10 @@ def test_evaluation_keeps_order_and_every_picture():
 def test_batch_size_must_fit_the_data(batch_size):
     with pytest.raises(ValueError, match=f"`batch_size` must be from 1 to .* 10. .*={batch_size}"):
         data.training_batches(*numbered(10), batch_size, 0)
+    config = dataclasses.replace(CONFIG, batch_size=batch_size)
+    images = np.zeros((10, 8, 12, 3), "float32")
+    with pytest.raises(ValueError, match="`batch_size` must be"):
+        trainer.train(build("mlp_mixer"), config, (images, np.arange(10)), (images, np.arange(10)))
 
 
 def picture_with_a_dot(batch=64, side=9):
