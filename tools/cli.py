@@ -16,7 +16,10 @@ def prepare(parser, extra, modules):
     for module in ("keras", "tensorflow", *modules):
         if importlib.util.find_spec(module) is None:
             parser.error(f'the module {module} is missing; mend it by: pip install -e ".[{extra}]"')
-    import keras
+    try:
+        import keras
+    except Exception as error:  # Keras has errors of its own kinds for a backend it cannot load.
+        parser.error(f"Keras cannot be imported; is KERAS_BACKEND right? {error}")
 
     backend = keras.backend.backend()
     if backend != "tensorflow":

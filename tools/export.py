@@ -69,7 +69,8 @@ def export(model, path, file_format, batch_size=1):
     earlier result there.
 
     Args:
-        model: A `keras.Model` with one input of known height and width and one output.
+        model: A `keras.Model` with one input of known height and width and one output. One of
+            mixed precision is converted to float32.
         path: Of the file (`"tflite"`) or the folder (`"savedmodel"`).
         file_format: `"tflite"` (float32, builtin operators) or `"savedmodel"`.
         batch_size: Static batch size of the result.
@@ -82,6 +83,7 @@ def export(model, path, file_format, batch_size=1):
             converted; something else than an earlier result is at `path`.
     """
     _check_model(model)
+    model = _in_float32(model)
     path = pathlib.Path(path)
     _check_replaceable(path, file_format)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -108,6 +110,20 @@ def _check_model(model):
             "`model` must have a fixed picture size: build it with a full `input_shape`. "
             f"Received: input shape {model.input_shape}"
         )
+
+
+def _in_float32(model):
+    """Returns `model` itself, or, if it was trained in mixed precision, its float32 twin."""
+    import keras
+
+    if all(layer.compute_dtype == "float32" for layer in model.layers):
+        return model
+    twin = keras.models.clone_model(
+        model,
+        clone_function=lambda layer: layer.from_config({**layer.get_config(), "dtype": "float32"}),
+    )
+    twin.set_weights(model.get_weights())
+    return twin
 
 
 def _check_replaceable(path, file_format):

@@ -43,7 +43,7 @@ class AxialProjection(keras.layers.Layer):
     ):
         super().__init__(**kwargs)
         self.fusion = checks.one_of("fusion", fusion, ("concat", "sum", "weighted_sum"))
-        self.include_identity = include_identity
+        self.include_identity = checks.one_of("include_identity", include_identity, (True, False))
         self.mode = checks.one_of("mode", mode, ("parallel", "sequential"))
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.bias_initializer = initializers.get(bias_initializer)

@@ -47,6 +47,11 @@ def image_input(input_shape, input_tensor):
             "`input_tensor` must be a Keras tensor, such as keras.Input returns. "
             f"Received: {type(input_tensor).__name__}"
         )
+    if len(input_tensor.shape) != 4:
+        raise ValueError(
+            "`input_tensor` must have the shape (batch, height, width, channels). "
+            f"Received: shape={tuple(input_tensor.shape)}"
+        )
     if input_shape is not None and tuple(input_tensor.shape[1:]) != tuple(input_shape):
         raise ValueError(
             "`input_shape` must be left out or agree with `input_tensor`. Received: "

@@ -59,7 +59,9 @@ def _without_scales(layer):
     return [np.array(w) for w in layer.weights if w.name != "branch_weights"]
 
 
-@pytest.mark.parametrize(("argument", "value"), [("fusion", "add"), ("mode", "serial")])
+@pytest.mark.parametrize(
+    ("argument", "value"), [("fusion", "add"), ("mode", "serial"), ("include_identity", "no")]
+)
 def test_bad_arguments(argument, value):
     with pytest.raises(ValueError, match=rf"`{argument}` must be one of .*{argument}='{value}'"):
         layers.AxialProjection(**{argument: value})

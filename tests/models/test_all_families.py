@@ -275,6 +275,7 @@ ERRORS = [
     (dict(input_shape=(32, 32, None)), "`input_shape` must be"),
     (dict(input_shape=32), "`input_shape` must be"),
     (dict(input_shape=(32, -32, 3)), "`input_shape` must be a positive integer"),
+    (dict(input_tensor=keras.Input((32, 3)), input_shape=None), "`input_tensor` must have the"),
     (dict(input_tensor=np.zeros((1, 32, 32, 3))), "`input_tensor` must be .* Received: ndarray"),
     (dict(input_shape=(30, 32, 3)), r"multiples of .* = .*[Rr]eceived: height=30, width=32"),
     (dict(weights="imagenet"), "`weights` must be None or the path .* weights='imagenet'"),

@@ -1,4 +1,5 @@
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -43,6 +44,17 @@ def test_augmentation_keeps_paper_white_and_moves_the_ink():
     assert not np.array_equal(augmented, images[:64])
 
 
+def test_the_initial_weights_and_the_order_are_seeded(tmp_path):
+    """Two runs of one epoch, with whatever was drawn in between."""
+    splits = [(images[:128], labels[:128]) for images, labels in digits.load_digits()]
+    losses = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        keras.random.uniform((3,))
+        losses.append(digits.run("smlpnet", splits, tmp_path / name, 1)["history"]["loss"])
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
+
+
 def test_a_short_run_leaves_everything_and_says_what_it_misses(tmp_path, capsys):
     """Two epochs do not reach the bar: status 1, and the sentence why."""
     arguments = ["--model", "smlpnet", "--epochs", "2", "--out", str(tmp_path / "run")]
@@ -79,6 +91,27 @@ def test_shortcomings():
     assert digits.shortcomings({"a": {**good, "agrees": False}}, labels) == [
         "a: the logits of TFLite and Keras differ beyond rounding."
     ]
+
+
+def test_a_folder_that_cannot_be_made_is_said_before_training(tmp_path, capsys):
+    (tmp_path / "s2_mlp").write_text("in the way")
+    with pytest.raises(SystemExit) as end:
+        digits.main(["--model", "s2_mlp", "--out", str(tmp_path)])
+    assert end.value.code == 2
+    assert "argument --out: must be a folder that can be made" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("backend", ["jax", "no_such"])
+def test_another_backend_is_refused(backend):
+    run = subprocess.run(
+        [sys.executable, ROOT / "recipes" / "digits.py"],
+        env={**os.environ, "KERAS_BACKEND": backend},
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 2
+    assert "Traceback" not in run.stderr
+    assert "KERAS_BACKEND" in run.stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,23 @@ def test_agrees_for_every_family(family, file_format, rng, tmp_path):
         assert result.partitions == 1
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_mixed_precision_becomes_float32(family, policy, rng, tmp_path):
+    plain = build(family, classifier_activation=None)
+    reference.randomize(plain, rng)
+    keras.config.set_dtype_policy(policy)
+    model = build(family, classifier_activation=None)
+    keras.config.set_dtype_policy("float32")
+    model.set_weights(plain.get_weights())
+    result = export_tool.export(model, tmp_path / "m.tflite", "tflite")
+    assert result.agrees
+    assert result.partitions == 1
+    x = rng.normal(size=(2, *model.input_shape[1:])).astype("float32")
+    got = LiteRTModel(result.path).predict(x)
+    np.testing.assert_allclose(got, plain.predict(x, verbose=0), atol=1e-5)
+
+
 def test_command_writes_and_prints(saved, tmp_path, capsys):
     model, path = saved
     out = tmp_path / "out"
@@ -254,12 +271,14 @@ def test_one_delegate_node_for_every_whole_variant(variant, rng, tmp_path):
     one_delegate(variant(classifier_activation=None), tmp_path / "m.tflite", rng)
 
 
-def test_a_graph_in_pieces_is_counted_so(tmp_path, rng):
-    """An operation without an XNNPACK kernel cuts the graph."""
-    inputs = keras.Input((8, 8, 4))
-    x = keras.layers.Conv2D(4, 1)(inputs)
+@pytest.mark.parametrize(("first", "partitions"), [(True, 2), (False, 1)])
+def test_a_graph_in_pieces_is_counted_so(first, partitions, tmp_path, rng):
+    """An operation without an XNNPACK kernel, between two convolutions or before the only one."""
+    inputs = x = keras.Input((8, 8, 4))
+    if first:
+        x = keras.layers.Conv2D(4, 1)(x)
     x = keras.layers.Lambda(lambda x: keras.ops.floor(keras.ops.cumsum(x, axis=1)))(x)
     model = keras.Model(inputs, keras.layers.Conv2D(4, 1)(x))
     result = export_tool.export(model, tmp_path / "m.tflite", "tflite")
-    assert result.partitions == 2
+    assert result.partitions == partitions
     assert not LiteRTModel(tmp_path / "m.tflite").fully_delegated

@@ -55,6 +55,13 @@ def test_every_variant_has_a_line_with_its_source():
     assert set(model_table.PUBLISHED_TOP1) == variants
 
 
+def test_moving_statistics_are_no_trainable_parameters():
+    inputs = keras.Input((4, 4, 3))
+    model = keras.Model(inputs, keras.layers.BatchNormalization()(inputs))
+    assert model_table.trainable_parameters(model) == 6
+    assert model.count_params() == 12
+
+
 def test_block_of_s2_mlp():
     counted, formula = model_table.s2_mlp_block()
     assert counted == formula == 1_477_248
