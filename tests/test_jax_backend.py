@@ -18,6 +18,7 @@ def test_layers_and_models_on_jax():
             "tests/layers",
             "tests/models/test_reference.py",
             "tests/models/test_all_families.py",
+            *("-m", "not slow and not tensorflow"),
             *("-k", "numpy or saved_and_loaded or shapes or reference or gradient or by_hand"),
         ],
         cwd=ROOT,
