@@ -2,6 +2,7 @@ import keras
 from keras import ops
 
 from keras_mixers.layers import checks, initializers
+from keras_mixers.layers.dense import built_dense
 
 
 @keras.saving.register_keras_serializable(package="keras_mixers")
@@ -51,27 +52,15 @@ class AxialProjection(keras.layers.Layer):
     def build(self, input_shape):
         height, width, channels = checks.fixed_grid(self, input_shape)
         self.grid = (height, width)
-        self.width_projection = self._dense("width_projection", width, width)
-        self.height_projection = self._dense("height_projection", height, height)
+        self.width_projection = built_dense(self, "width_projection", width, width)
+        self.height_projection = built_dense(self, "height_projection", height, height)
         branches = self.include_identity + (2 if self.mode == "parallel" else 1)
         if self.fusion == "concat":
-            self.fuse = self._dense("fuse", branches * channels, channels, use_bias=False)
+            self.fuse = built_dense(self, "fuse", branches * channels, channels, use_bias=False)
         elif self.fusion == "weighted_sum":
             self.branch_weights = self.add_weight(
                 shape=(branches,), initializer="ones", name="branch_weights"
             )
-
-    def _dense(self, name, fan_in, units, use_bias=True):
-        dense = keras.layers.Dense(
-            units,
-            use_bias=use_bias,
-            kernel_initializer=initializers.create(self.kernel_initializer, fan_in),
-            bias_initializer=initializers.create(self.bias_initializer, fan_in),
-            dtype=self.dtype_policy,
-            name=name,
-        )
-        dense.build((None, fan_in))
-        return dense
 
     def call(self, inputs):
         checks.same_grid(self, inputs.shape)

@@ -3,6 +3,7 @@
 import keras
 
 from keras_mixers.layers import activations, checks, initializers
+from keras_mixers.layers.dense import built_dense
 
 
 class MLP(keras.layers.Layer):
@@ -33,20 +34,8 @@ class MLP(keras.layers.Layer):
 
     def build_mlp(self, dim):
         """Creates and builds the two dense layers for a last axis of size `dim`."""
-        self.fc1 = self._dense("fc1", dim, self.hidden_dim, self.activation)
-        self.fc2 = self._dense("fc2", self.hidden_dim, dim, None)
-
-    def _dense(self, name, fan_in, units, activation):
-        dense = keras.layers.Dense(
-            units,
-            activation=activation,
-            kernel_initializer=initializers.create(self.kernel_initializer, fan_in),
-            bias_initializer=initializers.create(self.bias_initializer, fan_in),
-            dtype=self.dtype_policy,
-            name=name,
-        )
-        dense.build((None, fan_in))
-        return dense
+        self.fc1 = built_dense(self, "fc1", dim, self.hidden_dim, self.activation)
+        self.fc2 = built_dense(self, "fc2", self.hidden_dim, dim)
 
     def mlp(self, x, training):
         """The perceptron along the last axis of `x`."""

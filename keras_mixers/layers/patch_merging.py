@@ -2,6 +2,7 @@ import keras
 from keras import ops
 
 from keras_mixers.layers import checks, initializers
+from keras_mixers.layers.dense import built_dense
 
 
 @keras.saving.register_keras_serializable(package="keras_mixers")
@@ -56,15 +57,8 @@ class PatchMerging(keras.layers.Layer):
         fan_in = 4 * channels
         if self.norm is not None and not self.norm.built:
             self.norm.build((*self.compute_output_shape(input_shape)[:3], fan_in))
-        self.projection = keras.layers.Dense(
-            self.hidden_dim or 2 * channels,
-            use_bias=self.use_bias,
-            kernel_initializer=initializers.create(self.kernel_initializer, fan_in),
-            bias_initializer=initializers.create(self.bias_initializer, fan_in),
-            dtype=self.dtype_policy,
-            name="projection",
-        )
-        self.projection.build((None, fan_in))
+        units = self.hidden_dim or 2 * channels
+        self.projection = built_dense(self, "projection", fan_in, units, use_bias=self.use_bias)
 
     def call(self, inputs, training=None):
         checks.divisible(self, inputs.shape, 2, "2")

@@ -45,3 +45,7 @@ NUM_BLOCKS = {"mlp_mixer": 3, "s2_mlp": 3, "smlpnet": 4}
 
 def build(family, **kwargs):
     return BUILDERS[family](**kwargs)
+
+
+def pictures(model, rng, batch=2):
+    return rng.normal(size=(batch, *model.input_shape[1:])).astype("float32")
