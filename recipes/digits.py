@@ -89,13 +89,19 @@ def training_config(name, epochs=None):
         "s2_mlp": (60, 6e-3),
         "smlpnet": (40, 3e-3),
     }[name]
+    epochs = epochs or usual_epochs
     return TrainingConfig(
-        epochs=epochs or usual_epochs,
+        epochs=epochs,
         batch_size=64,
-        learning_rate=learning_rate,
-        warmup_epochs=5,
-        weight_decay=0.05,
+        loss="softmax",
+        head_bias=0.0,
+        mixup=0.0,
         label_smoothing=0.1,
+        learning_rate=learning_rate,
+        final_learning_rate=0.0,
+        schedule="cosine",
+        warmup_epochs=min(5, epochs / 2),
+        weight_decay=0.05,
     )
 
 
@@ -115,19 +121,26 @@ def run(name, splits, out, epochs=None):
         every test picture; `agrees`, whether the exporter's own check passed; `parameters`,
         `seconds` of training, `size` of the TFLite file in bytes.
     """
-    import keras
-
-    from recipes.training import trainer
+    from recipes.training import devices, trainer
+    from recipes.training.data import ArrayData
     from tools.export import export
     from tools.litert import LiteRTModel
 
     training, validation, (test_images, _) = splits
     config = training_config(name, epochs)
-    keras.utils.set_random_seed(config.seed)
-    model = build(name)
+    make_engine, _ = devices.connect(config)
     start = time.perf_counter()
-    history = trainer.train(model, config, training, validation, augment)
+    engine, by_epoch = trainer.train(
+        config,
+        lambda: build(name),
+        ArrayData(*training, classes=10, augment=augment),
+        ArrayData(*validation, classes=10),
+        make_engine,
+        name=name,
+    )
     seconds = time.perf_counter() - start
+    model = engine.model
+    history = {name: [epoch[name] for epoch in by_epoch] for name in by_epoch[0]}
 
     model.save(out / "model.keras")
     (out / "history.json").write_text(json.dumps(history))

@@ -12,7 +12,9 @@ class DropPath(keras.layers.Layer):
     that their expectation does not change. The identity at inference.
 
     Under `tf.distribute`, the replicas of a step draw the same (as those of Keras' Dropout do): a
-    sample is dropped together with the one at its place in every other replica.
+    sample is dropped together with the one at its place in every other replica. A training loop
+    that knows better sets the attribute `draw`, a function of `(batch, seed_generator)` that
+    returns uniform numbers in [0, 1) of shape `(batch,)`.
 
     Args:
         rate: Probability of dropping a sample, in [0, 1).
@@ -31,14 +33,13 @@ class DropPath(keras.layers.Layer):
         self.rate = checks.rate("rate", rate)
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
+        self.draw = _draw
 
     def call(self, inputs, training=None):
         if not training or self.rate == 0:
             return inputs
-        shape = (ops.shape(inputs)[0], *[1] * (len(inputs.shape) - 1))
-        # Drawn in float32 whatever the policy: a bfloat16 number in [0, 1) is a multiple of 1/128,
-        # which would double the small rates of a network's first blocks.
-        kept = keras.random.uniform(shape, dtype="float32", seed=self.seed_generator) >= self.rate
+        kept = self.draw(ops.shape(inputs)[0], self.seed_generator) >= self.rate
+        kept = ops.reshape(kept, (-1, *[1] * (len(inputs.shape) - 1)))
         return inputs * ops.cast(kept, inputs.dtype) / (1 - self.rate)
 
     def compute_output_shape(self, input_shape):
@@ -46,3 +47,9 @@ class DropPath(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "rate": self.rate, "seed": self.seed}
+
+
+def _draw(batch, seed):
+    # In float32 whatever the policy: a bfloat16 number in [0, 1) is a multiple of 1/128, which
+    # would double the small rates of a network's first blocks.
+    return keras.random.uniform((batch,), dtype="float32", seed=seed)

@@ -1,59 +1,415 @@
-"""From pictures in memory to batches for `fit`."""
+"""From pictures to batches, where step n is a function of (seed, n) and nothing else.
+
+A training step's pictures, their order and what is done to each are drawn from the seed and the
+picture's running number. So any step can be the first, and it does not matter how many workers
+prepare a batch or how many devices share it.
+"""
+
+import dataclasses
+import math
 
 import tensorflow as tf
 
+from recipes.training import augmentation, mixing
+from recipes.training.errors import UsageError
+from recipes.training.rand_augment import rand_augment
 
-def steps_per_epoch(images, batch_size):
-    """Returns the number of whole batches in `images`.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+_GOOD = -1
+_LARGEST_CHUNK = 16
+_NUMBER = tf.TensorSpec((), tf.int64)
+
+
+@dataclasses.dataclass(frozen=True)
+class Share:
+    """Which part of every batch a data set delivers: parts `first` to `first + count - 1`."""
+
+    parts: int = 1
+    first: int = 0
+    count: int = 1
+
+
+def steps_per_epoch(pictures, batch_size):
+    """Returns the number of whole batches in `pictures`.
 
     Raises:
-        ValueError: `batch_size` is not from 1 to `len(images)`.
+        UsageError: `batch_size` is not from 1 to `pictures`.
     """
-    if not 1 <= batch_size <= len(images):
-        raise ValueError(
-            f"`batch_size` must be from 1 to the number of training pictures, {len(images)}. "
-            f"Received: batch_size={batch_size}"
+    if not 1 <= batch_size <= pictures:
+        raise UsageError(
+            "--batch-size (`batch_size`) must be from 1 to the number of training pictures, "
+            f"{pictures}. Received: {batch_size}"
         )
-    return len(images) // batch_size
+    return pictures // batch_size
 
 
-def training_batches(images, labels, batch_size, seed, augment=None):
-    """Returns an endless data set of shuffled, augmented batches of static shape.
-
-    The order and the augmentation of step n depend on `(seed, n)` only. Each epoch sees every
-    picture at most once; the pictures that do not fill a batch wait for another epoch.
+class ArrayData:
+    """Pictures in memory, as `(images, labels)`, with a way of its own of augmenting a batch.
 
     Args:
         images: float32 array of shape `(pictures, height, width, channels)`.
         labels: int array of shape `(pictures,)`.
-        batch_size: Pictures per step, at most `len(images)`.
-        seed: Integer.
+        classes: Number of classes.
         augment: `None`, or a function of `(images, seed)`, where `seed` is a pair of integers to
-            draw from, that returns images of the same shape.
-
-    Raises:
-        ValueError: `batch_size` is not from 1 to `len(images)`.
+            draw from, that returns images of the same shape. It sees a device's part of the batch.
     """
-    steps = steps_per_epoch(images, batch_size)
-    images, labels = tf.constant(images), tf.constant(labels)
 
-    def load(step):
-        epoch, step_in_epoch = step // steps, step % steps
-        # Negative, so that no epoch's order is drawn from the seed of a step's augmentation.
-        order = tf.random.experimental.stateless_shuffle(
-            tf.range(images.shape[0]), seed=[seed, -1 - epoch]
+    def __init__(self, images, labels, classes, augment=None):
+        self._images, self._labels, self._augment = images, labels, augment
+        self.classes = classes
+
+    def __len__(self):
+        return len(self._images)
+
+    def name(self, index):
+        return f"picture {index}"
+
+    def training_batches(self, config, start_step=0, share=Share()):
+        """Returns what `PictureData.training_batches` does."""
+        images, labels = tf.constant(self._images), tf.constant(self._labels)
+
+        def load(numbers, indices):
+            batch = tf.gather(images, indices)
+            if self._augment is not None:
+                batch = self._augment(batch, _seed(config, numbers[0]))
+            one_hot = _smooth(tf.gather(labels, indices), self.classes, config.label_smoothing)
+            return batch, one_hot, tf.fill(numbers.shape, _GOOD)
+
+        parts = _training_parts(len(self), config, start_step, share)
+        return parts.map(load, tf.data.AUTOTUNE).prefetch(2)
+
+    def evaluation_batches(self, config, share=Share()):
+        """Returns what `PictureData.evaluation_batches` does."""
+        images, labels = tf.constant(self._images), tf.constant(self._labels)
+
+        def load(numbers, indices):
+            weights = tf.cast(numbers < len(self), tf.float32)
+            one_hot = tf.one_hot(tf.gather(labels, indices), self.classes)
+            return tf.gather(images, indices), one_hot, weights, tf.fill(numbers.shape, _GOOD)
+
+        return _evaluation_parts(len(self), config, share).map(load).prefetch(2)
+
+
+class PictureData:
+    """Encoded pictures of a source, cropped, augmented and batched as a `TrainingConfig` says."""
+
+    def __init__(self, source):
+        self._source = source
+        self.class_names = source.classes
+        self.classes = len(source.classes)
+
+    def __len__(self):
+        return len(self._source)
+
+    def name(self, index):
+        """Returns what a person can find picture `index` by."""
+        return self._source.name(index)
+
+    def why_unreadable(self, index):
+        """Returns the reason why picture `index` could not be used, or "" if it can be."""
+        try:
+            data, _ = self._load(tf.constant(index, tf.int64))
+            _decode(data)
+        except (tf.errors.OpError, ValueError) as error:
+            return str(error).split(" [Op:")[0].splitlines()[0].split("}} ")[-1]
+        return ""
+
+    def training_batches(self, config, start_step=0, share=Share()):
+        """Returns an endless data set of the batches from `start_step` on.
+
+        Elements come step by step, within a step part by part of `config.accumulation`, within
+        that one for each part of the `share`. Each is `(images, labels, bad)`: float32
+        `(part, size, size, 3)`; float32 `(part, classes)`, smoothed and mixed; int32 `(part,)`,
+        -1, or the index of a picture that could not be read. Such a picture's place is taken by
+        its neighbour; where that is unreadable too, by a blank one without a label.
+        """
+
+        def prepare(number, index):
+            data, label = self._load(index)
+            crop_seed, seed = tf.unstack(tf.random.split(_seed(config, number), 2))
+            image = _augment(_random_crop(data, crop_seed, config), seed, config)
+            return image, label, tf.constant(_GOOD), *_draw_mixing(number, config)
+
+        def instead(number, index):
+            return *_blank(config), tf.cast(index, tf.int32), *_draw_mixing(number, config)
+
+        def finish(images, labels, bad, weights, boxes):
+            images, labels = _replace_bad(images, labels, bad)
+            labels = _smooth(labels, self.classes, config.label_smoothing)
+            images = tf.cast(images, tf.float32)
+            if config.mixup or config.cutmix:
+                images, labels = mixing.mix(images, labels, weights, boxes)
+            return _scale(images, config.pixel_range), labels, bad
+
+        parts = _training_parts(len(self), config, start_step, share)
+        return _batches(parts, prepare, instead, finish)
+
+    def evaluation_batches(self, config, share=Share()):
+        """Returns a data set of every picture once, in order, centrally cropped.
+
+        Elements are `(images, labels, weights, bad)`; weights are 0 for what fills the last batch
+        and for pictures that cannot be read, else 1.
+        """
+
+        def prepare(number, index):
+            data, label = self._load(index)
+            label = tf.where(number < len(self), label, -1)
+            return _central_crop(data, config), label, tf.constant(_GOOD)
+
+        def instead(number, index):
+            return *_blank(config), tf.cast(number, tf.int32)
+
+        def finish(images, labels, bad):
+            weights = tf.cast(labels >= 0, tf.float32)
+            bad = tf.where(bad < len(self), bad, _GOOD)
+            images = _scale(tf.cast(images, tf.float32), config.pixel_range)
+            return images, tf.one_hot(labels, self.classes), weights, bad
+
+        parts = _evaluation_parts(len(self), config, share)
+        return _batches(parts, prepare, instead, finish)
+
+    def _load(self, index):
+        """Returns bytes and label; raises where the label is not one of the classes."""
+        data, label = self._source.read(index)
+        known = tf.debugging.Assert(
+            (label >= 0) & (label < self.classes),
+            [f"its label must be from 0 to {self.classes - 1}; it is", label],
         )
-        chosen = order[step_in_epoch * batch_size :][:batch_size]
-        chosen = tf.ensure_shape(chosen, (batch_size,))
-        batch = tf.gather(images, chosen)
-        if augment is not None:
-            batch = augment(batch, (seed, step))
-        return batch, tf.gather(labels, chosen)
-
-    numbers = tf.data.Dataset.range(tf.int32.max, output_type=tf.int32)
-    return numbers.map(load, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+        with tf.control_dependencies([] if known is None else [known]):
+            return tf.identity(data), label
 
 
-def evaluation_batches(images, labels, batch_size):
-    """Returns a data set of all pictures in their order; the last batch may be smaller."""
-    return tf.data.Dataset.from_tensor_slices((images, labels)).batch(batch_size)
+def _part_size(config, share):
+    micro = config.micro_batch_size
+    if micro % share.parts:
+        raise UsageError(
+            f"--batch-size must be a multiple of {share.parts * config.accumulation}: "
+            f"{share.parts} devices or hosts share each of {config.accumulation} parts. "
+            f"Received: {config.batch_size}"
+        )
+    size = micro // share.parts
+    if (config.mixup or config.cutmix) and size % 2:
+        raise UsageError(
+            "--mixup and --cutmix mix pairs, so that each device's part of a batch must be even: "
+            f"--batch-size must be a multiple of {2 * share.parts * config.accumulation}, or both "
+            f"be 0. Received: {config.batch_size}"
+        )
+    return size
+
+
+def _training_parts(pictures, config, start_step, share):
+    """Running numbers and indices of the pictures of each part, in the order of delivery.
+
+    Each epoch is another permutation of the pictures.
+    """
+    steps = steps_per_epoch(pictures, config.batch_size)
+    per_step, size = config.accumulation * share.count, _part_size(config, share)
+    # Repeats of a picture are as far from each other as a batch allows.
+    distinct = -(-config.batch_size // config.repeated_augmentation)
+
+    def parts_of(epoch):
+        # The complement of the seed: what is drawn for a picture is drawn from the seed itself.
+        seed = tf.stack([tf.constant(~config.seed, tf.int64), epoch])
+        everything = tf.range(pictures, dtype=tf.int64)
+        order = tf.random.experimental.stateless_shuffle(everything, seed)
+
+        def part(number):
+            step, rest = number // per_step, number % per_step
+            places = _part_start(rest, size, share) + tf.range(size, dtype=tf.int64)
+            numbers = (epoch * steps + step) * config.batch_size + places
+            return numbers, tf.gather(order, step * distinct + places % distinct)
+
+        first = tf.maximum(start_step - epoch * steps, 0)
+        return tf.data.Dataset.range(first * per_step, steps * per_step).map(part)
+
+    return tf.data.Dataset.range(start_step // steps, tf.int64.max).flat_map(parts_of)
+
+
+def _evaluation_parts(pictures, config, share):
+    """As `_training_parts`, of every picture once; past the last one, it is repeated."""
+    size = _part_size(config, share)
+    batches = -(-pictures // config.micro_batch_size)
+
+    def part(number):
+        numbers = _part_start(number, size, share) + tf.range(size, dtype=tf.int64)
+        return numbers, tf.minimum(numbers, pictures - 1)
+
+    return tf.data.Dataset.range(batches * share.count).map(part)
+
+
+def _part_start(number, size, share):
+    """Place of the first picture of a share's `number`-th part."""
+    micro, part = number // share.count, number % share.count + share.first
+    return (micro * share.parts + part) * size
+
+
+def _seed(config, number):
+    """Seed of shape `(2,)` of the picture with this running number."""
+    return tf.stack([tf.constant(config.seed, tf.int64), number])
+
+
+def _draw_mixing(number, config):
+    """How the picture with this running number is mixed with its neighbour: `(weight, box)`."""
+    return mixing.draw_mixing(
+        _seed(config, -1 - number // 2),  # Negative: no picture's own seed.
+        (config.image_size, config.image_size),
+        config.mixup,
+        config.cutmix,
+        own_share_at_least_half=config.mixup_keeps_half,
+    )
+
+
+def _augment(image, seed, config):
+    flip_seed, rand_seed, jitter_seed, erasing_seed = tf.unstack(tf.random.split(seed, 4))
+    if config.flip:
+        image = augmentation.flip(image, flip_seed)
+    if config.color_jitter:
+        image = augmentation.color_jitter(image, jitter_seed, config.color_jitter)
+    if config.randaugment != "none":
+        increasing = config.randaugment == "increasing"
+        image = rand_augment(
+            image,
+            rand_seed,
+            config.randaugment_layers,
+            config.randaugment_magnitude,
+            magnitude_std=0.5 if increasing else 0.0,
+            probability=0.5 if increasing else 1.0,
+            increasing=increasing,
+        )
+    if config.erasing:
+        image = augmentation.random_erasing(image, erasing_seed, config.erasing)
+    return image
+
+
+def _blank(config):
+    """What stands for a picture that cannot be read: pixels and no label."""
+    return tf.zeros((config.image_size, config.image_size, 3), tf.uint8), tf.constant(-1, tf.int64)
+
+
+def _batches(parts, prepare, instead, finish):
+    """Maps the pictures of every part by `prepare`, or `instead` where that fails; joins them.
+
+    Pictures are prepared by the chunk, which costs less than one by one; only where a chunk fails
+    are its pictures prepared one by one, to find those that do.
+    """
+    (size,) = parts.element_spec[0].shape
+    chunk = math.gcd(size, _LARGEST_CHUNK)
+    outputs = tf.function(instead).get_concrete_function(_NUMBER, _NUMBER).structured_outputs
+    kinds = tf.nest.map_structure(lambda x: tf.TensorSpec(x.shape, x.dtype), outputs)
+
+    def one(number, index):
+        single = tf.data.Dataset.from_tensors((number, index))
+        return single.map(prepare).ignore_errors().concatenate(single.map(instead)).take(1)
+
+    def whole(numbers, indices):
+        # A loop, because a graph with `chunk` times the operations takes a minute to start.
+        pictures = (numbers, indices)
+        return tf.map_fn(lambda picture: prepare(*picture), pictures, fn_output_signature=kinds)
+
+    def chunk_of(*pictures):
+        at_once = tf.data.Dataset.from_tensors(pictures).map(whole).ignore_errors()
+        one_by_one = tf.data.Dataset.from_tensor_slices(pictures).flat_map(one)
+        return at_once.concatenate(one_by_one.batch(chunk, drop_remainder=True)).take(1)
+
+    def chunks(*part):
+        return tf.data.Dataset.from_tensor_slices(
+            tuple(tf.reshape(x, (size // chunk, chunk)) for x in part)
+        )
+
+    def finish_part(*values):
+        return finish(*[tf.reshape(value, (size, *value.shape[2:])) for value in values])
+
+    return (
+        parts.flat_map(chunks)
+        .interleave(
+            chunk_of, cycle_length=16, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+        )
+        .batch(size // chunk, drop_remainder=True)
+        .map(finish_part, num_parallel_calls=tf.data.AUTOTUNE)
+        .prefetch(tf.data.AUTOTUNE)
+    )
+
+
+def _replace_bad(images, labels, bad):
+    size = images.shape[0]
+    places = tf.range(size)
+    neighbour = tf.minimum(places ^ 1, size - 1)
+    taken = tf.where(bad == _GOOD, places, neighbour)
+    return tf.cond(
+        tf.reduce_all(bad == _GOOD),
+        lambda: (images, labels),
+        lambda: (tf.gather(images, taken), tf.gather(labels, taken)),
+    )
+
+
+def _smooth(labels, classes, smoothing):
+    """One-hot labels with `smoothing` of them spread over all classes; -1 becomes zeros."""
+    one_hot = tf.one_hot(labels, classes)
+    known = tf.cast(labels >= 0, tf.float32)[:, None]
+    return one_hot * (1 - smoothing) + known * (smoothing / classes)
+
+
+def _scale(images, pixel_range):
+    if pixel_range == "minus_one_one":
+        return images / 127.5 - 1
+    mean, std = (tf.constant(values) * 255 for values in (IMAGENET_MEAN, IMAGENET_STD))
+    return (images - mean) / std
+
+
+def _decode(data):
+    return tf.io.decode_image(data, channels=3, expand_animations=False)
+
+
+def _crop(data, choose):
+    """Decodes the window `choose(shape)` of a picture; of a JPEG, nothing but that window."""
+
+    def of_jpeg():
+        window = choose(tf.io.extract_jpeg_shape(data))
+        return tf.io.decode_and_crop_jpeg(data, window, channels=3)
+
+    def of_other():
+        image = _decode(data)
+        top, left, height, width = tf.unstack(choose(tf.shape(image)))
+        return image[top : top + height, left : left + width]
+
+    image = tf.cond(tf.io.is_jpeg(data), of_jpeg, of_other)
+    image.set_shape((None, None, 3))
+    return image
+
+
+def _random_crop(data, seed, config):
+    """An inception crop: a random part of the area, of an aspect ratio from 3:4 to 4:3."""
+
+    def choose(shape):
+        begin, size, _ = tf.image.stateless_sample_distorted_bounding_box(
+            shape,
+            tf.zeros((1, 0, 4)),
+            seed,
+            min_object_covered=0,
+            aspect_ratio_range=(3 / 4, 4 / 3),
+            area_range=(config.crop_min_area, 1.0),
+            use_image_if_no_bounding_boxes=True,
+        )
+        return tf.concat([begin[:2], size[:2]], axis=0)
+
+    return _resize(_crop(data, choose), config)
+
+
+def _central_crop(data, config):
+    """The central square of `eval_crop` of the shorter side."""
+
+    def choose(shape):
+        height, width = shape[0], shape[1]
+        side = tf.cast(tf.minimum(height, width), tf.float32) * config.eval_crop
+        side = tf.maximum(tf.cast(tf.round(side), tf.int32), 1)
+        return tf.stack([(height - side) // 2, (width - side) // 2, side, side])
+
+    return _resize(_crop(data, choose), config)
+
+
+def _resize(image, config):
+    bicubic = config.interpolation == "bicubic"
+    size = (config.image_size, config.image_size)
+    image = tf.image.resize(image, size, config.interpolation, antialias=bicubic)
+    return tf.saturate_cast(tf.round(image), tf.uint8)

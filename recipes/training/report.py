@@ -1,4 +1,7 @@
-"""What a person sees at the end of a run: learning curves, and the pictures that were mistaken."""
+"""What a person sees of a run: an augmented batch, learning curves, mistakes, a summary."""
+
+import io
+import math
 
 import matplotlib
 import numpy as np
@@ -7,7 +10,10 @@ matplotlib.use("Agg")  # Files only: no window, no display needed.
 
 import matplotlib.pyplot as plt
 
+from recipes.training.data import IMAGENET_MEAN, IMAGENET_STD
+
 _SHOWN_MISTAKES = 10
+_SHOWN_AUGMENTED = 32
 
 
 def learning_curves_and_mistakes(results, images, labels, path):
@@ -54,3 +60,107 @@ def _draw_mistakes(figure, images, labels, predicted):
     for panel, i in zip(panels, wrong, strict=False):
         panel.imshow(images[i, :, :, 0], cmap="gray_r")
         panel.set_title(f"{labels[i]} as {predicted[i]}", fontsize=9)
+
+
+def preview(pictures, config, path):
+    """Draws the first augmented pictures of a run with their labels. Writes a PNG.
+
+    Args:
+        pictures: A `PictureData`.
+        config: A `TrainingConfig`.
+        path: `epath.Path` of the PNG.
+
+    Returns:
+        The pictures, float32 of shape `(pictures, height, width, 3)` from 0 to 1.
+    """
+    images, labels, _ = next(iter(pictures.training_batches(config)))
+    images = unscaled(images[:_SHOWN_AUGMENTED].numpy(), config.pixel_range)
+    columns = min(8, len(images))
+    rows = -(-len(images) // columns)
+    figure, panels = plt.subplots(
+        rows, columns, figsize=(2 * columns, 2.3 * rows), layout="constrained", squeeze=False
+    )
+    for panel in panels.ravel():
+        panel.axis("off")
+    for panel, image, label in zip(panels.ravel(), images, labels.numpy(), strict=False):
+        panel.imshow(image)
+        panel.set_title(_label_text(label, pictures.class_names), fontsize=8)
+    _save(figure, path)
+    return images
+
+
+def unscaled(images, pixel_range):
+    """Returns what the model sees as pixels from 0 to 1."""
+    if pixel_range == "minus_one_one":
+        images = (images + 1) / 2
+    else:
+        images = images * np.array(IMAGENET_STD) + np.array(IMAGENET_MEAN)
+    return np.clip(images, 0, 1).astype("float32")
+
+
+def _label_text(label, names):
+    """The largest shares of a mixed label, one a line."""
+    shares = sorted(((share, names[i]) for i, share in enumerate(label)), reverse=True)
+    shown = [(share, name) for share, name in shares[:2] if share > 0.05]
+    return "\n".join(f"{name[:18]} {share:.2f}" for share, name in shown) or "no label"
+
+
+def write_results(model, history, seconds, folder):
+    """Writes curves.png and summary.md into the run folder, and prints the latter.
+
+    Args:
+        model: The trained model, for its name and size.
+        history: As `trainer.train` returns it.
+        seconds: Of training.
+        folder: `epath.Path`.
+    """
+    from tabulate import tabulate
+
+    last = history[-1]
+    parameters = sum(math.prod(weight.shape) for weight in model.trainable_weights)
+    best = max(history, key=lambda epoch: epoch["val_accuracy"])
+    lines = [
+        ("model", f"{model.name}, {parameters:,} parameters"),
+        ("epochs, steps", f"{len(history)}, {last['step']:,}"),
+        ("training loss, accuracy", f"{last['loss']:.4f}, {last['accuracy']:.2%}"),
+        ("validation top-1, top-5", f"{last['val_accuracy']:.2%}, {last['val_top_5']:.2%}"),
+    ]
+    if "ema_accuracy" in last:
+        average = f"{last['ema_accuracy']:.2%}, {last['ema_top_5']:.2%}"
+        lines.append(("the same, averaged weights", average))
+    lines += [
+        ("best validation top-1", f"{best['val_accuracy']:.2%} (epoch {history.index(best) + 1})"),
+        ("time of this start", f"{seconds / 60:.1f} minutes"),
+        ("files", f"{folder}: model.keras, curves.png, log.jsonl, tensorboard/"),
+    ]
+    text = tabulate(lines, ("result", ""), "github", disable_numparse=True)
+    (folder / "summary.md").write_text(text + "\n")
+    _draw_run(history, folder / "curves.png")
+    print(text)
+
+
+def _draw_run(history, path):
+    epochs = range(1, len(history) + 1)
+    figure, (loss, accuracy) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
+    named = {
+        "": "training, augmented",
+        "val_": "validation",
+        "ema_": "validation, averaged weights",
+    }
+    for axes, metric in ((loss, "loss"), (accuracy, "accuracy")):
+        for prefix, label in named.items():
+            if prefix + metric in history[0]:
+                values = [epoch[prefix + metric] for epoch in history]
+                axes.plot(epochs, values, ".-", label=label)
+        axes.set(title=metric, xlabel="epoch")
+        axes.grid(alpha=0.3)
+        axes.legend()
+    _save(figure, path)
+
+
+def _save(figure, path):
+    """Writes a PNG to an `epath.Path`, which may be in a bucket."""
+    memory = io.BytesIO()
+    figure.savefig(memory, dpi=110)
+    plt.close(figure)
+    path.write_bytes(memory.getvalue())

@@ -1,0 +1,221 @@
+"""Trains a model on ImageNet or on any other set of pictures, and loses nothing when cut off.
+
+The same command, started again, goes on from the newest checkpoint of its run folder.
+
+Exit status: 0 at the end of the training; 1 when it cannot go on (NaN loss, full disk, too many
+unreadable pictures); 2 when the command, the data or the devices cannot be used as asked for; 75
+when it was asked to stop (SIGTERM, SIGINT) or lost a device or a host: start it again.
+
+Examples:
+  python recipes/imagenet.py --recipe mixer_b16 --tpu
+  python recipes/imagenet.py --recipe smlpnet_t --data ~/pictures --out runs/mine
+  python recipes/imagenet.py --data ~/pictures --preview batch.png
+  python recipes/imagenet.py --config runs/mine/config.json --out runs/again
+"""
+
+import argparse
+import importlib
+import pathlib
+import sys
+import time
+
+if __package__ is None:
+    sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
+
+from tools import cli
+
+_MODULES = ("etils", "matplotlib", "tabulate", "tensorflow_datasets", "tqdm", "tyro")
+
+_NO_DATA = """\
+{error}
+
+Give the training pictures in one of three ways:
+
+  a folder      --data FOLDER, with one folder per class:
+                  FOLDER/train/<class>/*.jpg (or .jpeg, .png)
+                  FOLDER/validation/<class>/*.jpg
+  shards        --data FOLDER, as this makes them of such a folder (faster on disks and buckets):
+                  python tools/make_shards.py PICTURES FOLDER
+  tensorflow-   --data NAME --data-dir FOLDER_OR_BUCKET, after tensorflow-datasets has prepared
+  datasets      the set there. For ImageNet (the default, imagenet2012), put
+                ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar from https://image-net.org in
+                ~/tensorflow_datasets/downloads/manual and run:
+                  tfds build imagenet2012
+
+To try the command without ImageNet:
+  python benchmarks/jpeg_digits.py runs/jpeg_digits
+  python recipes/imagenet.py --recipe digits_mixer --data runs/jpeg_digits/shards
+"""
+
+
+def build(config, classes):
+    """Returns the model that `config` describes, from pictures to logits."""
+    import keras_mixers
+    from recipes.training.errors import UsageError
+
+    constructors = {*keras_mixers.models.VARIANTS} | {
+        variant.__name__
+        for variants in keras_mixers.models.VARIANTS.values()
+        for variant in variants
+    }
+    if config.model not in constructors:
+        raise UsageError(
+            f"--model must be one of {', '.join(sorted(constructors))}. Received: {config.model}"
+        )
+    arguments = {
+        "input_shape": (config.image_size, config.image_size, 3),
+        "classes": classes,
+        "classifier_activation": None,
+        "drop_path_rate": config.drop_path_rate,
+    }
+    try:
+        model = getattr(keras_mixers, config.model)(**arguments | config.model_arguments())
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"--model {config.model} cannot be built: {error}") from None
+    bias = model.get_layer("head").bias
+    bias.assign(bias + config.head_bias)
+    return model
+
+
+def read_command(argv):
+    """Returns the `TrainingConfig` of a command line and where a preview is to go, or None."""
+    import tyro
+
+    from recipes.training import config as settings
+    from recipes.training.errors import UsageError
+
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    first.add_argument("--recipe")
+    first.add_argument("--config", type=pathlib.Path)
+    first.add_argument("--preview")
+    try:
+        chosen, rest = first.parse_known_args(argv)
+    except argparse.ArgumentError as error:
+        raise UsageError(f"{error}") from None
+    if chosen.config and chosen.recipe:
+        raise UsageError("--config holds all settings of a recipe: leave --recipe out.")
+    names = presets()
+    if chosen.config:
+        default = settings.load(chosen.config)
+    else:
+        default = preset(chosen.recipe or "mixer_b16")
+    description = (
+        f"{__doc__}\nAlso:\n"
+        f"  --recipe NAME      settings to start from: {', '.join(names)}\n"
+        "                     (default: mixer_b16)\n"
+        "  --config FILE      settings to start from: the config.json of a run\n"
+        "  --preview FILE     write a picture of one augmented batch (PNG), and stop\n\n"
+        "Every setting below overrides the recipe; the defaults shown are those of the recipe."
+    )
+    config = tyro.cli(
+        settings.TrainingConfig,
+        prog="recipes/imagenet.py",
+        description=description,
+        default=default,
+        args=rest,
+    )
+    settings.check(config)
+    return config, chosen.preview
+
+
+def presets():
+    """Returns the names of the recipes in recipes/presets."""
+    folder = pathlib.Path(__file__).parent / "presets"
+    return sorted(path.stem for path in folder.glob("*.py") if path.stem != "__init__")
+
+
+def preset(name):
+    """Returns the `TrainingConfig` of a recipe, whose run folder is named after it."""
+    import dataclasses
+    import difflib
+
+    from recipes.training.errors import UsageError
+
+    if name not in presets():
+        near = difflib.get_close_matches(name, presets(), 1)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        raise UsageError(f"--recipe must be one of {', '.join(presets())}. Received: {name}.{hint}")
+    config = importlib.import_module(f"recipes.presets.{name}").CONFIG
+    return dataclasses.replace(config, out=f"runs/{name}")
+
+
+def open_data(config):
+    """Returns the training and the validation pictures.
+
+    Raises:
+        UsageError: There are none; one screen says what to put where.
+    """
+    from recipes.training.data import PictureData
+    from recipes.training.errors import UsageError
+    from recipes.training.sources import open_source
+
+    try:
+        training = open_source(config.data, config.data_dir, config.train_split)
+        validation = open_source(config.data, config.data_dir, config.validation_split)
+    except UsageError as error:
+        if str(error).startswith("No data"):
+            raise UsageError(_NO_DATA.format(error=error)) from None
+        raise
+    return PictureData(training), PictureData(validation)
+
+
+def run(config):
+    """Trains as `config` says; prints the result and writes it into the run folder."""
+    from etils import epath
+
+    from recipes.training import devices, report, trainer
+
+    training, validation = open_data(config)
+    make_engine, where = devices.connect(config)
+    print(
+        f"{config.model} on {len(training):,} pictures of {training.classes} classes, validated "
+        f"on {len(validation):,}; {where}; run folder {config.out}",
+        file=sys.stderr,
+    )
+    folder = epath.Path(config.out).expanduser()
+    trainer.prepare_folder(folder, config)
+    start = time.monotonic()
+    engine, history = trainer.train(
+        config,
+        lambda: build(config, training.classes),
+        training,
+        validation,
+        make_engine,
+        folder,
+        name=config.model,
+    )
+    if engine.is_chief:
+        trainer.save_models(engine, folder)
+        report.write_results(engine.model, history, time.monotonic() - start, folder)
+
+
+def main(argv=None):
+    argv = sys.argv[1:] if argv is None else argv
+    parser = argparse.ArgumentParser(prog="recipes/imagenet.py")
+    cli.require(parser, "recipes", ("tyro",))
+    from recipes.training.errors import RunError
+
+    try:
+        config, preview = read_command(argv)
+        cli.prepare(parser, "recipes", _MODULES, backends=("tensorflow", "jax"))
+        if preview:
+            _write_preview(config, preview)
+        else:
+            run(config)
+    except RunError as error:
+        print(f"recipes/imagenet.py: {error}", file=sys.stderr)
+        return error.status
+    return 0
+
+
+def _write_preview(config, path):
+    from etils import epath
+
+    from recipes.training import report
+
+    report.preview(open_data(config)[0], config, epath.Path(path))
+    print(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

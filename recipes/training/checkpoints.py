@@ -1,0 +1,126 @@
+"""Checkpoints of a run: one file each, complete or not there at all.
+
+A file is NumPy's .npz with every number of the training state and a JSON text; its parts carry
+checksums, and reading one runs no code.
+"""
+
+import io
+import json
+import os
+import zipfile
+
+import numpy as np
+
+from recipes.training.errors import RunError
+
+_ABOUT = "about"
+
+
+class Checkpoints:
+    """The newest checkpoints in a folder.
+
+    Args:
+        folder: An `epath.Path`; made when the first one is saved.
+        keep: How many are kept.
+    """
+
+    def __init__(self, folder, keep):
+        self._folder, self._keep = folder, keep
+
+    def save(self, step, state, about):
+        """Writes a checkpoint aside, puts it in place, and removes those that are too many.
+
+        Args:
+            step: Steps done.
+            state: Dict of lists of arrays.
+            about: Dict that JSON can hold.
+
+        Raises:
+            RunError: The disk does not take it. What was there is still there.
+        """
+        path = self._path(step)
+        aside = path.parent / f"{path.name}.part"
+        arrays = {f"{name}/{i}": v for name, vs in state.items() for i, v in enumerate(vs)}
+        arrays[_ABOUT] = np.frombuffer(json.dumps(about).encode(), "uint8")
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            _write(aside, arrays)
+            aside.replace(path)
+            for old in self.paths()[: -self._keep]:
+                old.unlink()
+        except OSError as error:
+            aside.unlink(missing_ok=True)
+            raise RunError(
+                f"The checkpoint of step {step:,} could not be written: {error}. Make room or give "
+                f"another --out; {self._good()}."
+            ) from None
+
+    def load_newest(self, warn):
+        """Returns step, state and `about` of the newest checkpoint that is whole, or None.
+
+        Args:
+            warn: Called with a sentence for each that is damaged.
+
+        Raises:
+            RunError: There are checkpoints, and all are damaged.
+        """
+        paths = self.paths()
+        for path in reversed(paths):
+            try:
+                return (_step(path), *load(path))
+            except RunError as error:
+                warn(f"{error} The one before it is used.")
+        if paths:
+            raise RunError(
+                f"All checkpoints in {self._folder} are damaged: give another --out to start anew, "
+                "or remove them."
+            )
+        return None
+
+    def paths(self):
+        """Returns the checkpoints' paths, oldest first."""
+        if not self._folder.exists():
+            return []
+        names = [path for path in self._folder.glob("step-*.npz") if path.suffix == ".npz"]
+        return sorted(names, key=_step)
+
+    def _path(self, step):
+        return self._folder / f"step-{step:09d}.npz"
+
+    def _good(self):
+        paths = self.paths()
+        return f"the last good one is {paths[-1]}" if paths else "there is none yet"
+
+
+def load(path):
+    """Returns the state and `about` in a checkpoint file.
+
+    Raises:
+        RunError: It is damaged.
+    """
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            state = {"trainable": [], "non_trainable": [], "optimizer": [], "average": []}
+            names = [name for name in arrays.files if name != _ABOUT]
+            for name in sorted(names, key=lambda name: int(name.rsplit("/")[-1])):
+                state[name.rsplit("/")[0]].append(arrays[name])
+            return state, json.loads(arrays[_ABOUT].tobytes())
+    # All that a file of other bytes has been seen to raise.
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, NotImplementedError) as e:
+        raise RunError(f"The checkpoint {path} is damaged ({e}).") from None
+
+
+def _step(path):
+    return int(path.stem.removeprefix("step-"))
+
+
+def _write(path, arrays):
+    if "://" in str(path):
+        memory = io.BytesIO()
+        np.savez(memory, **arrays)
+        path.write_bytes(memory.getbuffer())
+        return
+    with open(path, "wb") as file:
+        np.savez(file, **arrays)
+        file.flush()
+        os.fsync(file.fileno())

@@ -1,0 +1,19 @@
+"""How a run ends before its last step: one sentence, and an exit status that scripts can read."""
+
+
+class RunError(Exception):
+    """Ends the run with one sentence, which says what to do."""
+
+    status = 1
+
+
+class UsageError(RunError, ValueError):
+    """The command, the data or the machine cannot be used as asked for."""
+
+    status = 2
+
+
+class Preempted(RunError):
+    """The run was asked to stop, or lost a part of its machine; the same command continues it."""
+
+    status = 75  # EX_TEMPFAIL of sysexits.h: try again.

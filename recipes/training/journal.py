@@ -1,0 +1,94 @@
+"""What a run tells: a progress bar, lines for people, log.jsonl for scripts, TensorBoard."""
+
+import json
+import sys
+
+import tensorflow as tf
+from tqdm import tqdm
+
+
+class Journal:
+    """Writes nothing where `folder` is None, shows nothing where `quiet`.
+
+    Args:
+        folder: `epath.Path` of the run folder, or None.
+        name: Of the run, before the progress bar.
+        pictures: In the whole run.
+        done: Of these, before this start.
+        quiet: For all processes of a job but the first.
+    """
+
+    def __init__(self, folder, name, pictures, done, quiet=False):
+        self._folder = None if quiet else folder
+        patience = 0.5 if sys.stderr.isatty() else 30.0
+        self._bar = tqdm(
+            total=pictures,
+            initial=done,
+            desc=name,
+            unit="img",
+            unit_scale=True,
+            mininterval=patience,
+            maxinterval=patience,
+            dynamic_ncols=True,
+            bar_format="{l_bar}{bar:20}{r_bar}",
+            disable=quiet,
+        )
+        self._board = None
+        if self._folder is not None:
+            self._board = tf.summary.create_file_writer(str(self._folder / "tensorboard"))
+
+    def forget_after(self, step):
+        """Drops the lines of steps that a resumed run takes again."""
+        if self._folder is None or not (path := self._folder / "log.jsonl").exists():
+            return
+        lines = path.read_text().splitlines(keepends=True)
+        kept = [line for line in lines if _step_of(line) <= step]
+        aside = self._folder / "log.jsonl.part"
+        aside.write_text("".join(kept))
+        aside.replace(path)
+
+    def advance(self, pictures, **shown):
+        """Moves the bar."""
+        self._bar.set_postfix(refresh=False, **shown)
+        self._bar.update(pictures)
+
+    def say(self, sentence):
+        """Prints a line beside the bar."""
+        if not self._bar.disable:
+            self._bar.write(sentence, file=sys.stderr)
+
+    def record(self, kind, step, values):
+        """Adds a line to log.jsonl and points to TensorBoard."""
+        if self._folder is None:
+            return
+        line = json.dumps({"kind": kind, "step": step, **values})
+        with (self._folder / "log.jsonl").open("a") as file:
+            file.write(line + "\n")
+        with self._board.as_default(step):
+            for name, value in values.items():
+                tf.summary.scalar(f"{kind}/{name}", value)
+        self._board.flush()
+
+    def note(self, name, line):
+        """Adds a line to a text file of the run folder."""
+        if self._folder is not None:
+            with (self._folder / name).open("a") as file:
+                file.write(line + "\n")
+
+    def show_batch(self, images):
+        """Gives a batch, `(pictures, height, width, 3)` from 0 to 1, to TensorBoard."""
+        if self._board is not None:
+            with self._board.as_default(0):
+                tf.summary.image("augmented", images, max_outputs=16)
+
+    def close(self):
+        self._bar.close()
+        if self._board is not None:
+            self._board.close()
+
+
+def _step_of(line):
+    try:
+        return json.loads(line)["step"]
+    except (ValueError, KeyError, TypeError):
+        return float("inf")  # A line cut off by a kill.

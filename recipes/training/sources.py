@@ -1,0 +1,309 @@
+"""Where pictures are: a folder per class, TFRecord shards, a prepared tensorflow-datasets folder.
+
+A source knows how many pictures there are and reads the n-th one by itself, so that any step can
+be the first.
+"""
+
+import concurrent.futures
+import dataclasses
+import functools
+import pathlib
+import re
+import struct
+
+import numpy as np
+import tensorflow as tf
+
+from recipes.training.errors import UsageError
+
+_PICTURES = (".jpg", ".jpeg", ".png")
+_SPLIT = re.compile(r"(?P<name>[\w.-]+)(\[(?P<start>\d*%?):(?P<stop>\d*%?)\])?")
+
+
+@dataclasses.dataclass(frozen=True)
+class FolderSource:
+    """Picture files, one folder per class."""
+
+    classes: tuple[str, ...]
+    paths: np.ndarray
+    """Strings."""
+    labels: np.ndarray
+    """int64."""
+
+    def __len__(self):
+        return len(self.paths)
+
+    def read(self, index):
+        """Returns a picture's bytes and label as tensors; works inside `Dataset.map`."""
+        paths, labels = self._tensors
+        return tf.io.read_file(paths[index]), labels[index]
+
+    def name(self, index):
+        return str(self.paths[index])
+
+    @functools.cached_property
+    def _tensors(self):
+        return _constants(self.paths, self.labels)
+
+
+@dataclasses.dataclass(frozen=True)
+class RecordSource:
+    """Encoded pictures in TFRecord files, found by their place in the file."""
+
+    classes: tuple[str, ...]
+    files: np.ndarray
+    """Strings."""
+    places: np.ndarray
+    """int64 of shape `(pictures, 2)`: file and first byte in it."""
+    image_key: str = "image"
+    label_key: str = "label"
+
+    def __len__(self):
+        return len(self.places)
+
+    def read(self, index):
+        """Returns a picture's bytes and label as tensors; works inside `Dataset.map`."""
+        files, places = self._tensors
+        file, start = tf.unstack(places[index])
+        # Seeks, which the public TFRecordDataset and FixedLengthRecordDataset do not.
+        records = tf.raw_ops.TFRecordDatasetV2(
+            filenames=[files[file]],
+            compression_type="",
+            buffer_size=tf.constant(0, tf.int64),
+            byte_offsets=[start],
+        )
+        text = {"output_types": [tf.string], "output_shapes": [()]}
+        one = tf.constant(1, tf.int64)
+        first = tf.raw_ops.TakeDataset(input_dataset=records, count=one, **text)
+        (record,) = tf.raw_ops.DatasetToSingleElement(dataset=first, **text)
+        features = tf.io.parse_single_example(
+            record,
+            {
+                self.image_key: tf.io.FixedLenFeature((), tf.string),
+                self.label_key: tf.io.FixedLenFeature((), tf.int64),
+            },
+        )
+        return features[self.image_key], features[self.label_key]
+
+    def name(self, index):
+        file, start = self.places[index]
+        nth = int((self.places[:index, 0] == file).sum())
+        return f"{self.files[file]}, picture {nth} (byte {start})"
+
+    @functools.cached_property
+    def _tensors(self):
+        return _constants(self.files, self.places)
+
+
+def _constants(*arrays):
+    """Tensors outside of any graph: a graph that reads them does not hold a copy."""
+    with tf.init_scope():
+        return tuple(tf.constant(array) for array in arrays)
+
+
+def open_source(data, data_dir, split):
+    """Returns the pictures of a split.
+
+    Args:
+        data: A folder with one folder per split that has one folder per class; a folder of TFRecord
+            shards as `tools/make_shards.py` writes them; a folder that tensorflow-datasets has
+            prepared; or the name of a data set that it has prepared in `data_dir`.
+        data_dir: Folder or bucket.
+        split: Such as `"train"`, `"train[:99%]"` or `"train[1000:]"`.
+
+    Raises:
+        UsageError: There is no such data set, no such split, or it holds no picture.
+    """
+    match = _SPLIT.fullmatch(split)
+    if match is None:
+        raise UsageError(f"A split must be written as train or train[:99%]. Received: {split}")
+    name = match["name"]
+    folder = str(pathlib.Path(data).expanduser()) if "://" not in data else data
+    if not tf.io.gfile.isdir(folder):
+        source = _from_tfds(_prepared(data, data_dir), name)
+    elif tf.io.gfile.exists(f"{folder}/dataset_info.json"):
+        source = _from_tfds(_prepared_folder(folder), name)
+    elif tf.io.gfile.glob(f"{folder}/*.tfrecord"):
+        source = _from_shards(folder, name)
+    else:
+        source = _from_folder(folder, name)
+    if match["start"] is None:
+        return source
+    return _part(source, match["start"], match["stop"], split)
+
+
+def _from_folder(folder, split):
+    train = _split_folder(folder, "train")
+    classes = tuple(sorted(_folders(train)))
+    if not classes:
+        raise UsageError(f"{train} must hold one folder of pictures per class; it has no folder.")
+    top = _split_folder(folder, split)
+    unknown = sorted(set(_folders(top)) - set(classes))
+    if unknown:
+        raise UsageError(
+            f"{top} must hold the classes of {train} only. Received also: {', '.join(unknown[:5])}"
+        )
+    with concurrent.futures.ThreadPoolExecutor(16) as pool:
+        found = list(pool.map(lambda name: _pictures_under(f"{top}/{name}"), classes))
+    empty = [name for name, paths in zip(classes, found, strict=True) if not paths]
+    if empty and split == "train":
+        raise UsageError(
+            f"Every class in {top} must have a picture (JPEG or PNG); put some there or remove "
+            f"these folders: {', '.join(empty[:5])}"
+        )
+    if len(empty) == len(classes):
+        raise UsageError(f"{top} must hold one folder per class; it has no picture in them.")
+    paths = [path for class_paths in found for path in class_paths]
+    labels = np.repeat(np.arange(len(classes)), [len(class_paths) for class_paths in found])
+    # Shuffled once and for all, so that a part of a split has all classes.
+    order = np.random.default_rng(0).permutation(len(paths))
+    return FolderSource(classes, np.array(paths, object)[order], labels[order].astype("int64"))
+
+
+def _split_folder(folder, split):
+    names = ("validation", "val") if split in ("validation", "val") else (split,)
+    for name in names:
+        if tf.io.gfile.isdir(f"{folder}/{name}"):
+            return f"{folder}/{name}"
+    there = ", ".join(sorted(_folders(folder))) or "nothing"
+    raise UsageError(f"{folder} must hold a folder {names[0]}. Received a folder with: {there}")
+
+
+def _folders(folder):
+    names = (name.rstrip("/") for name in tf.io.gfile.listdir(folder))
+    return [name for name in names if tf.io.gfile.isdir(f"{folder}/{name}")]
+
+
+def _pictures_under(folder):
+    if not tf.io.gfile.isdir(folder):
+        return []
+    return [
+        f"{parent}/{name}"
+        for parent, _, names in sorted(tf.io.gfile.walk(folder))
+        for name in sorted(names)
+        if name.lower().endswith(_PICTURES) and not name.startswith(".")
+    ]
+
+
+def _from_shards(folder, split):
+    pattern = f"{folder}/{split}-*.tfrecord"
+    files = sorted(tf.io.gfile.glob(pattern))
+    if not files:
+        raise UsageError(f"{folder} has no shards of the split {split}, {pattern}.")
+    listed = int(files[0].rsplit("-of-", 1)[-1].removesuffix(".tfrecord") or 0)
+    if len(files) != listed:
+        raise UsageError(f"{folder} must hold all {listed} shards of {split}; it has {len(files)}.")
+    try:
+        with tf.io.gfile.GFile(f"{folder}/classes.txt") as file:
+            classes = tuple(file.read().splitlines())
+    except tf.errors.NotFoundError:
+        raise UsageError(f"{folder} must hold classes.txt, a class name a line.") from None
+    return _records(files, classes, "image", "label")
+
+
+def _prepared(name, data_dir):
+    import tensorflow_datasets as tfds
+
+    data_dir = str(pathlib.Path(data_dir).expanduser()) if "://" not in data_dir else data_dir
+    try:
+        builder = tfds.builder(name, data_dir=data_dir, try_gcs=False)
+        missing = not builder.is_prepared()
+    except Exception:  # tfds has errors of many kinds for a name that it does not know.
+        missing = True
+    if missing:
+        raise UsageError(
+            f"No data: --data must be a folder, or the name of a data set that tensorflow-datasets "
+            f"has prepared in --data-dir {data_dir}. Received: {name}"
+        )
+    return builder
+
+
+def _prepared_folder(folder):
+    import tensorflow_datasets as tfds
+
+    try:
+        return tfds.builder_from_directory(folder)
+    except Exception as error:  # As above.
+        raise UsageError(
+            f"{folder} has a dataset_info.json that tensorflow-datasets cannot read: {error}"
+        ) from None
+
+
+def _from_tfds(builder, split):
+    import tensorflow_datasets as tfds
+
+    info = builder.info
+    features = dict(info.features)
+    images = [key for key, value in features.items() if isinstance(value, tfds.features.Image)]
+    labels = [key for key, value in features.items() if isinstance(value, tfds.features.ClassLabel)]
+    if len(images) != 1 or len(labels) != 1:
+        raise UsageError(
+            "--data must have one picture and one class per example. "
+            f"Received: {info.name} with {', '.join(features)}"
+        )
+    if split not in info.splits:
+        raise UsageError(
+            f"{info.name} has no split {split}; set --train-split and --validation-split to one "
+            f"of: {', '.join(info.splits)}"
+        )
+    files = [str(path) for path in info.splits[split].filepaths]
+    if ".tfrecord" not in files[0]:
+        raise UsageError(
+            f"{info.name} must be prepared as TFRecord files (tensorflow-datasets' file_format "
+            f"tfrecord). Received: {files[0]}"
+        )
+    return _records(files, tuple(features[labels[0]].names), images[0], labels[0])
+
+
+def _records(files, classes, image_key, label_key):
+    with concurrent.futures.ThreadPoolExecutor(16) as pool:
+        scanned = list(pool.map(_scan, files))
+    places = np.concatenate(
+        [
+            np.stack([np.full_like(starts, number), starts], axis=1)
+            for number, starts in enumerate(scanned)
+        ]
+    )
+    if not len(places):
+        raise UsageError(f"{files[0]} and the shards beside it hold no picture.")
+    return RecordSource(classes, np.array(files, object), places, image_key, label_key)
+
+
+def _scan(path):
+    """Returns the first byte of each record of a TFRecord file, as int64.
+
+    Only the 12 bytes at the head of each record are read: its length and a checksum of that.
+    """
+    starts, position = [], 0
+    size = tf.io.gfile.stat(path).length
+    local = "://" not in path
+    with open(path, "rb", buffering=0) if local else tf.io.gfile.GFile(path, "rb") as file:
+        while position < size:
+            file.seek(position)
+            header = file.read(12)
+            if len(header) < 12:
+                break
+            starts.append(position)
+            position += 12 + struct.unpack("<Q", header[:8])[0] + 4
+    if position != size:
+        raise UsageError(f"{path} is not a whole TFRecord file: write it again.")
+    return np.array(starts, "int64")
+
+
+def _part(source, start, stop, split):
+    first, last = (_place(text, len(source), end) for text, end in ((start, 0), (stop, 1)))
+    if not 0 <= first < last <= len(source):
+        raise UsageError(
+            f"A split must hold a picture; this one has {len(source)}. Received: {split}"
+        )
+    if isinstance(source, FolderSource):
+        return dataclasses.replace(
+            source, paths=source.paths[first:last], labels=source.labels[first:last]
+        )
+    return dataclasses.replace(source, places=source.places[first:last])
+
+
+def _place(text, count, end):
+    if not text:
+        return end * count
+    return round(int(text[:-1]) * count / 100) if text.endswith("%") else int(text)

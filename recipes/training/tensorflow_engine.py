@@ -1,0 +1,199 @@
+"""A training step on TensorFlow: one device, several GPUs, or a TPU with all its hosts."""
+
+import keras
+import tensorflow as tf
+
+from keras_mixers.layers import DropPath
+from recipes.training import optimisation
+from recipes.training.data import Share
+
+_SUM = tf.distribute.ReduceOp.SUM
+
+
+class TensorFlowEngine:
+    """Holds a model, its optimizer and the average of its weights, and moves them by steps.
+
+    Args:
+        strategy: A `tf.distribute.Strategy`.
+        config: A `TrainingConfig`.
+        build: Function without arguments that returns the model, from pictures to logits.
+        steps_per_epoch: For the learning rate's schedule.
+    """
+
+    processes = 1
+    is_chief = True
+
+    def __init__(self, strategy, config, build, steps_per_epoch):
+        self._strategy, self._config = strategy, config
+        self.replicas = strategy.num_replicas_in_sync
+        with strategy.scope():
+            self.model = build()
+            self._optimizer = optimisation.optimizer(self.model, config, steps_per_epoch)
+            self._averages = self._copies() if config.ema_decay else []
+        # The step sums gradients itself, before it clips them: clipping each replica's by itself,
+        # as Keras does, would make the result depend on the number of replicas.
+        self._optimizer._all_reduce_sum_gradients = lambda gradients: gradients
+        if self.replicas > 1:
+            _draw_by_global_place(self.model)
+        self.has_averages = config.ema_decay is not None
+        self._train = tf.function(self._train_on_all)
+        self._evaluate = tf.function(self._evaluate_on_all)
+
+    def learning_rate(self, step):
+        """Returns the rate of `step`."""
+        return float(self._optimizer._learning_rate(step))
+
+    def batches(self, make):
+        """Returns an iterator over this machine's part of each batch.
+
+        Args:
+            make: Function of a `Share` that returns a data set.
+        """
+        if self.replicas == 1:
+            return iter(make(Share()))
+
+        def of_host(context):
+            count = self.replicas // context.num_input_pipelines
+            return make(Share(self.replicas, context.input_pipeline_id * count, count))
+
+        return iter(self._strategy.distribute_datasets_from_function(of_host))
+
+    def bad_pictures(self, values):
+        """Returns what the replicas' `bad` holds, as a list of arrays."""
+        return [value.numpy() for value in self._strategy.experimental_local_results(values)]
+
+    def train_step(self, parts):
+        """Takes a step on a batch given as a list of `(images, labels)`, one per accumulation.
+
+        Returns:
+            A dict of scalar tensors: sums over the batch of `loss` and `correct`, and the
+            gradient's `norm` before clipping.
+        """
+        return self._train(tuple(parts))
+
+    def evaluate_step(self, images, labels, weights):
+        """Returns sums over a batch: `loss`, `correct`, `correct_5` and `count`."""
+        return self._evaluate(images, labels, weights)
+
+    def with_averages(self, function):
+        """Calls `function` while the model has the averages as its weights."""
+        raw = [variable.numpy() for variable in self.model.weights]
+        _assign(self.model.weights, [average.numpy() for average in self._averages])
+        try:
+            return function()
+        finally:
+            _assign(self.model.weights, raw)
+
+    def agree_to_stop(self, step, wish):
+        """Returns whether to stop after `step`: there is one process, and it is as it wishes."""
+        return wish
+
+    def is_lost(self, error):
+        """Returns whether an error means that a device or a host is gone."""
+        lost = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.DeadlineExceededError)
+        return isinstance(error, lost)
+
+    def sync_model(self):
+        """Gives `model` the weights that training has reached: it has them."""
+
+    def state(self):
+        """Returns all that a checkpoint needs, as lists of arrays by name."""
+        return {name: [v.numpy() for v in variables] for name, variables in self._state().items()}
+
+    def load_state(self, state):
+        """Takes up what `state` returned."""
+        for name, variables in self._state().items():
+            _assign(variables, state[name])
+
+    def _state(self):
+        return {
+            "trainable": self.model.trainable_variables,
+            "non_trainable": self.model.non_trainable_variables,
+            "optimizer": self._optimizer.variables,
+            "average": self._averages,
+        }
+
+    def _copies(self):
+        return [
+            keras.Variable(
+                v.numpy(), dtype=v.dtype, trainable=False, aggregation="only_first_replica"
+            )
+            for v in self.model.weights
+        ]
+
+    def _train_on_all(self, parts):
+        return self._sum(self._strategy.run(self._train_on_one, args=(parts,)))
+
+    def _evaluate_on_all(self, images, labels, weights):
+        return self._sum(self._strategy.run(self._evaluate_on_one, args=(images, labels, weights)))
+
+    def _sum(self, values):
+        return {name: self._strategy.reduce(_SUM, value, None) for name, value in values.items()}
+
+    def _train_on_one(self, parts):
+        variables = self.model.trainable_variables
+        gradients, loss, correct = None, 0.0, 0.0
+        for images, labels in parts:
+            if gradients is not None:
+                # Zero, but not before the part before this one is done, so that their
+                # activations are never in memory together.
+                images += _zero_after(gradients)
+            more, part_loss, part_correct = self._gradients(images, labels, variables)
+            gradients = more if gradients is None else _added(gradients, more)
+            loss, correct = loss + part_loss, correct + part_correct
+        context = tf.distribute.get_replica_context()
+        gradients = context.all_reduce(_SUM, gradients)
+        gradients, norm = optimisation.clipped(gradients, self._config.clip_norm)
+        self._optimizer.apply(gradients, variables)
+        for average, variable in zip(self._averages, self.model.weights, strict=False):
+            decay = self._config.ema_decay
+            average.assign(average * decay + variable * (1 - decay))
+        return {"loss": loss, "correct": correct, "norm": norm / self.replicas}
+
+    def _gradients(self, images, labels, variables):
+        with tf.GradientTape() as tape:
+            logits = self.model(images, training=True)
+            loss = tf.reduce_sum(optimisation.losses(labels, logits, self._config.loss))
+            mean = loss / self._config.batch_size
+        correct = tf.reduce_sum(optimisation.correct(labels, logits))
+        return tape.gradient(mean, variables), loss, correct
+
+    def _evaluate_on_one(self, images, labels, weights):
+        logits = self.model(images, training=False)
+        values = {
+            "loss": optimisation.losses(labels, logits, self._config.loss),
+            "correct": optimisation.correct(labels, logits),
+            "correct_5": optimisation.correct(labels, logits, among=5),
+            "count": tf.ones_like(weights),
+        }
+        return {name: tf.reduce_sum(value * weights) for name, value in values.items()}
+
+
+def _zero_after(gradients):
+    return 0.0 * tf.reshape(gradients[0], (-1,))[0]
+
+
+def _added(gradients, more):
+    return [a + b for a, b in zip(gradients, more, strict=True)]
+
+
+def _assign(variables, values):
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
+
+
+def _draw_by_global_place(model):
+    """Makes each picture's stochastic depth depend on its place in the global batch.
+
+    By itself each replica would draw the same for its own part.
+    """
+    for layer in model.layers:
+        if isinstance(layer, DropPath):
+            layer.draw = _global_draw
+
+
+def _global_draw(batch, seed):
+    context = tf.distribute.get_replica_context()
+    everyone = keras.random.uniform((batch * context.num_replicas_in_sync,), seed=seed)
+    first = tf.cast(context.replica_id_in_sync_group, tf.int32) * batch
+    return tf.slice(everyone, (first,), (batch,))

@@ -1,0 +1,78 @@
+"""Twenty steps of a small model; as a command, on JAX: python -m tests.recipes.losses FAMILY N."""
+
+import dataclasses
+import json
+import sys
+
+import keras
+import numpy as np
+
+import keras_mixers
+from recipes.training import devices
+from recipes.training.config import TrainingConfig
+from recipes.training.data import ArrayData
+
+CONFIG = TrainingConfig(
+    batch_size=16,
+    epochs=4,
+    warmup_epochs=0,
+    loss="softmax",
+    mixup=0.0,
+    learning_rate=1e-2,
+    clip_norm=0.5,
+    ema_decay=0.9,
+)
+
+
+def data_set():
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(80, 16, 16, 3)).astype("float32")
+    return ArrayData(images, rng.integers(0, 5, 80), classes=5)
+
+
+def build(family):
+    keras.utils.set_random_seed(0)
+    common = {"input_shape": (16, 16, 3), "classes": 5, "classifier_activation": None}
+    mixer = {"patch_size": 4, "num_blocks": 3, "hidden_dim": 32, "channels_mlp_dim": 64}
+    builder, arguments = {
+        "mlp_mixer": (keras_mixers.MLPMixer, mixer | {"tokens_mlp_dim": 16}),
+        "s2_mlp": (keras_mixers.S2MLP, mixer),
+        "smlpnet": (
+            keras_mixers.SMLPNet,
+            {"patch_size": 2, "hidden_dim": 8, "depths": (2, 2)},
+        ),
+        "mixer_without_drops": (keras_mixers.MLPMixer, mixer | {"tokens_mlp_dim": 16}),
+    }[family]
+    rate = 0.0 if family == "mixer_without_drops" else 0.2
+    return builder(drop_path_rate=rate, **common, **arguments)
+
+
+def run(engine, config, steps=20):
+    """Returns the steps' losses and gradient norms, and the evaluation after them."""
+    data = data_set()
+    batches = engine.batches(lambda share: data.training_batches(config, 0, share))
+    taken = []
+    for _ in range(steps):
+        parts = [next(batches)[:2] for _ in range(config.accumulation)]
+        taken.append({name: float(value) for name, value in engine.train_step(parts).items()})
+
+    def evaluate():
+        parts = engine.batches(lambda share: data.evaluation_batches(config, share))
+        return sum(float(engine.evaluate_step(*batch[:3])["loss"]) for batch in parts)
+
+    return {
+        "loss": [sums["loss"] for sums in taken],
+        "norm": [sums["norm"] for sums in taken],
+        "evaluation": evaluate(),
+        "averaged": engine.with_averages(evaluate),
+    }
+
+
+def main(family, count, *multi_host):
+    config = dataclasses.replace(CONFIG, cpu_devices=int(count), multi_host=bool(multi_host))
+    make_engine, _ = devices.connect(config)
+    print(json.dumps(run(make_engine(config, lambda: build(family), 5), config)))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,177 @@
+import dataclasses
+import importlib
+import json
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+from recipes import imagenet
+from recipes.training import config as settings
+from recipes.training.config import TrainingConfig
+from recipes.training.errors import UsageError
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+FULL_SIZE = ("mixer_b16", "mixer_s16", "s2_mlp_deep", "smlpnet_b", "smlpnet_s", "smlpnet_t")
+
+
+def test_every_setting_has_a_flag_with_its_meaning_and_default():
+    """And --help needs no TensorFlow: a module that cannot be imported stands in its place."""
+    code = (
+        "import sys; sys.modules['tensorflow'] = None; sys.modules['keras'] = None\n"
+        "sys.argv = ['recipes/imagenet.py', '--help']\n"
+        "import recipes.imagenet\nrecipes.imagenet.main()"
+    )
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    source = pathlib.Path(settings.__file__).read_text()
+    for field in dataclasses.fields(TrainingConfig):
+        assert f"--{field.name.replace('_', '-')}" in run.stdout
+        assert re.search(rf'    {field.name}: .*\n    """\S', source), field.name
+    for name in ("--recipe", "--config", "--preview", *imagenet.presets()):
+        assert name in run.stdout
+
+
+def test_flags_override_the_recipe():
+    command = ["--recipe", "smlpnet_t", "--epochs", "70", "--model-options", "alpha", "2"]
+    config, preview = imagenet.read_command(command)
+    recipe = importlib.import_module("recipes.presets.smlpnet_t").CONFIG
+    expected = dataclasses.replace(recipe, epochs=70, model_options={"alpha": "2"})
+    assert dataclasses.replace(config, out=expected.out) == expected
+    assert config.out == "runs/smlpnet_t"
+    assert config.model_arguments() == {"alpha": 2}
+    assert preview is None
+
+
+def test_model_options_are_python_values():
+    options = {"depths": "(1, 2)", "hidden_dim": "8", "name": "mine", "rate": "0.5"}
+    config = TrainingConfig(model_options=options)
+    assert config.model_arguments() == {
+        "depths": (1, 2),
+        "hidden_dim": 8,
+        "name": "mine",
+        "rate": 0.5,
+    }
+
+
+@pytest.mark.parametrize(
+    ("command", "sentence"),
+    [
+        (["--recipe", "mixer_b61"], "mixer_b61. Did you mean mixer_b16?"),
+        (["--config", "/nowhere.json"], "--config must be the config.json of a run"),
+        (["--config", "x", "--recipe", "mixer_b16"], "leave --recipe out"),
+        (["--recipe"], "expected one argument"),
+        (["--epochs", "0"], "--epochs must be greater than 0. Received: 0"),
+        (["--mixup", "-1"], "--mixup must be 0 or more"),
+        (["--label-smoothing", "1"], "--label-smoothing must be from 0 to less than 1"),
+        (["--erasing", "1.5"], "--erasing must be from 0 to 1"),
+        (["--crop-min-area", "0"], "--crop-min-area must be greater than 0"),
+        (["--warmup-epochs", "300"], "--warmup-epochs must be less than --epochs"),
+        (["--accumulation", "3"], "--accumulation must be a divisor of --batch-size 4096"),
+        (["--tpu-name", "x"], "--tpu-name needs --tpu"),
+        (["--learning-rate", "nan"], "--learning-rate must be greater than 0"),
+    ],
+)
+def test_bad_settings_are_one_sentence_and_status_2(command, sentence, capfd):
+    assert imagenet.main(command) == 2
+    error = capfd.readouterr().err
+    assert sentence in error
+    assert "Traceback" not in error
+
+
+def test_an_unknown_setting_suggests_the_nearest(capfd):
+    with pytest.raises(SystemExit) as exit_:
+        imagenet.main(["--learning-rat", "3"])
+    assert exit_.value.code == 2
+    assert "--learning-rate" in capfd.readouterr().err
+
+
+def test_a_written_configuration_can_be_given_back(tmp_path):
+    config = dataclasses.replace(
+        imagenet.preset("smlpnet_s"), model_options={"alpha": "2"}, ema_decay=0.5, seed=3
+    )
+    settings.save(config, tmp_path / "config.json")
+    again, _ = imagenet.read_command(["--config", str(tmp_path / "config.json")])
+    assert again == config
+    again, _ = imagenet.read_command(["--config", str(tmp_path / "config.json"), "--seed", "4"])
+    assert again == dataclasses.replace(config, seed=4)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{", "[1]", '{"epochz": 3}', '{"epochs": "many"}', '{"loss": "l2"}', '{"flip": 3}', "\x00"],
+)
+def test_a_file_that_is_no_configuration_is_refused(tmp_path, text):
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(UsageError, match="--config must be"):
+        settings.load(tmp_path / "config.json")
+
+
+def test_differences_are_of_what_matters():
+    one = TrainingConfig()
+    other = dataclasses.replace(one, seed=1, mixup=0.2, out="x", cpu_devices=2, keep_checkpoints=9)
+    assert settings.differences(one, other) == [
+        "--mixup: 0.5 in the folder, 0.2 now",
+        "--seed: 0 in the folder, 1 now",
+    ]
+
+
+@pytest.mark.parametrize("name", FULL_SIZE)
+def test_a_preset_opens_with_result_source_hardware_and_command(name):
+    text = importlib.import_module(f"recipes.presets.{name}").__doc__
+    for words in ("Expected:", "Not reproduced here", "Hardware", "https://arxiv.org/abs/"):
+        assert words in text
+    assert f"python recipes/imagenet.py --recipe {name}" in text
+
+
+def test_the_presets_of_the_issue_are_there():
+    assert set(FULL_SIZE) <= set(imagenet.presets())
+    for name in imagenet.presets():
+        settings.check(imagenet.preset(name))
+
+
+def test_settings_of_the_mixer_recipe():
+    """Table 4 of https://arxiv.org/abs/2105.01601 and big_vision's mlp_mixer_i1k.py."""
+    config = imagenet.preset("mixer_b16")
+    expected = dict(
+        model="MLPMixerB16",
+        epochs=300,
+        batch_size=4096,
+        learning_rate=1e-3,
+        final_learning_rate=1e-5,
+        schedule="linear",
+        weight_decay=0.1,
+        clip_norm=1.0,
+        loss="sigmoid",
+        head_bias=-6.9,
+        randaugment="fixed",
+        randaugment_layers=2,
+        randaugment_magnitude=15,
+        mixup=0.5,
+        cutmix=0,
+        drop_path_rate=0.1,
+        pixel_range="minus_one_one",
+    )
+    assert {name: getattr(config, name) for name in expected} == expected
+    steps = config.warmup_epochs * 1_281_167 * 0.99 / 4096
+    assert 9_500 < steps < 10_500
+
+
+def test_settings_of_the_smlpnet_recipes():
+    """main.py of https://github.com/microsoft/SPACH."""
+    tiny, small, base = (imagenet.preset(f"smlpnet_{size}") for size in "tsb")
+    assert [c.drop_path_rate for c in (tiny, small, base)] == [0, 0.2, 0.3]
+    for config in (tiny, small, base):
+        assert (config.mixup, config.cutmix, config.label_smoothing) == (0.8, 1, 0.1)
+        assert (config.batch_size, config.learning_rate, config.weight_decay) == (1024, 1e-3, 0.05)
+        assert (config.ema_decay, config.repeated_augmentation) == (0.99996, 3)
+        assert (config.erasing, config.randaugment) == (0.25, "increasing")
+        assert (config.pixel_range, config.interpolation) == ("imagenet", "bicubic")
+        assert config.clip_norm is None
+
+
+def test_the_written_settings_are_json(tmp_path):
+    settings.save(TrainingConfig(), tmp_path / "config.json")
+    assert json.loads((tmp_path / "config.json").read_text())["batch_size"] == 4096

@@ -1,0 +1,183 @@
+import struct
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from recipes.training.errors import UsageError
+from recipes.training.sources import open_source
+from tests.recipes import pictures
+from tools import make_shards
+
+pytestmark = pytest.mark.tensorflow
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return pictures.write_folder(tmp_path_factory.mktemp("pictures"))
+
+
+@pytest.fixture(scope="module")
+def shards(folder, tmp_path_factory):
+    out = tmp_path_factory.mktemp("shards") / "out"
+    assert make_shards.main([str(folder), str(out), "--shards", "3"]) == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def prepared(folder, tmp_path_factory):
+    """A set that tensorflow-datasets has prepared, with other keys than the usual ones."""
+    import tensorflow_datasets as tfds
+
+    out = tmp_path_factory.mktemp("tfds")
+    files = sorted((folder / "train").rglob("*.jpg"))
+    features = {
+        "photo": tfds.features.Image(encoding_format="jpeg"),
+        "kind": tfds.features.ClassLabel(names=pictures.CLASSES),
+        "file": tfds.features.Text(),
+    }
+    version = out / "animals" / "1.0.0"
+    version.mkdir(parents=True)
+    identity = tfds.core.DatasetIdentity(
+        name="animals",
+        version=tfds.core.Version("1.0.0"),
+        data_dir=str(version),
+        module_name="tests",
+    )
+    info = tfds.core.DatasetInfo(builder=identity, features=tfds.features.FeaturesDict(features))
+    writer = tfds.core.SequentialWriter(info, max_examples_per_shard=10)
+    writer.initialize_splits(["train"])
+    for f in files:
+        example = {"photo": str(f), "kind": f.parent.name, "file": f.name}
+        writer.add_examples({"train": [example]})
+    writer.close_all()
+    return out
+
+
+def contents(source):
+    """Sorted pairs of class name and bytes, read in a pipeline as training does."""
+    read = tf.data.Dataset.range(len(source)).map(source.read)
+    pairs = [(source.classes[int(label)], data.numpy()) for data, label in read]
+    return sorted(pairs)
+
+
+def of_folder(folder, split="train"):
+    return sorted((f.parent.name, f.read_bytes()) for f in (folder / split).rglob("*.jpg"))
+
+
+def test_folder(folder):
+    source = open_source(str(folder), "", "train")
+    assert source.classes == pictures.CLASSES
+    assert len(source) == 24
+    assert contents(source) == of_folder(folder)
+    for index in range(24):
+        data = source.read(tf.constant(index, tf.int64))[0].numpy()
+        with open(source.name(index), "rb") as file:
+            assert file.read() == data
+
+
+def test_shards_hold_the_same(folder, shards):
+    for split in ("train", "validation"):
+        source = open_source(str(shards), "", split)
+        assert source.classes == pictures.CLASSES
+        assert contents(source) == of_folder(folder, split)
+
+
+def test_every_record_is_found_by_its_index(shards):
+    source = open_source(str(shards), "", "train")
+    raw = tf.data.TFRecordDataset([str(p) for p in sorted(shards.glob("train-*"))])
+    spec = {"image": tf.io.FixedLenFeature((), tf.string)}
+    expected = [tf.io.parse_single_example(r, spec)["image"].numpy() for r in raw]
+    order = np.random.default_rng(0).permutation(len(source))
+    for index in order:
+        assert source.read(tf.constant(index, tf.int64))[0].numpy() == expected[index]
+    assert source.name(23).startswith(str(shards / "train-00002-of-00003.tfrecord"))
+
+
+def test_prepared_by_tensorflow_datasets(folder, prepared):
+    by_name = open_source("animals", str(prepared), "train")
+    by_folder = open_source(str(prepared / "animals" / "1.0.0"), "", "train")
+    for source in (by_name, by_folder):
+        assert source.classes == pictures.CLASSES
+        assert contents(source) == of_folder(folder)
+
+
+@pytest.mark.parametrize(
+    ("split", "count"),
+    [("train[:25%]", 6), ("train[25%:]", 18), ("train[20:]", 4), ("train[3:5]", 2)],
+)
+def test_parts_of_a_split(folder, shards, split, count):
+    for data in (folder, shards):
+        assert len(open_source(str(data), "", split)) == count
+
+
+def test_parts_of_a_folder_have_all_classes_and_do_not_overlap(folder):
+    first, rest = (open_source(str(folder), "", s) for s in ("train[:75%]", "train[75%:]"))
+    assert set(first.labels) == {0, 1, 2}
+    assert not {*first.paths} & {*rest.paths}
+    assert len(first) + len(rest) == 24
+
+
+def test_val_is_validation(folder, tmp_path):
+    copy = pictures.write_folder(tmp_path)
+    (copy / "validation").rename(copy / "val")
+    assert len(open_source(str(copy), "", "validation")) == 12
+
+
+@pytest.mark.parametrize(
+    ("split", "sentence"),
+    [
+        ("train[", "written as train or train"),
+        ("test", "must hold a folder test. Received a folder with: train, validation"),
+        ("train[5:5]", "must hold a picture; this one has 24"),
+        ("train[:200%]", "must hold a picture"),
+    ],
+)
+def test_bad_splits(folder, split, sentence):
+    with pytest.raises(UsageError, match=sentence.replace("[", r"\[")):
+        open_source(str(folder), "", split)
+
+
+def test_a_split_that_a_prepared_set_lacks(prepared):
+    with pytest.raises(UsageError, match=r"animals has no split validation; .* train"):
+        open_source("animals", str(prepared), "validation")
+
+
+def test_a_name_that_is_not_prepared(prepared):
+    for name in ("imagenet2012", "no_such_set", "/no/such/folder"):
+        with pytest.raises(UsageError, match=f"No data: .* Received: {name}"):
+            open_source(name, str(prepared), "train")
+
+
+def test_empty_and_strange_folders(tmp_path):
+    with pytest.raises(UsageError, match=r"must hold a folder train. Received .*: nothing"):
+        open_source(str(tmp_path), "", "train")
+    (tmp_path / "train").mkdir()
+    with pytest.raises(UsageError, match=r"one folder of pictures per class"):
+        open_source(str(tmp_path), "", "train")
+    folder = pictures.write_folder(tmp_path / "a")
+    (folder / "train" / "dog").mkdir()
+    with pytest.raises(UsageError, match=r"must have a picture .*: dog"):
+        open_source(str(folder), "", "train")
+    (folder / "train" / "dog").rmdir()
+    (folder / "validation" / "fox").mkdir()
+    with pytest.raises(UsageError, match=r"classes of .* only. Received also: fox"):
+        open_source(str(folder), "", "validation")
+
+
+def test_shards_that_are_not_whole(folder, tmp_path):
+    assert make_shards.main([str(folder), str(tmp_path / "s"), "--shards", "2"]) == 0
+    last = tmp_path / "s" / "train-00001-of-00002.tfrecord"
+    whole = last.read_bytes()
+    last.write_bytes(whole[:-7])
+    with pytest.raises(UsageError, match=r"train-00001.* is not a whole TFRecord file"):
+        open_source(str(tmp_path / "s"), "", "train")
+    last.write_bytes(whole + struct.pack("<Q", 2**60) + b"1234")
+    with pytest.raises(UsageError, match=r"is not a whole TFRecord file"):
+        open_source(str(tmp_path / "s"), "", "train")
+    last.unlink()
+    with pytest.raises(UsageError, match=r"must hold all 2 shards of train; it has 1"):
+        open_source(str(tmp_path / "s"), "", "train")
+    (tmp_path / "s" / "classes.txt").unlink()
+    with pytest.raises(UsageError, match=r"classes.txt"):
+        open_source(str(tmp_path / "s"), "", "validation")
