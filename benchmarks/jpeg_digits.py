@@ -251,7 +251,7 @@ def _parse(argv):
         )
     modules = ("PIL", "sklearn", "tabulate", "tqdm")
     modules += ("tensorflow_datasets",) if "tfds" in args.formats else ()
-    cli.prepare(parser, "benchmarks", modules)
+    cli.prepare(parser, "recipes", modules)
     return parser, args
 
 

@@ -128,14 +128,13 @@ def run(name, splits, out, epochs=None):
 
     training, validation, (test_images, _) = splits
     config = training_config(name, epochs)
-    make_engine, _ = devices.connect(config)
     start = time.perf_counter()
     engine, by_epoch = trainer.train(
         config,
         lambda: build(name),
         ArrayData(*training, classes=10, augment=augment),
         ArrayData(*validation, classes=10),
-        make_engine,
+        devices.connect(config).make_engine,
         name=name,
     )
     seconds = time.perf_counter() - start

@@ -16,6 +16,7 @@ Examples:
 import argparse
 import importlib
 import pathlib
+import re
 import sys
 import time
 
@@ -71,10 +72,17 @@ def build(config, classes):
     try:
         model = getattr(keras_mixers, config.model)(**arguments | config.model_arguments())
     except (TypeError, ValueError) as error:
-        raise UsageError(f"--model {config.model} cannot be built: {error}") from None
+        raise UsageError(f"--model {config.model} cannot be built: {_reason(error)}") from None
     bias = model.get_layer("head").bias
     bias.assign(bias + config.head_bias)
     return model
+
+
+def _reason(error):
+    """What an error says, without what Keras puts around it when a layer raises it."""
+    lines = re.sub(r"\x1b\[\d+m", "", str(error)).splitlines()
+    lines = [line for line in lines if line and not line.startswith("Exception encountered")]
+    return lines[0] if lines else type(error).__name__
 
 
 def read_command(argv):
@@ -163,24 +171,28 @@ def run(config):
     """Trains as `config` says; prints the result and writes it into the run folder."""
     from etils import epath
 
-    from recipes.training import devices, report, trainer
+    from recipes.training import devices, journal, report, trainer
 
     training, validation = open_data(config)
-    make_engine, where = devices.connect(config)
-    print(
-        f"{config.model} on {len(training):,} pictures of {training.classes} classes, validated "
-        f"on {len(validation):,}; {where}; run folder {config.out}",
-        file=sys.stderr,
-    )
+    where = devices.connect(config)
     folder = epath.Path(config.out).expanduser()
     trainer.prepare_folder(folder, config)
+    if where.is_chief:
+        print(
+            f"{config.model} on {len(training):,} pictures of {training.classes} classes, "
+            f"validated on {len(validation):,}; {where.about}; run folder {folder}",
+            file=sys.stderr,
+        )
+        if not (folder / "augmented.png").exists():
+            images = report.preview(training, config, folder / "augmented.png")
+            journal.show_batch(folder, images)
     start = time.monotonic()
     engine, history = trainer.train(
         config,
         lambda: build(config, training.classes),
         training,
         validation,
-        make_engine,
+        where.make_engine,
         folder,
         name=config.model,
     )

@@ -11,22 +11,22 @@ from recipes.training.config import TrainingConfig
 
 CONFIG = TrainingConfig(
     model="MLPMixer",
-    model_options={
-        "patch_size": "16",
-        "hidden_dim": "128",
-        "num_blocks": "4",
-        "tokens_mlp_dim": "64",
-        "channels_mlp_dim": "256",
-    },
-    image_size=112,
+    model_options=(
+        "patch_size=8",
+        "hidden_dim=128",
+        "num_blocks=4",
+        "tokens_mlp_dim=64",
+        "channels_mlp_dim=256",
+    ),
+    image_size=64,
     drop_path_rate=0.0,
-    crop_min_area=0.7,
+    crop_min_area=0.8,
     flip=False,  # Other digits.
     randaugment="none",
     mixup=0.0,
     label_smoothing=0.1,
     eval_crop=1.0,
-    epochs=20,
+    epochs=15,
     batch_size=64,
     loss="softmax",
     head_bias=0.0,

@@ -14,10 +14,10 @@ from recipes.presets import digits_mixer
 CONFIG = dataclasses.replace(
     digits_mixer.CONFIG,
     model="S2MLP",
-    model_options={
-        "patch_size": "8",
-        "hidden_dim": "96",
-        "num_blocks": "6",
-        "channels_mlp_dim": "192",
-    },
+    model_options=(
+        "patch_size=8",
+        "hidden_dim=96",
+        "num_blocks=6",
+        "channels_mlp_dim=192",
+    ),
 )

@@ -14,7 +14,11 @@ from recipes.presets import digits_mixer
 CONFIG = dataclasses.replace(
     digits_mixer.CONFIG,
     model="SMLPNet",
-    model_options={"patch_size": "4", "hidden_dim": "24", "depths": "(1, 2, 2)"},
+    model_options=(
+        "patch_size=4",
+        "hidden_dim=24",
+        "depths=(1,2,2)",
+    ),
     pixel_range="imagenet",
-    epochs=10,
+    epochs=8,
 )

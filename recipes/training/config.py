@@ -21,8 +21,8 @@ class TrainingConfig:
     # The model.
     model: str = "MLPMixerB16"
     """Constructor: any public one of keras_mixers, such as SMLPNetT."""
-    model_options: dict[str, str] = dataclasses.field(default_factory=dict)
-    """More arguments of the constructor: names, each followed by a Python value."""
+    model_options: tuple[str, ...] = ()
+    """More arguments of the constructor, such as hidden_dim=128 depths=(2,2)."""
     image_size: int = 224
     """Height and width of the model's input, in pixels (section 3)."""
     drop_path_rate: float = 0.1
@@ -136,8 +136,9 @@ class TrainingConfig:
         return self.batch_size // self.accumulation
 
     def model_arguments(self):
-        """Returns `model_options` with their values read as Python; what is none is a string."""
-        return {name: _python_value(value) for name, value in self.model_options.items()}
+        """Returns `model_options` as a dict, values read as Python; what is none is a string."""
+        pairs = (option.partition("=") for option in self.model_options)
+        return {name: _python_value(value) for name, _, value in pairs}
 
 
 # May differ between the runs of one folder: where and how safely, not what.
@@ -173,6 +174,10 @@ def check(config):
         "accumulation",
         f"a divisor of --batch-size {config.batch_size}",
     )
+    for option in config.model_options:
+        name, equals, _ = option.partition("=")
+        if not (equals and name.isidentifier()):
+            raise UsageError(f"--model-options must be like hidden_dim=128. Received: {option}")
     if config.tpu_name and not config.tpu:
         raise UsageError("--tpu-name needs --tpu as well: add it.")
 
@@ -194,8 +199,10 @@ def load(path):
         UsageError: It is not such a file.
     """
     try:
-        config = TrainingConfig(**json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError) as error:
+        settings = json.loads(path.read_text())
+        lists = {name: tuple(value) for name, value in settings.items() if type(value) is list}
+        config = TrainingConfig(**settings | lists)
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         raise UsageError(
             f"--config must be the config.json of a run. Received: {path}: {error}"
         ) from None
@@ -222,8 +229,8 @@ def _is_of(kind, value):
     arguments = typing.get_args(kind)
     if typing.get_origin(kind) is Literal:
         return value in arguments
-    if typing.get_origin(kind) is dict:
-        return isinstance(value, dict) and all(isinstance(v, str) for v in value.values())
+    if typing.get_origin(kind) is tuple:
+        return isinstance(value, tuple) and all(isinstance(item, str) for item in value)
     if arguments:
         return any(_is_of(one, value) for one in arguments)
     if kind in (int, float) and isinstance(value, bool):

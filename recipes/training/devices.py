@@ -2,10 +2,22 @@
 
 import functools
 import os
+import typing
 
 import keras
 
 from recipes.training.errors import UsageError
+
+
+class Devices(typing.NamedTuple):
+    """Where a run takes place."""
+
+    make_engine: typing.Callable
+    """Function of `(config, build, steps_per_epoch)` that returns the engine."""
+    about: str
+    """What they are, for people."""
+    is_chief: bool
+    """Whether this process is the one that writes and prints."""
 
 
 def connect(config):
@@ -14,8 +26,7 @@ def connect(config):
     To be called before anything is computed.
 
     Returns:
-        A function of `(config, build, steps_per_epoch)` that returns the engine on these devices,
-        and a line for people that says what they are.
+        `Devices`.
 
     Raises:
         UsageError: They cannot be used, or do not divide the batch.
@@ -32,7 +43,16 @@ def connect(config):
     precision = _precision(config, kind)
     keras.config.set_dtype_policy(precision)
     plural = "" if count == 1 else "s"
-    return make, f"{count} {kind} device{plural}, {keras.backend.backend()}, {precision}"
+    about = f"{count} {kind} device{plural}, {keras.backend.backend()}, {precision}"
+    return Devices(make, about, is_chief=_process_index() == 0)
+
+
+def _process_index():
+    if keras.backend.backend() != "jax":
+        return 0
+    import jax
+
+    return jax.process_index()
 
 
 def _connect_tensorflow(config):

@@ -43,17 +43,16 @@ class JaxEngine:
         return float(self._optimizer._learning_rate(step))
 
     def batches(self, make):
-        """Returns an iterator over this process' part of each batch.
+        """Returns this process' part of each batch, to be iterated over, any number of times.
 
         Args:
             make: Function of a `Share` that returns a data set.
         """
-        share = Share(self.processes, jax.process_index(), 1)
-        return make(share).as_numpy_iterator()
+        return make(Share(self.processes, jax.process_index(), 1))
 
     def bad_pictures(self, values):
         """Returns what this process' `bad` holds, as a list of arrays."""
-        return [values]
+        return [values.numpy()]
 
     def train_step(self, parts):
         """Takes a step; see `TensorFlowEngine.train_step`."""
@@ -91,6 +90,13 @@ class JaxEngine:
         if self.processes == 1:
             return wish
         return multihost_utils.reached_preemption_sync_point(step)
+
+    def all_have(self, number):
+        """Returns whether all processes have the same number."""
+        if self.processes == 1:
+            return True
+        numbers = multihost_utils.process_allgather(np.array(number))
+        return bool((numbers == number).all())
 
     def is_lost(self, error):
         """Returns whether an error means that another process of the job is gone."""
@@ -136,7 +142,7 @@ class JaxEngine:
         return jax.make_array_from_callback(array.shape, self._everywhere, lambda i: array[i])
 
     def _global(self, array, sharding):
-        return jax.make_array_from_process_local_data(sharding, array)
+        return jax.make_array_from_process_local_data(sharding, np.asarray(array))
 
     def _train_on_all(self, state, images, labels):
         def add_part(carry, part):

@@ -75,16 +75,18 @@ class Journal:
             with (self._folder / name).open("a") as file:
                 file.write(line + "\n")
 
-    def show_batch(self, images):
-        """Gives a batch, `(pictures, height, width, 3)` from 0 to 1, to TensorBoard."""
-        if self._board is not None:
-            with self._board.as_default(0):
-                tf.summary.image("augmented", images, max_outputs=16)
-
     def close(self):
         self._bar.close()
         if self._board is not None:
             self._board.close()
+
+
+def show_batch(folder, images):
+    """Gives a batch, `(pictures, height, width, 3)` from 0 to 1, to TensorBoard."""
+    board = tf.summary.create_file_writer(str(folder / "tensorboard"))
+    with board.as_default(0):
+        tf.summary.image("augmented", images, max_outputs=len(images))
+    board.close()
 
 
 def _step_of(line):

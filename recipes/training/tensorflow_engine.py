@@ -44,19 +44,19 @@ class TensorFlowEngine:
         return float(self._optimizer._learning_rate(step))
 
     def batches(self, make):
-        """Returns an iterator over this machine's part of each batch.
+        """Returns this machine's part of each batch, to be iterated over, any number of times.
 
         Args:
             make: Function of a `Share` that returns a data set.
         """
         if self.replicas == 1:
-            return iter(make(Share()))
+            return make(Share())
 
         def of_host(context):
             count = self.replicas // context.num_input_pipelines
             return make(Share(self.replicas, context.input_pipeline_id * count, count))
 
-        return iter(self._strategy.distribute_datasets_from_function(of_host))
+        return self._strategy.distribute_datasets_from_function(of_host)
 
     def bad_pictures(self, values):
         """Returns what the replicas' `bad` holds, as a list of arrays."""
@@ -87,6 +87,10 @@ class TensorFlowEngine:
     def agree_to_stop(self, step, wish):
         """Returns whether to stop after `step`: there is one process, and it is as it wishes."""
         return wish
+
+    def all_have(self, number):
+        """Returns whether all processes have the same number: there is one."""
+        return True
 
     def is_lost(self, error):
         """Returns whether an error means that a device or a host is gone."""

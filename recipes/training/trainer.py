@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import functools
 import math
 import pathlib
 import signal
@@ -19,7 +20,16 @@ from recipes.training.journal import Journal
 _IN_FLIGHT = 2  # Steps given to the device ahead of the one whose numbers are read.
 
 
-def train(config, build, training, validation, make_engine, folder=None, name="training"):
+def train(
+    config,
+    build,
+    training,
+    validation,
+    make_engine,
+    folder=None,
+    name="training",
+    on_step=lambda step: None,
+):
     """Trains a model and returns it with its learning curves.
 
     Args:
@@ -31,6 +41,7 @@ def train(config, build, training, validation, make_engine, folder=None, name="t
         folder: `epath.Path` of the run folder, for checkpoints and logs; what it holds is
             continued. None keeps nothing.
         name: Shown before the progress bar.
+        on_step: Called with the number of steps done, after each.
 
     Returns:
         The engine, whose `model` is trained, and a list of one dict per epoch: `step`, `loss`,
@@ -43,7 +54,7 @@ def train(config, build, training, validation, make_engine, folder=None, name="t
     keras.utils.set_random_seed(config.seed)
     steps = data.steps_per_epoch(len(training), config.batch_size)
     engine = make_engine(config, build, steps)
-    loop = _Loop(config, engine, training, validation, folder, name)
+    loop = _Loop(config, engine, training, validation, folder, name, on_step)
     with _stop_signals() as signals:
         loop.run(signals)
     engine.sync_model()
@@ -51,8 +62,8 @@ def train(config, build, training, validation, make_engine, folder=None, name="t
 
 
 class _Loop:
-    def __init__(self, config, engine, training, validation, folder, name):
-        self._config, self._engine = config, engine
+    def __init__(self, config, engine, training, validation, folder, name, on_step):
+        self._config, self._engine, self._on_step = config, engine, on_step
         self._training, self._validation = training, validation
         self._steps_per_epoch = data.steps_per_epoch(len(training), config.batch_size)
         self._total = self._steps_per_epoch * config.epochs
@@ -90,7 +101,7 @@ class _Loop:
             self._journal.close()
 
     def _run(self, signals):
-        batches = self._engine.batches(self._training_batches)
+        batches = iter(self._engine.batches(self._training_batches))
         while self._step < self._total:
             start = time.monotonic()
             parts = [next(batches) for _ in range(self._config.accumulation)]
@@ -101,6 +112,7 @@ class _Loop:
             self._pending.append((self._step, sums))
             self._read(_IN_FLIGHT)
             self._log_sums["seconds"] += time.monotonic() - start
+            self._on_step(self._step)
             if self._step % self._steps_per_epoch == 0:
                 self._end_epoch()
             if self._engine.agree_to_stop(self._step, bool(signals)):
@@ -167,7 +179,7 @@ class _Loop:
 
     def _evaluate(self, prefix):
         sums, split = [], self._config.validation_split
-        for *batch, bad in self._engine.batches(self._evaluation_batches):
+        for *batch, bad in self._evaluation_data:
             self._note_bad(self._validation, [bad], split)
             sums.append(self._engine.evaluate_step(*batch))
             if len(sums) > _IN_FLIGHT:
@@ -178,8 +190,11 @@ class _Loop:
         names = {"loss": "loss", "correct": "accuracy", "correct_5": "top_5"}
         return {f"{prefix}_{new}": totals[old] / totals["count"] for old, new in names.items()}
 
-    def _evaluation_batches(self, share):
-        return self._validation.evaluation_batches(self._config, share)
+    @functools.cached_property
+    def _evaluation_data(self):
+        return self._engine.batches(
+            lambda share: self._validation.evaluation_batches(self._config, share)
+        )
 
     def _note_bad(self, pictures, bad, split):
         values = [value for part in bad for value in self._engine.bad_pictures(part)]
@@ -228,6 +243,11 @@ class _Loop:
 
     def _resume(self, warn):
         found = self._checkpoints.load_newest(warn)
+        if not self._engine.all_have(found[0] if found else 0):
+            raise UsageError(
+                "--out must be a folder that all processes of the job share: they do not find the "
+                "same newest checkpoint in it."
+            )
         if found is None:
             return
         self._step, state, about = found

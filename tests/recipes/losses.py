@@ -50,7 +50,7 @@ def build(family):
 def run(engine, config, steps=20):
     """Returns the steps' losses and gradient norms, and the evaluation after them."""
     data = data_set()
-    batches = engine.batches(lambda share: data.training_batches(config, 0, share))
+    batches = iter(engine.batches(lambda share: data.training_batches(config, 0, share)))
     taken = []
     for _ in range(steps):
         parts = [next(batches)[:2] for _ in range(config.accumulation)]
@@ -70,7 +70,7 @@ def run(engine, config, steps=20):
 
 def main(family, count, *multi_host):
     config = dataclasses.replace(CONFIG, cpu_devices=int(count), multi_host=bool(multi_host))
-    make_engine, _ = devices.connect(config)
+    make_engine = devices.connect(config).make_engine
     print(json.dumps(run(make_engine(config, lambda: build(family), 5), config)))
 
 

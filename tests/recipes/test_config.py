@@ -35,10 +35,10 @@ def test_every_setting_has_a_flag_with_its_meaning_and_default():
 
 
 def test_flags_override_the_recipe():
-    command = ["--recipe", "smlpnet_t", "--epochs", "70", "--model-options", "alpha", "2"]
+    command = ["--recipe", "smlpnet_t", "--epochs", "70", "--model-options", "alpha=2"]
     config, preview = imagenet.read_command(command)
     recipe = importlib.import_module("recipes.presets.smlpnet_t").CONFIG
-    expected = dataclasses.replace(recipe, epochs=70, model_options={"alpha": "2"})
+    expected = dataclasses.replace(recipe, epochs=70, model_options=("alpha=2",))
     assert dataclasses.replace(config, out=expected.out) == expected
     assert config.out == "runs/smlpnet_t"
     assert config.model_arguments() == {"alpha": 2}
@@ -46,7 +46,7 @@ def test_flags_override_the_recipe():
 
 
 def test_model_options_are_python_values():
-    options = {"depths": "(1, 2)", "hidden_dim": "8", "name": "mine", "rate": "0.5"}
+    options = ("depths=(1, 2)", "hidden_dim=8", "name=mine", "rate=0.5")
     config = TrainingConfig(model_options=options)
     assert config.model_arguments() == {
         "depths": (1, 2),
@@ -70,6 +70,7 @@ def test_model_options_are_python_values():
         (["--crop-min-area", "0"], "--crop-min-area must be greater than 0"),
         (["--warmup-epochs", "300"], "--warmup-epochs must be less than --epochs"),
         (["--accumulation", "3"], "--accumulation must be a divisor of --batch-size 4096"),
+        (["--model-options", "alpha"], "--model-options must be like hidden_dim=128"),
         (["--tpu-name", "x"], "--tpu-name needs --tpu"),
         (["--learning-rate", "nan"], "--learning-rate must be greater than 0"),
     ],
@@ -90,7 +91,7 @@ def test_an_unknown_setting_suggests_the_nearest(capfd):
 
 def test_a_written_configuration_can_be_given_back(tmp_path):
     config = dataclasses.replace(
-        imagenet.preset("smlpnet_s"), model_options={"alpha": "2"}, ema_decay=0.5, seed=3
+        imagenet.preset("smlpnet_s"), model_options=("alpha=2",), ema_decay=0.5, seed=3
     )
     settings.save(config, tmp_path / "config.json")
     again, _ = imagenet.read_command(["--config", str(tmp_path / "config.json")])
@@ -101,7 +102,16 @@ def test_a_written_configuration_can_be_given_back(tmp_path):
 
 @pytest.mark.parametrize(
     "text",
-    ["{", "[1]", '{"epochz": 3}', '{"epochs": "many"}', '{"loss": "l2"}', '{"flip": 3}', "\x00"],
+    [
+        "{",
+        "[1]",
+        '{"epochz": 3}',
+        '{"epochs": "many"}',
+        '{"loss": "l2"}',
+        '{"flip": 3}',
+        '{"model_options": [3]}',
+        "\x00",
+    ],
 )
 def test_a_file_that_is_no_configuration_is_refused(tmp_path, text):
     (tmp_path / "config.json").write_text(text)

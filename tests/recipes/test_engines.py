@@ -115,7 +115,9 @@ def all_nodes(graph_def):
 def test_the_step_has_no_nested_xla_function_and_no_dynamic_shape(family):
     """Both fail on a TPU host."""
     taker, config = engine(two_replicas(), family, accumulation=2)
-    batches = taker.batches(lambda share: losses.data_set().training_batches(config, 0, share))
+    batches = iter(
+        taker.batches(lambda share: losses.data_set().training_batches(config, 0, share))
+    )
     parts = tuple(next(batches)[:2] for _ in range(2))
     step = taker._train.get_concrete_function(parts)
     graph = step.graph.as_graph_def(add_shapes=True)
@@ -160,7 +162,9 @@ def test_state_goes_round():
 def test_averages_by_hand():
     taker, config = engine(tf.distribute.get_strategy(), "smlpnet", ema_decay=0.75)
     before = [weight.numpy() for weight in taker.model.weights]
-    batches = taker.batches(lambda share: losses.data_set().training_batches(config, 0, share))
+    batches = iter(
+        taker.batches(lambda share: losses.data_set().training_batches(config, 0, share))
+    )
     taker.train_step([next(batches)[:2]])
     after = [weight.numpy() for weight in taker.model.weights]
     for average, old, new in zip(taker.state()["average"], before, after, strict=True):

@@ -1,0 +1,133 @@
+import errno
+import json
+
+import numpy as np
+import pytest
+from etils import epath
+
+from recipes.training import checkpoints
+from recipes.training.checkpoints import Checkpoints
+from recipes.training.errors import RunError
+
+STATE = {
+    "trainable": [np.arange(6, dtype="float32").reshape(2, 3), np.float32(3)],
+    "non_trainable": [np.array([1, 2], "uint32")],
+    "optimizer": [np.full((i,), i, "int64") for i in range(12)],
+    "average": [],
+}
+ABOUT = {"config": {"epochs": 3}, "history": [{"loss": 0.1}]}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return epath.Path(tmp_path / "checkpoints")
+
+
+def test_what_is_saved_is_loaded(folder):
+    Checkpoints(folder, 3).save(7, STATE, ABOUT)
+    step, state, about = Checkpoints(folder, 3).load_newest(pytest.fail)
+    assert (step, about) == (7, ABOUT)
+    assert {*state} == {*STATE}
+    for name, values in STATE.items():
+        for value, same in zip(values, state[name], strict=True):
+            np.testing.assert_array_equal(same, value)
+            assert same.dtype == value.dtype
+
+
+def test_only_the_newest_are_kept_in_the_order_of_steps(folder):
+    kept = Checkpoints(folder, 2)
+    for step in (9, 10, 100, 1000):
+        kept.save(step, STATE, ABOUT)
+    assert [path.name for path in kept.paths()] == ["step-000000100.npz", "step-000001000.npz"]
+    assert kept.load_newest(pytest.fail)[0] == 1000
+
+
+def test_an_empty_folder_has_none(folder):
+    assert Checkpoints(folder, 2).load_newest(pytest.fail) is None
+
+
+def bytes_cut(data):
+    return data[: len(data) // 2]
+
+
+def bit_flipped(data):
+    middle = len(data) // 2
+    return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
+
+
+def in_the_numbers(data):
+    place = data.index(np.arange(6, dtype="float32").tobytes()) + 9
+    return data[:place] + b"\xff" + data[place + 1 :]
+
+
+@pytest.mark.parametrize(
+    "damage", [bytes_cut, bit_flipped, in_the_numbers, lambda _: b"", lambda _: b"no zip at all"]
+)
+def test_a_damaged_one_is_told_and_the_one_before_is_used(folder, damage):
+    kept = Checkpoints(folder, 3)
+    kept.save(1, STATE, ABOUT)
+    kept.save(2, STATE, ABOUT)
+    newest = kept.paths()[-1]
+    newest.write_bytes(damage(newest.read_bytes()))
+    told = []
+    assert kept.load_newest(told.append)[0] == 1
+    assert len(told) == 1
+    assert f"{newest} is damaged" in told[0]
+    assert "The one before it is used" in told[0]
+
+
+def test_all_damaged_is_an_end(folder):
+    kept = Checkpoints(folder, 3)
+    kept.save(1, STATE, ABOUT)
+    kept.paths()[0].write_bytes(b"")
+    with pytest.raises(RunError, match=r"All checkpoints in .* are damaged"):
+        kept.load_newest(lambda sentence: None)
+
+
+def test_reading_runs_no_code(folder, tmp_path):
+    """A pickle inside is refused, not loaded."""
+    folder.mkdir()
+    path = folder / "step-000000001.npz"
+    evil = np.array([open], dtype=object)
+    np.savez(path, **{"trainable/0": evil, "about": np.frombuffer(json.dumps({}).encode(), "u1")})
+    with pytest.raises(RunError, match="damaged"):
+        checkpoints.load(path)
+
+
+@pytest.mark.parametrize("moment", ["write", "replace"])
+def test_a_full_disk_leaves_the_last_one(folder, monkeypatch, moment):
+    kept = Checkpoints(folder, 3)
+    kept.save(1, STATE, ABOUT)
+
+    def full(*args, **kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    if moment == "write":
+        monkeypatch.setattr(np, "savez", full)
+    else:
+        monkeypatch.setattr(type(folder), "replace", full)
+    with pytest.raises(RunError, match=r"step 2 could not be written: .*No space.*step-000000001"):
+        kept.save(2, STATE, ABOUT)
+    assert [path.name for path in folder.iterdir()] == ["step-000000001.npz"]
+    assert kept.load_newest(pytest.fail)[0] == 1
+
+
+def test_a_half_written_one_is_never_seen(folder, monkeypatch):
+    """As a kill leaves it: the file under its temporary name, half."""
+    kept = Checkpoints(folder, 3)
+    kept.save(1, STATE, ABOUT)
+
+    class Killed(BaseException):
+        pass
+
+    def half(file, **arrays):
+        file.write(b"half")
+        raise Killed
+
+    monkeypatch.setattr(np, "savez", half)
+    with pytest.raises(Killed):
+        kept.save(2, STATE, ABOUT)
+    monkeypatch.undo()
+    assert [path.name for path in kept.paths()] == ["step-000000001.npz"]
+    kept.save(2, STATE, ABOUT)
+    assert kept.load_newest(pytest.fail)[0] == 2

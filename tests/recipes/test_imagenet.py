@@ -1,0 +1,228 @@
+"""The command as a whole, on a few small pictures."""
+
+import json
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from recipes import imagenet
+from recipes.training import checkpoints
+from tests.recipes import pictures
+
+pytestmark = pytest.mark.tensorflow
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+SMALL = [
+    *("--recipe", "digits_mixer", "--image-size", "24", "--batch-size", "8", "--epochs", "4"),
+    *("--model-options", "patch_size=8", "hidden_dim=16", "num_blocks=1"),
+    *("tokens_mlp_dim=8", "channels_mlp_dim=16"),
+    *("--log-steps", "2", "--learning-rate", "0.02"),
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return pictures.write_folder(tmp_path_factory.mktemp("pictures"))
+
+
+def run(folder, out, *arguments):
+    return imagenet.main([*SMALL, "--data", str(folder), "--out", str(out), *arguments])
+
+
+@pytest.fixture(scope="module")
+def finished(folder, tmp_path_factory):
+    out = tmp_path_factory.mktemp("run")
+    assert run(folder, out) == 0
+    return out
+
+
+def size_of(path):
+    with Image.open(path) as image:
+        return min(image.size)
+
+
+def log(out, kind):
+    lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    return [line for line in lines if line["kind"] == kind]
+
+
+def test_it_learns_and_leaves_what_it_promises(finished, folder):
+    last = log(finished, "epoch")[-1]
+    assert last["val_accuracy"] == 1.0
+    assert last["ema_accuracy"] > 0.5
+    summary = (finished / "summary.md").read_text()
+    assert "100.00%" in summary
+    for name in ("curves.png", "augmented.png"):
+        assert size_of(finished / name) > 200
+    assert len(list((finished / "tensorboard").iterdir())) >= 1
+    model = keras.models.load_model(finished / "model.keras")
+    images = np.stack([pictures.colourful(label, 3, (24, 24)) for label in range(3)])
+    np.testing.assert_array_equal(model.predict(images / 127.5 - 1, verbose=0).argmax(-1), range(3))
+    averaged = keras.models.load_model(finished / "model_ema.keras")
+    assert not np.array_equal(averaged.get_weights()[0], model.get_weights()[0])
+
+
+def test_the_log_has_the_numbers(finished):
+    lines = log(finished, "train")
+    assert [line["step"] for line in lines] == [2, 4, 6, 8, 10, 12]
+    names = {"loss", "accuracy", "learning_rate", "gradient_norm", "images_per_second"}
+    for line in lines:
+        assert names | {"waiting_for_data"} <= {*line}
+        assert 0 <= line["waiting_for_data"] <= 1
+        assert line["gradient_norm"] > 0
+    rates = [line["learning_rate"] for line in lines]
+    assert rates == pytest.approx([0.02 / 3, 0.02, *rates[2:]], rel=1e-5)
+    assert rates[-1] == pytest.approx(0, abs=1e-8)
+
+
+def test_tensorboard_has_the_numbers(finished):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(finished / "tensorboard"), {"tensors": 0, "images": 0})
+    events.Reload()
+    tags = {*events.Tags()["tensors"]}
+    for tag in ("train/loss", "train/gradient_norm", "train/learning_rate", "epoch/ema_accuracy"):
+        assert tag in tags
+    assert "augmented" in tags
+
+
+def test_started_again_it_has_nothing_to_do(finished, folder, capfd):
+    before = (finished / "checkpoints").stat().st_mtime_ns
+    assert run(folder, finished) == 0
+    assert "100.00%" in capfd.readouterr().out
+    assert (finished / "checkpoints").stat().st_mtime_ns == before
+
+
+def test_another_configuration_is_refused_with_the_differences(finished, folder, capfd):
+    assert run(folder, finished, "--seed", "1", "--learning-rate", "0.5") == 2
+    error = capfd.readouterr().err
+    assert "another configuration" in error
+    assert "--seed: 0 in the folder, 1 now" in error
+    assert "--learning-rate: 0.02 in the folder, 0.5 now" in error
+
+
+def test_the_written_configuration_starts_the_same_run(finished, folder, tmp_path):
+    command = ["--config", str(finished / "config.json"), "--out", str(tmp_path)]
+    assert imagenet.main(command) == 0
+    one, two = (
+        checkpoints.load(sorted((path / "checkpoints").iterdir())[-1])[0]
+        for path in (finished, tmp_path)
+    )
+    for name, values in one.items():
+        for value, same in zip(values, two[name], strict=True):
+            np.testing.assert_allclose(same, value, rtol=1e-3, atol=1e-4)
+
+
+def test_sigterm_saves_and_exits_with_75(folder, tmp_path):
+    command = [sys.executable, "recipes/imagenet.py", *SMALL, "--epochs", "100000"]
+    process = subprocess.Popen(
+        [*command, "--data", str(folder), "--out", str(tmp_path)],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    wait_for(lambda: (tmp_path / "log.jsonl").exists() and len(log(tmp_path, "train")) > 3, process)
+    process.send_signal(signal.SIGTERM)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 75
+    (newest,) = (tmp_path / "checkpoints").iterdir()
+    step = int(newest.stem.removeprefix("step-"))
+    assert f"Stopped by SIGTERM after step {step:,}" in error
+    assert "Traceback" not in error
+
+
+def wait_for(condition, process, seconds=120):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.stderr.read()[-2000:]
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_a_damaged_checkpoint_is_passed_over(folder, tmp_path, capfd):
+    assert run(folder, tmp_path, "--checkpoint-steps", "5") == 0
+    newest = sorted((tmp_path / "checkpoints").iterdir())[-1]
+    newest.write_bytes(newest.read_bytes()[:1000])
+    assert run(folder, tmp_path, "--checkpoint-steps", "5") == 0
+    error = capfd.readouterr().err
+    assert f"{newest} is damaged" in error
+    assert "Continuing after step 10 of 12" in error
+    assert [line["step"] for line in log(tmp_path, "train")] == [2, 4, 6, 8, 10, 12]
+    assert [line["step"] for line in log(tmp_path, "epoch")] == [3, 6, 9, 12]
+
+
+def test_nan_ends_the_run_and_keeps_the_checkpoint(folder, tmp_path, capfd):
+    arguments = ("--learning-rate", "1e30", "--clip-norm", "None", "--checkpoint-steps", "1")
+    assert run(folder, tmp_path, *arguments) == 1
+    error = capfd.readouterr().err
+    assert "lower --learning-rate" in error
+    assert "nan" in error or "inf" in error
+    for path in (tmp_path / "checkpoints").iterdir():
+        checkpoints.load(path)
+
+
+def test_without_data_one_screen_says_what_to_put_where(tmp_path, capfd):
+    assert imagenet.main(["--data-dir", str(tmp_path)]) == 2
+    error = capfd.readouterr().err
+    for words in ("imagenet2012", "FOLDER/train/<class>", "tools/make_shards.py", "tfds build"):
+        assert words in error
+    assert len(error.splitlines()) < 30
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--tpu"], "--tpu: no TPU answered"),
+        (["--tpu", "--tpu-name", "nobody"], "--tpu-name nobody: no TPU answered"),
+        (["--multi-host"], "--multi-host needs JAX"),
+        (["--cpu-devices", "2", "--batch-size", "9"], "multiple of 2: .* the nearest is 8"),
+        (["--batch-size", "25"], "--batch-size .* from 1 to .* 24. Received: 25"),
+        (["--model", "MLPMixerB61"], "--model must be one of .*MLPMixerB16.*MLPMixerB61"),
+        (["--model-options", "widht=3"], "MLPMixer cannot be built: .*widht"),
+        (["--image-size", "25"], "MLPMixer cannot be built: .*multiple"),
+    ],
+)
+def test_what_cannot_be_used_is_one_sentence_and_status_2(
+    folder, tmp_path, capfd, arguments, sentence
+):
+    import re
+
+    assert run(folder, tmp_path, *arguments) == 2
+    error = capfd.readouterr().err
+    assert re.search(sentence, error), error
+    assert "Traceback" not in error
+
+
+def test_a_folder_that_cannot_be_written(folder, tmp_path, capfd):
+    (tmp_path / "file").write_text("")
+    assert run(folder, tmp_path / "file" / "run") == 2
+    assert "--out must be a folder to write into" in capfd.readouterr().err
+
+
+def test_too_many_bad_pictures_end_the_run_with_their_names(tmp_path, capfd):
+    folder = pictures.write_folder(tmp_path / "data")
+    bad = folder / "train" / "bee" / "2.jpg"
+    bad.write_bytes(b"\xff\xd8\xff nothing")
+    assert run(folder, tmp_path / "strict") == 1
+    error = capfd.readouterr().err
+    assert "1 of 24 pictures of train could not be read" in error
+    assert str(bad) in error
+    assert run(folder, tmp_path / "lax", "--max-bad-images", "0.05") == 0
+    noted = (tmp_path / "lax" / "bad_images.txt").read_text().splitlines()
+    assert len(noted) == 1
+    assert noted[0].startswith(f"{bad}: ")
+
+
+def test_preview_writes_a_picture_and_stops(folder, tmp_path, capfd):
+    path = tmp_path / "batch.png"
+    assert run(folder, tmp_path / "run", "--preview", str(path)) == 0
+    assert capfd.readouterr().out.strip() == str(path)
+    assert size_of(path) > 200
+    assert not (tmp_path / "run").exists()

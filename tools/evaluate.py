@@ -1,0 +1,421 @@
+"""Counts how often a model is right about pictures that it was not trained on: top-1 and top-5.
+
+MODEL is one of these:
+  RUN             run folder of recipes/imagenet.py; its newest whole checkpoint is evaluated
+  FILE.npz        a checkpoint, RUN/checkpoints/step-*.npz
+  FILE.keras      nothing in it is executed
+  FILE.tflite, or the folder of a SavedModel, as tools/export.py writes them
+
+Run folders and checkpoints know how their pictures are prepared; they are computed in float32. A
+model file beside the config.json of a run takes that from there, any other from the options, whose
+defaults are those of the recipes. An option overrides what a configuration says.
+
+A class counts as right only if no other one is as probable. Exit status: 0; 1 when more pictures
+than allowed cannot be read; 2 when the model, the data or the arguments cannot be used.
+
+Examples (the first two lines make pictures and a model for the others, in 15 minutes):
+  python benchmarks/jpeg_digits.py runs/jpeg_digits
+  python recipes/imagenet.py --recipe digits_mixer --data runs/jpeg_digits/folder
+  python tools/evaluate.py runs/digits_mixer --data runs/jpeg_digits/folder --averaged
+  python tools/evaluate.py runs/digits_mixer/model.keras --data runs/jpeg_digits/folder \\
+    --per-class classes.csv --confusion confusion.csv
+"""
+
+import argparse
+import collections
+import csv
+import dataclasses
+import io
+import pathlib
+import sys
+import time
+import typing
+
+import numpy as np
+
+if __package__ is None:
+    sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
+
+from recipes.training import config as settings
+from recipes.training.errors import RunError, UsageError
+from tools import cli
+
+_KINDS = (
+    "a run folder, a checkpoint (.npz), a .keras or .tflite file, or the folder of a SavedModel"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Candidate:
+    """A model of any kind."""
+
+    name: str
+    predict: typing.Callable
+    """From an array of pictures to an array of outputs."""
+    input_shape: tuple
+    """`(batch, height, width, channels)`; None where any will do."""
+    output_shape: tuple
+    config: settings.TrainingConfig | None = None
+    """What it was trained with, where the file says so."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What became of each picture that could be read, in arrays of one length."""
+
+    labels: np.ndarray
+    predicted: np.ndarray
+    better: np.ndarray
+    """How many wrong classes are at least as probable as the right one."""
+    bad: tuple
+    """Indices of the pictures that could not be read."""
+
+    def top(self, k):
+        """Returns for each picture whether its class is among the `k` most probable ones."""
+        return self.better < k
+
+    def confusion(self, classes):
+        """Returns how often a class (row) was taken for a class (column)."""
+        pairs = np.bincount(self.labels * classes + self.predicted, minlength=classes**2)
+        return pairs.reshape(classes, classes)
+
+
+def read_model(path, averaged=False):
+    """Returns the `Candidate` at an `epath.Path`.
+
+    Raises:
+        UsageError: There is none, or not the one that was asked for.
+    """
+    if not path.exists():
+        raise UsageError(f"MODEL must be {_KINDS}. There is nothing at {path}")
+    if path.suffix == ".npz":
+        return _from_checkpoint(path, averaged)
+    if path.is_dir() and not (path / "saved_model.pb").exists():
+        return _from_run(path, averaged)
+    if averaged:
+        raise UsageError(
+            "--averaged needs a run folder or a checkpoint (.npz); in a run folder, "
+            f"model_ema.keras has the averaged weights. Received: {path}"
+        )
+    readers = {".keras": _from_keras, ".tflite": _from_tflite}
+    reader = _from_saved_model if path.is_dir() else readers.get(path.suffix)
+    if reader is None:
+        raise UsageError(f"MODEL must be {_KINDS}. Received: {path}")
+    try:
+        return reader(path)
+    except Exception as error:  # Whatever is in the file, the user needs one sentence.
+        raise UsageError(f"MODEL must be {_KINDS}. Received {path}: {_line(error)}") from None
+
+
+def _from_run(folder, averaged):
+    from recipes.training.checkpoints import Checkpoints
+
+    try:
+        newest = Checkpoints(folder / "checkpoints", keep=1).load_newest(_warn)
+    except RunError:
+        raise UsageError(f"All checkpoints in {folder}/checkpoints are damaged.") from None
+    if newest is None:
+        raise UsageError(
+            f"MODEL must be {_KINDS}. The folder {folder} holds neither saved_model.pb nor "
+            "checkpoints/step-*.npz"
+        )
+    step, *found = newest
+    return _rebuild(f"{folder}, step {step:,}", *found, averaged)
+
+
+def _from_checkpoint(path, averaged):
+    from recipes.training.checkpoints import load
+
+    try:
+        return _rebuild(str(path), *load(path), averaged)
+    except RunError as error:
+        raise UsageError(str(error)) from None
+
+
+def _rebuild(name, state, about, averaged):
+    from recipes.imagenet import build
+
+    try:
+        config = settings.TrainingConfig(**about["config"])
+        model = build(config, about["classes"])
+        if not averaged:
+            _assign(model.trainable_variables, state["trainable"])
+            _assign(model.non_trainable_variables, state["non_trainable"])
+        elif config.ema_decay:
+            _assign(model.weights, state["average"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UsageError(f"{name} is no checkpoint of this version: {_line(error)}") from None
+    if averaged and not config.ema_decay:
+        raise UsageError(f"--averaged needs a run with --ema-decay. Received: {name}")
+    return _of_keras(model, f"{name}, averaged weights" if averaged else name, config)
+
+
+def _assign(variables, values):
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
+
+
+def _from_keras(path):
+    import keras
+
+    import keras_mixers  # noqa: F401  (registers the layers)
+
+    return _of_keras(keras.models.load_model(path, compile=False, safe_mode=True), str(path))
+
+
+def _of_keras(model, name, config=None):
+    if any(len(getattr(model, ends, None) or ()) != 1 for ends in ("inputs", "outputs")):
+        raise ValueError("it must be a built model with one input and one output")
+    return Candidate(name, model.predict_on_batch, model.input_shape, model.output_shape, config)
+
+
+def _from_tflite(path):
+    from ai_edge_litert.interpreter import Interpreter
+
+    from tools.litert import LiteRTModel
+
+    shapes = Interpreter(str(path))
+    (entry,), (end,) = shapes.get_input_details(), shapes.get_output_details()
+    if entry["dtype"] != np.float32:
+        raise ValueError(f"its input must be of float32, not of {entry['dtype'].__name__}")
+    predict = LiteRTModel(path).predict
+    return Candidate(str(path), predict, tuple(entry["shape"]), tuple(end["shape"]))
+
+
+def _from_saved_model(path):
+    import tensorflow as tf
+
+    loaded = tf.saved_model.load(str(path))
+    serve = loaded.signatures["serving_default"]
+    ((entry, spec),) = serve.structured_input_signature[1].items()
+    ((end, result),) = serve.structured_outputs.items()
+
+    def predict(images):
+        batches = images.reshape(-1, spec.shape[0] or len(images), *images.shape[1:])
+        serve = loaded.signatures["serving_default"]  # It lives as long as `loaded` does.
+        return np.concatenate([serve(**{entry: tf.constant(batch)})[end] for batch in batches])
+
+    return Candidate(str(path), predict, tuple(spec.shape), tuple(result.shape))
+
+
+def _line(error):
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
+def _warn(sentence):
+    print(sentence, file=sys.stderr)
+
+
+def picture_settings(args, model):
+    """Returns the `TrainingConfig` by which the pictures for `model` are prepared."""
+    from etils import epath
+
+    config = model.config
+    if config is None:
+        path = epath.Path(args.config or epath.Path(args.model).expanduser().parent / "config.json")
+        if args.config or path.exists():
+            config = settings.load(path)
+            _warn(f"The pictures are prepared as {path} says.")
+    elif args.config:
+        raise UsageError("--config is for model files: run folders and checkpoints have their own.")
+    size = _picture_size(model, config and config.image_size)
+    step = model.input_shape[0] or 1
+    changes = {
+        name: getattr(args, name)
+        for name in ("pixel_range", "eval_crop", "interpolation", "max_bad_images")
+        if getattr(args, name) is not None
+    }
+    changes |= {"mixup": 0.0, "cutmix": 0.0, "accumulation": 1, "image_size": size}
+    changes["batch_size"] = max(step, args.batch_size // step * step)
+    config = dataclasses.replace(config or settings.TrainingConfig(), **changes)
+    settings.check(config)
+    return config
+
+
+def _picture_size(model, asked):
+    shape = tuple(model.input_shape[1:])
+    size = asked or (shape[0] if shape else 0)
+    if size is None:
+        raise UsageError("MODEL takes pictures of any size: give --config.")
+    if len(shape) != 3 or any(n not in (None, int(size)) for n in shape[:2]) or shape[2] != 3:
+        raise UsageError(
+            f"MODEL must take pictures of {size} x {size} pixels with 3 colours. It takes: "
+            + " x ".join(map(str, shape))
+        )
+    return int(size)
+
+
+def evaluate(model, pictures, config):
+    """Returns the `Result` of a `Candidate` on a `PictureData`; shows how far it is."""
+    from tqdm import tqdm
+
+    found, bad = collections.defaultdict(list), []
+    patience = 0.5 if sys.stderr.isatty() else 30.0
+    with tqdm(total=len(pictures), unit="img", mininterval=patience, dynamic_ncols=True) as bar:
+        batches = pictures.evaluation_batches(config).as_numpy_iterator()
+        for images, one_hot, weights, places in batches:
+            unreadable = places[places >= 0].tolist()
+            for index in unreadable:
+                line = f"{pictures.name(index)}: {pictures.why_unreadable(index)}"
+                bar.write(f"Skipped: {line}", file=sys.stderr)
+            bad += unreadable
+            outputs = np.asarray(model.predict(images), "float32")[weights > 0]
+            labels = np.argmax(one_hot[weights > 0], axis=-1)
+            for name, values in _judge(outputs, labels).items():
+                found[name].append(values)
+            bar.update(len(labels) + len(unreadable))
+    if len(bad) == len(pictures):
+        raise RunError(f"None of the {len(pictures):,} pictures could be read.")
+    return Result(**{name: np.concatenate(v) for name, v in found.items()}, bad=tuple(bad))
+
+
+def _judge(outputs, labels):
+    rows = np.arange(len(labels))
+    # Not ">=": what is not a number counts against the class, too.
+    better = np.sum(~(outputs < outputs[rows, labels][:, None]), axis=-1) - 1
+    others = outputs.copy()
+    others[rows, labels] = -np.inf
+    predicted = np.where(better == 0, labels, np.argmax(others, axis=-1))
+    return {"labels": labels, "predicted": predicted, "better": better}
+
+
+def per_class(result, names):
+    """Returns the rows of a table: class, pictures, top-1, top-5, most often mistaken for."""
+    confusion = result.confusion(len(names))
+    rows = [("class", "pictures", "top-1", "top-5", "most often mistaken for")]
+    for label, name in enumerate(names):
+        mine = result.labels == label
+        count = int(mine.sum())
+        top_1, top_5 = (f"{result.top(k)[mine].mean():.4f}" if count else "" for k in (1, 5))
+        wrong = np.where(np.arange(len(names)) == label, 0, confusion[label])
+        mistaken = names[np.argmax(wrong)] if wrong.any() else ""
+        rows.append((name, count, top_1, top_5 if len(names) > 5 else "", mistaken))
+    return rows
+
+
+def _write(path, rows):
+    """Writes a CSV file, complete or not at all."""
+    from etils import epath
+
+    path = epath.Path(path).expanduser()
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    aside = path.parent / f"{path.name}.part"
+    aside.write_text(text.getvalue())
+    aside.replace(path)
+
+
+def _print(args, model, config, result, names, seconds):
+    from tabulate import tabulate
+
+    prepared = (
+        f"{config.image_size} x {config.image_size}, central {config.eval_crop:.4g}, "
+        f"{config.interpolation}, {config.pixel_range}"
+    )
+    rows = [
+        ("model", model.name),
+        ("data", f"{args.data}, {args.split}, {len(names)} classes"),
+        ("prepared", prepared),
+        ("pictures", f"{len(result.labels):,}"),
+        ("unreadable", f"{len(result.bad):,}"),
+        ("top-1", f"{result.top(1).mean():.2%}"),
+        ("top-5", f"{result.top(5).mean():.2%}"),
+        ("seconds", f"{seconds:.1f}"),
+        ("pictures/s", f"{(len(result.labels) + len(result.bad)) / seconds:,.1f}"),
+    ]
+    rows = [row for row in rows if row[0] != "top-5" or len(names) > 5]
+    print(tabulate(rows, tablefmt="plain", disable_numparse=True))
+
+
+def run(args):
+    """Evaluates, prints and writes what `args` ask for."""
+    from etils import epath
+
+    from recipes.training.data import PictureData
+    from recipes.training.sources import open_source
+
+    model = read_model(epath.Path(args.model).expanduser(), args.averaged)
+    config = picture_settings(args, model)
+    pictures = PictureData(open_source(args.data, args.data_dir, args.split))
+    names = pictures.class_names
+    if len(model.output_shape) != 2 or model.output_shape[-1] != len(names):
+        raise UsageError(
+            f"MODEL must have an output for each of the {len(names)} classes of {args.data}. "
+            f"Its outputs have the shape {tuple(model.output_shape)}"
+        )
+    start = time.perf_counter()
+    result = evaluate(model, pictures, config)
+    seconds = time.perf_counter() - start
+    _print(args, model, config, result, names, seconds)
+    if args.per_class:
+        _write(args.per_class, per_class(result, names))
+    if args.confusion:
+        matrix = result.confusion(len(names)).tolist()
+        rows = [(name, *row) for name, row in zip(names, matrix, strict=True)]
+        _write(args.confusion, [("truth", *names), *rows])
+    if len(result.bad) > config.max_bad_images * len(pictures):
+        some = ", ".join(pictures.name(index) for index in result.bad[:10])
+        raise RunError(
+            f"{len(result.bad):,} of {len(pictures):,} pictures could not be read, more than "
+            f"--max-bad-images {config.max_bad_images:g} allows: mend or remove them ({some}"
+            f"{', ...' if len(result.bad) > 10 else ''}), or allow more."
+        )
+
+
+def _parse(argv):
+    parser = argparse.ArgumentParser(
+        prog="tools/evaluate.py",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    usual, kinds = settings.TrainingConfig(), typing.get_type_hints(settings.TrainingConfig)
+    parser.add_argument("model", help="see above", metavar="MODEL")
+    add = parser.add_argument
+    add("--data", required=True, help="folder of pictures or shards, or a tensorflow-datasets name")
+    add("--data-dir", default=usual.data_dir, help="of tensorflow-datasets (default: %(default)s)")
+    add("--split", default="validation", help="or a part: validation[:10%%] (default: %(default)s)")
+    add("--batch-size", type=int, default=64, metavar="N", help="(default: %(default)s)")
+    add("--averaged", action="store_true", help="the moving average of a run's weights")
+    add("--per-class", metavar="FILE.csv", help="write top-1 and top-5 of each class")
+    add("--confusion", metavar="FILE.csv", help="write which class (row) is taken for which")
+    add("--config", metavar="FILE", help="a run's config.json, for a model file elsewhere")
+    for name in ("pixel_range", "interpolation"):
+        shown = f"(default: {getattr(usual, name)})"
+        add("--" + name.replace("_", "-"), choices=typing.get_args(kinds[name]), help=shown)
+    shown = f"side of the central crop (default: {usual.eval_crop})"
+    add("--eval-crop", type=float, metavar="SHARE", help=shown)
+    shown = "largest share of unreadable pictures (default: %(default)s)"
+    add("--max-bad-images", type=float, default=usual.max_bad_images, metavar="SHARE", help=shown)
+    args = parser.parse_args(argv)
+    if args.batch_size < 1:
+        parser.error(f"argument --batch-size: must be at least 1. Received: {args.batch_size}")
+    for path in filter(None, (args.per_class, args.confusion)):
+        if not path.endswith(".csv"):
+            parser.error(f"--per-class and --confusion must be .csv files. Received: {path}")
+    return parser, args
+
+
+def main(argv=None):
+    parser, args = _parse(argv)
+    modules = ("etils", "tabulate", "tensorflow_datasets", "tqdm")
+    more = ("ai_edge_litert",) if args.model.endswith(".tflite") else ()
+    cli.prepare(parser, "recipes", (*modules, *more), backends=("tensorflow", "jax"))
+    import keras
+    import tensorflow as tf
+
+    if keras.backend.backend() == "jax":  # Pictures are TensorFlow's, the accelerator is JAX'.
+        for kind in ("GPU", "TPU"):
+            tf.config.set_visible_devices([], kind)
+    try:
+        run(args)
+    except RunError as error:
+        print(f"tools/evaluate.py: {error}", file=sys.stderr)
+        return error.status
+    except (OSError, tf.errors.OpError) as error:
+        print(f"tools/evaluate.py: {_line(error)}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
