@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -173,3 +174,16 @@ def test_averages_by_hand():
     np.testing.assert_array_equal(seen[0], taker.state()["average"][0])
     for weight, value in zip(taker.model.weights, after, strict=True):
         np.testing.assert_array_equal(weight.numpy(), value)
+
+
+def test_mixed_precision_computes_in_bfloat16_and_keeps_float32():
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    mixed, config = engine(tf.distribute.get_strategy(), "smlpnet")
+    assert mixed.model.get_layer("stem").compute_dtype == "bfloat16"
+    for values in mixed.state().values():
+        assert "bfloat16" not in {str(value.dtype) for value in values}
+    losses_of_mixed = losses.run(mixed, config)["loss"]
+    keras.config.set_dtype_policy("float32")
+    whole = losses.run(*engine(tf.distribute.get_strategy(), "smlpnet"))["loss"]
+    np.testing.assert_allclose(losses_of_mixed[:3], whole[:3], rtol=0.05)
+    assert losses_of_mixed != whole

@@ -226,3 +226,42 @@ def test_preview_writes_a_picture_and_stops(folder, tmp_path, capfd):
     assert capfd.readouterr().out.strip() == str(path)
     assert size_of(path) > 200
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("kind", ["UnavailableError", "AbortedError"])
+def test_a_lost_device_is_said_and_can_be_started_again(folder, tmp_path, capfd, monkeypatch, kind):
+    import tensorflow as tf
+
+    from recipes.training.tensorflow_engine import TensorFlowEngine
+
+    take, taken = TensorFlowEngine.train_step, []
+
+    def lose_the_device(self, parts):
+        taken.append(1)
+        if len(taken) == 6:
+            raise getattr(tf.errors, kind)(None, None, "Socket closed\nand so on")
+        return take(self, parts)
+
+    monkeypatch.setattr(TensorFlowEngine, "train_step", lose_the_device)
+    assert run(folder, tmp_path, "--checkpoint-steps", "2") == 75
+    error = capfd.readouterr().err
+    assert "lost; start the same command again" in error
+    assert "step-000000004.npz. It said: Socket closed" in error
+    assert run(folder, tmp_path, "--checkpoint-steps", "2") == 0
+    assert "Continuing after step 4 of 12" in capfd.readouterr().err
+
+
+def test_a_full_disk_ends_the_run(folder, tmp_path, capfd, monkeypatch):
+    save = np.savez
+
+    def full(file, **arrays):
+        if "000000004" in file.name:
+            raise OSError(28, "No space left on device")
+        save(file, **arrays)
+
+    monkeypatch.setattr(np, "savez", full)
+    assert run(folder, tmp_path, "--checkpoint-steps", "2") == 1
+    error = capfd.readouterr().err
+    assert "The checkpoint of step 4 could not be written" in error
+    assert "the last good one is" in error
+    assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["step-000000002.npz"]

@@ -59,8 +59,8 @@ def test_twenty_kills_change_no_bit(tmp_path, capsys):
     while len(reached) < KILLS:
         process = start(folder, out, *settings)
         # Not before it has begun, or all kills would be of the start.
-        first = reached[-1] if reached else 0
-        while process.poll() is None and at(out) <= first + dice.randrange(20):
+        end = (reached[-1] if reached else 0) + dice.randrange(20)
+        while process.poll() is None and at(out) <= end:
             time.sleep(dice.random() * 0.02)
         process.send_signal(signal.SIGKILL)
         process.communicate()
@@ -81,8 +81,9 @@ def test_twenty_kills_change_no_bit(tmp_path, capsys):
     assert steps_in_log(out) == steps_in_log(tmp_path / "whole")
     with capsys.disabled():
         print(
-            f"\n{len(reached)} SIGKILLs, after steps {reached}, {halves} of them while a checkpoint "
-            f"was being written; {sum(map(len, whole[0].values()))} arrays are bit-identical."
+            f"\n{len(reached)} SIGKILLs, after steps {reached}, {halves} of them while a "
+            f"checkpoint was being written; {sum(map(len, whole[0].values()))} arrays are "
+            "bit-identical."
         )
     assert len(reached) == KILLS
 
