@@ -176,8 +176,8 @@ def run(config):
     training, validation = open_data(config)
     where = devices.connect(config)
     folder = epath.Path(config.out).expanduser()
-    trainer.prepare_folder(folder, config)
     if where.is_chief:
+        trainer.prepare_folder(folder, config)
         print(
             f"{config.model} on {len(training):,} pictures of {training.classes} classes, "
             f"validated on {len(validation):,}; {where.about}; run folder {folder}",
@@ -217,6 +217,9 @@ def main(argv=None):
     except RunError as error:
         print(f"recipes/imagenet.py: {error}", file=sys.stderr)
         return error.status
+    except KeyboardInterrupt:
+        print("recipes/imagenet.py: stopped by SIGINT", file=sys.stderr)
+        return 130
     return 0
 
 

@@ -136,7 +136,7 @@ def _rebuild(name, state, about, averaged):
     from recipes.imagenet import build
 
     try:
-        config = settings.TrainingConfig(**about["config"])
+        config = settings.from_dict(about["config"])
         model = build(config, about["classes"])
         if not averaged:
             _assign(model.trainable_variables, state["trainable"])
@@ -225,7 +225,7 @@ def picture_settings(args, model):
         for name in ("pixel_range", "eval_crop", "interpolation", "max_bad_images")
         if getattr(args, name) is not None
     }
-    changes |= {"mixup": 0.0, "cutmix": 0.0, "accumulation": 1, "image_size": size}
+    changes |= {"accumulation": 1, "image_size": size}
     changes["batch_size"] = max(step, args.batch_size // step * step)
     config = dataclasses.replace(config or settings.TrainingConfig(), **changes)
     settings.check(config)

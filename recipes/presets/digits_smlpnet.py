@@ -20,5 +20,4 @@ CONFIG = dataclasses.replace(
         "depths=(1,2,2)",
     ),
     pixel_range="imagenet",
-    epochs=8,
 )

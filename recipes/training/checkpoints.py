@@ -7,6 +7,7 @@ checksums, and reading one runs no code.
 import io
 import json
 import os
+import re
 import zipfile
 
 import numpy as np
@@ -14,6 +15,9 @@ import numpy as np
 from recipes.training.errors import RunError
 
 _ABOUT = "about"
+_NAME = re.compile(r"step-(\d+)")
+# All that a file of other bytes has been seen to raise.
+_DAMAGED = (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile)
 
 
 class Checkpoints:
@@ -67,9 +71,11 @@ class Checkpoints:
         paths = self.paths()
         for path in reversed(paths):
             try:
-                return (_step(path), *load(path))
+                found = load(path)
             except RunError as error:
-                warn(f"{error} The one before it is used.")
+                warn(f"{error} One before it is looked for.")
+            else:
+                return (_step(path), *found)
         if paths:
             raise RunError(
                 f"All checkpoints in {self._folder} are damaged: give another --out to start anew, "
@@ -81,8 +87,8 @@ class Checkpoints:
         """Returns the checkpoints' paths, oldest first."""
         if not self._folder.exists():
             return []
-        names = [path for path in self._folder.glob("step-*.npz") if path.suffix == ".npz"]
-        return sorted(names, key=_step)
+        paths = [path for path in self._folder.glob("step-*.npz") if _NAME.fullmatch(path.stem)]
+        return sorted(paths, key=_step)
 
     def _path(self, step):
         return self._folder / f"step-{step:09d}.npz"
@@ -105,13 +111,12 @@ def load(path):
             for name in sorted(names, key=lambda name: int(name.rsplit("/")[-1])):
                 state[name.rsplit("/")[0]].append(arrays[name])
             return state, json.loads(arrays[_ABOUT].tobytes())
-    # All that a file of other bytes has been seen to raise.
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, NotImplementedError) as e:
-        raise RunError(f"The checkpoint {path} is damaged ({e}).") from None
+    except _DAMAGED as error:
+        raise RunError(f"The checkpoint {path} is damaged ({error}).") from None
 
 
 def _step(path):
-    return int(path.stem.removeprefix("step-"))
+    return int(_NAME.fullmatch(path.stem)[1])
 
 
 def _write(path, arrays):

@@ -199,20 +199,27 @@ def load(path):
         UsageError: It is not such a file.
     """
     try:
-        settings = json.loads(path.read_text())
-        lists = {name: tuple(value) for name, value in settings.items() if type(value) is list}
-        config = TrainingConfig(**settings | lists)
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+        return from_dict(json.loads(path.read_text()))
+    except (OSError, ValueError) as error:
         raise UsageError(
             f"--config must be the config.json of a run. Received: {path}: {error}"
         ) from None
-    for name, kind in typing.get_type_hints(TrainingConfig).items():
-        if not _is_of(kind, getattr(config, name)):
-            raise UsageError(
-                f"--config must be the config.json of a run. Received: {path}: {name} is "
-                f"{getattr(config, name)!r}"
-            )
-    return config
+
+
+def from_dict(settings):
+    """Returns the settings in a dict that came through JSON.
+
+    Raises:
+        ValueError: It is no such dict.
+    """
+    if not isinstance(settings, dict):
+        raise ValueError("it is no dict of settings")
+    kinds = typing.get_type_hints(TrainingConfig)
+    settings = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
+    for name, value in settings.items():
+        if name not in kinds or not _is_of(kinds[name], value):
+            raise ValueError(f"{name} is {value!r}")
+    return TrainingConfig(**settings)
 
 
 def differences(before, now):

@@ -188,14 +188,16 @@ def _part_size(config, share):
             f"{share.parts} devices or hosts share each of {config.accumulation} parts. "
             f"Received: {config.batch_size}"
         )
-    size = micro // share.parts
+    return micro // share.parts
+
+
+def _check_pairs(size, config, share):
     if (config.mixup or config.cutmix) and size % 2:
         raise UsageError(
             "--mixup and --cutmix mix pairs, so that each device's part of a batch must be even: "
             f"--batch-size must be a multiple of {2 * share.parts * config.accumulation}, or both "
             f"be 0. Received: {config.batch_size}"
         )
-    return size
 
 
 def _training_parts(pictures, config, start_step, share):
@@ -205,6 +207,7 @@ def _training_parts(pictures, config, start_step, share):
     """
     steps = steps_per_epoch(pictures, config.batch_size)
     per_step, size = config.accumulation * share.count, _part_size(config, share)
+    _check_pairs(size, config, share)
     # Repeats of a picture are as far from each other as a batch allows.
     distinct = -(-config.batch_size // config.repeated_augmentation)
 

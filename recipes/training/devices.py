@@ -1,5 +1,6 @@
 """Which devices a run uses. Nothing else in the recipes knows."""
 
+import contextlib
 import functools
 import os
 import typing
@@ -83,7 +84,8 @@ def _strategy(config):
     gpus = tf.config.list_physical_devices("GPU")
     if gpus:
         for gpu in gpus:
-            tf.config.experimental.set_memory_growth(gpu, True)
+            with contextlib.suppress(RuntimeError):  # In use already.
+                tf.config.experimental.set_memory_growth(gpu, True)
         kind, names = "GPU", [f"GPU:{i}" for i in range(len(gpus))]
     else:
         kind, names = "CPU", _logical_cpus(config.cpu_devices)

@@ -26,6 +26,8 @@ class JaxEngine:
         self.replicas = jax.device_count()
         self.processes = jax.process_count()
         self.is_chief = jax.process_index() == 0
+        # JAX itself agrees with the other processes on where to stop after a SIGTERM.
+        self.watches_signals = self.processes > 1
         mesh = distribution.device_mesh.backend_mesh
         axis = distribution.batch_dim_name
         self._everywhere = NamedSharding(mesh, PartitionSpec())
@@ -101,6 +103,10 @@ class JaxEngine:
     def is_lost(self, error):
         """Returns whether an error means that another process of the job is gone."""
         return self.processes > 1 and isinstance(error, jax.errors.JaxRuntimeError)
+
+    def is_out_of_memory(self, error):
+        """Returns whether an error means that the batch does not fit."""
+        return isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" in str(error)
 
     def state(self):
         """Returns all that a checkpoint needs, as lists of arrays by name."""

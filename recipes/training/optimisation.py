@@ -110,8 +110,9 @@ def correct(labels, logits, among=1):
     """Returns 1.0 for each picture whose class has one of the `among` largest logits, else 0.0."""
     target = ops.argmax(labels, axis=-1)
     mine = ops.take_along_axis(logits, target[:, None], axis=-1)
-    # Ties count against the class: constant logits are not right about everything.
-    others = ops.sum(ops.cast(logits >= mine, "int32"), axis=-1) - 1
+    # Ties count against the class, and so does what is not a number: neither constant logits nor
+    # broken ones are right about everything.
+    others = ops.sum(ops.cast(ops.logical_not(logits < mine), "int32"), axis=-1) - 1
     return ops.cast(others < among, "float32")
 
 

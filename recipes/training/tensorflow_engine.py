@@ -20,8 +20,8 @@ class TensorFlowEngine:
         steps_per_epoch: For the learning rate's schedule.
     """
 
-    processes = 1
     is_chief = True
+    watches_signals = False
 
     def __init__(self, strategy, config, build, steps_per_epoch):
         self._strategy, self._config = strategy, config
@@ -96,6 +96,10 @@ class TensorFlowEngine:
         """Returns whether an error means that a device or a host is gone."""
         lost = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.DeadlineExceededError)
         return isinstance(error, lost)
+
+    def is_out_of_memory(self, error):
+        """Returns whether an error means that the batch does not fit."""
+        return isinstance(error, tf.errors.ResourceExhaustedError)
 
     def sync_model(self):
         """Gives `model` the weights that training has reached: it has them."""

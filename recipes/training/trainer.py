@@ -55,7 +55,7 @@ def train(
     steps = data.steps_per_epoch(len(training), config.batch_size)
     engine = make_engine(config, build, steps)
     loop = _Loop(config, engine, training, validation, folder, name, on_step)
-    with _stop_signals() as signals:
+    with contextlib.nullcontext([]) if engine.watches_signals else _stop_signals() as signals:
         loop.run(signals)
     engine.sync_model()
     return engine, loop.history
@@ -90,6 +90,11 @@ class _Loop:
         except OSError as error:
             raise RunError(f"The run folder cannot be written: {error}.") from None
         except Exception as error:
+            if self._engine.is_out_of_memory(error):
+                raise RunError(
+                    "The device has not enough memory: raise --accumulation or lower --batch-size, "
+                    f"and start again to go on from {self._last()}."
+                ) from None
             if not self._engine.is_lost(error):
                 raise
             raise Preempted(
@@ -118,7 +123,7 @@ class _Loop:
             if self._engine.agree_to_stop(self._step, bool(signals)):
                 self._save()
                 raise Preempted(
-                    f"Stopped by {signals[0] if signals else 'another host'} after step "
+                    f"Stopped by {signals[0] if signals else 'SIGTERM'} after step "
                     f"{self._step:,}; start the same command again to go on from {self._last()}."
                 )
             if self._is_due():

@@ -73,7 +73,33 @@ def test_a_damaged_one_is_told_and_the_one_before_is_used(folder, damage):
     assert kept.load_newest(told.append)[0] == 1
     assert len(told) == 1
     assert f"{newest} is damaged" in told[0]
-    assert "The one before it is used" in told[0]
+    assert "One before it is looked for" in told[0]
+
+
+def test_every_flipped_bit_of_the_directory_is_damage_or_harmless(folder):
+    """Of the last 200 bytes, where zip files keep their names and places."""
+    kept = Checkpoints(folder, 3)
+    kept.save(1, {**STATE, "optimizer": []}, ABOUT)
+    path = kept.paths()[0]
+    data = path.read_bytes()
+    for place in range(8 * (len(data) - 200), 8 * len(data)):
+        flipped = bytearray(data)
+        flipped[place // 8] ^= 1 << place % 8
+        path.write_bytes(bytes(flipped))
+        try:
+            _, about = checkpoints.load(path)
+        except RunError:
+            continue
+        assert about == ABOUT
+
+
+def test_other_files_beside_them_are_let_alone(folder):
+    kept = Checkpoints(folder, 1)
+    kept.save(1, STATE, ABOUT)
+    (folder / "step-best.npz").write_bytes(b"mine")
+    kept.save(2, STATE, ABOUT)
+    assert kept.load_newest(pytest.fail)[0] == 2
+    assert (folder / "step-best.npz").exists()
 
 
 def test_all_damaged_is_an_end(folder):

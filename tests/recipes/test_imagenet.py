@@ -228,6 +228,19 @@ def test_preview_writes_a_picture_and_stops(folder, tmp_path, capfd):
     assert not (tmp_path / "run").exists()
 
 
+def test_too_little_memory_is_one_sentence(folder, tmp_path, capfd, monkeypatch):
+    import tensorflow as tf
+
+    from recipes.training.tensorflow_engine import TensorFlowEngine
+
+    def no_room(self, parts):
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating")
+
+    monkeypatch.setattr(TensorFlowEngine, "train_step", no_room)
+    assert run(folder, tmp_path) == 1
+    assert "raise --accumulation or lower --batch-size" in capfd.readouterr().err
+
+
 @pytest.mark.parametrize("kind", ["UnavailableError", "AbortedError"])
 def test_a_lost_device_is_said_and_can_be_started_again(folder, tmp_path, capfd, monkeypatch, kind):
     import tensorflow as tf

@@ -111,13 +111,14 @@ def test_losses_are_finite_far_out():
 
 
 def test_correct_counts_the_largest_and_no_ties():
-    labels = np.eye(6, dtype="float32")[[0, 1, 2, 3]]
+    labels = np.eye(6, dtype="float32")[[0, 1, 2, 3, 4]]
     logits = np.array(
-        [[5, 4, 3, 2, 1, 0], [5, 4, 3, 2, 1, 0], [0, 1, -1, 3, 4, 5], [1] * 6], "float32"
+        [[5, 4, 3, 2, 1, 0], [5, 4, 3, 2, 1, 0], [0, 1, -1, 3, 4, 5], [1] * 6, [np.nan] * 6],
+        "float32",
     )
-    np.testing.assert_array_equal(optimisation.correct(labels, logits), [1, 0, 0, 0])
-    np.testing.assert_array_equal(optimisation.correct(labels, logits, 2), [1, 1, 0, 0])
-    np.testing.assert_array_equal(optimisation.correct(labels, logits, 5), [1, 1, 0, 0])
+    np.testing.assert_array_equal(optimisation.correct(labels, logits), [1, 0, 0, 0, 0])
+    np.testing.assert_array_equal(optimisation.correct(labels, logits, 2), [1, 1, 0, 0, 0])
+    np.testing.assert_array_equal(optimisation.correct(labels, logits, 5), [1, 1, 0, 0, 0])
 
 
 def test_gradients_are_clipped_by_their_global_norm():

@@ -71,7 +71,6 @@ def world(tmp_path_factory):
         out=str(run),
         epochs=3,
         batch_size=14,
-        mixup=0.2,  # It mixes pairs; the evaluation takes odd batches all the same.
         warmup_epochs=0.0,
         learning_rate=0.02,
         ema_decay=0.8,
@@ -224,6 +223,10 @@ def test_options_and_configurations(world, capsys, tmp_path):
     _, table, error = run_tool(capsys, moved, *data, "--config", world.run / "config.json")
     assert table["prepared"] == "24 x 24, central 1, bilinear, minus_one_one"
     assert "config.json says" in error
+    mixing = json.loads((world.run / "config.json").read_text()) | {"mixup": 0.5}
+    (tmp_path / "mixing.json").write_text(json.dumps(mixing))
+    given = ("--config", tmp_path / "mixing.json", "--batch-size", 5)  # Odd: there is no pair.
+    assert run_tool(capsys, moved, *data, *given)[1]["top-1"] == table["top-1"]
     options = ("--pixel-range", "imagenet", "--eval-crop", 0.5, "--interpolation", "bicubic")
     for model in (moved, world.run):
         _, table, _ = run_tool(capsys, model, *data, *options)
