@@ -249,6 +249,8 @@ def evaluate(model, pictures, config):
     """Returns the `Result` of a `Candidate` on a `PictureData`; shows how far it is."""
     from tqdm import tqdm
 
+    from recipes.training import pixels
+
     found, bad = collections.defaultdict(list), []
     patience = 0.5 if sys.stderr.isatty() else 30.0
     with tqdm(total=len(pictures), unit="img", mininterval=patience, dynamic_ncols=True) as bar:
@@ -259,6 +261,7 @@ def evaluate(model, pictures, config):
                 line = f"{pictures.name(index)}: {pictures.why_unreadable(index)}"
                 bar.write(f"Skipped: {line}", file=sys.stderr)
             bad += unreadable
+            images = np.asarray(pixels.scale(images, config.pixel_range))
             outputs = np.asarray(model.predict(images), "float32")[weights > 0]
             labels = np.argmax(one_hot[weights > 0], axis=-1)
             for name, values in _judge(outputs, labels).items():

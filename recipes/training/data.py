@@ -14,8 +14,6 @@ from recipes.training import augmentation, mixing
 from recipes.training.errors import UsageError
 from recipes.training.rand_augment import rand_augment
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 _GOOD = -1
 _LARGEST_CHUNK = 16
 _NUMBER = tf.TensorSpec((), tf.int64)
@@ -119,7 +117,7 @@ class PictureData:
         """Returns an endless data set of the batches from `start_step` on.
 
         Elements come step by step, within a step part by part of `config.accumulation`, within
-        that one for each part of the `share`. Each is `(images, labels, bad)`: float32
+        that one for each part of the `share`. Each is `(images, labels, bad)`: uint8
         `(part, size, size, 3)`; float32 `(part, classes)`, smoothed and mixed; int32 `(part,)`,
         -1, or the index of a picture that could not be read. Such a picture's place is taken by
         its neighbour; where that is unreadable too, by a blank one without a label.
@@ -137,10 +135,11 @@ class PictureData:
         def finish(images, labels, bad, weights, boxes):
             images, labels = _replace_bad(images, labels, bad)
             labels = _smooth(labels, self.classes, config.label_smoothing)
-            images = tf.cast(images, tf.float32)
             if config.mixup or config.cutmix:
+                images = tf.cast(images, tf.float32)
                 images, labels = mixing.mix(images, labels, weights, boxes)
-            return _scale(images, config.pixel_range), labels, bad
+                images = _rounded(images)
+            return images, labels, bad
 
         parts = _training_parts(len(self), config, start_step, share)
         return _batches(parts, prepare, instead, finish)
@@ -163,7 +162,6 @@ class PictureData:
         def finish(images, labels, bad):
             weights = tf.cast(labels >= 0, tf.float32)
             bad = tf.where(bad < len(self), bad, _GOOD)
-            images = _scale(tf.cast(images, tf.float32), config.pixel_range)
             return images, tf.one_hot(labels, self.classes), weights, bad
 
         parts = _evaluation_parts(len(self), config, share)
@@ -353,11 +351,9 @@ def _smooth(labels, classes, smoothing):
     return one_hot * (1 - smoothing) + known * (smoothing / classes)
 
 
-def _scale(images, pixel_range):
-    if pixel_range == "minus_one_one":
-        return images / 127.5 - 1
-    mean, std = (tf.constant(values) * 255 for values in (IMAGENET_MEAN, IMAGENET_STD))
-    return (images - mean) / std
+def _rounded(images):
+    """uint8 of floats from 0 to 255."""
+    return tf.cast(images + 0.5, tf.uint8)
 
 
 def _decode(data):
@@ -412,7 +408,8 @@ def _central_crop(data, config):
 
 
 def _resize(image, config):
-    bicubic = config.interpolation == "bicubic"
     size = (config.image_size, config.image_size)
-    image = tf.image.resize(image, size, config.interpolation, antialias=bicubic)
-    return tf.saturate_cast(tf.round(image), tf.uint8)
+    if config.interpolation == "bilinear":
+        return _rounded(tf.image.resize(image, size))
+    image = tf.image.resize(image, size, "bicubic", antialias=True)
+    return _rounded(tf.clip_by_value(image, 0, 255))

@@ -7,7 +7,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import NamedSharding, PartitionSpec
 
-from recipes.training import optimisation
+from recipes.training import optimisation, pixels
 from recipes.training.data import Share
 
 
@@ -181,6 +181,7 @@ class JaxEngine:
         return state, sums | {"norm": norm}
 
     def _mean_loss(self, trainable, non_trainable, images, labels):
+        images = pixels.scale(images, self._config.pixel_range)
         logits, non_trainable = self.model.stateless_call(
             trainable, non_trainable, images, training=True
         )
@@ -189,6 +190,7 @@ class JaxEngine:
         return loss / self._config.batch_size, (non_trainable, sums)
 
     def _evaluate_on_all(self, trainable, non_trainable, images, labels, weights):
+        images = pixels.scale(images, self._config.pixel_range)
         logits, _ = self.model.stateless_call(trainable, non_trainable, images, training=False)
         values = {
             "loss": optimisation.losses(labels, logits, self._config.loss),

@@ -82,7 +82,7 @@ class Journal:
 
 
 def show_batch(folder, images):
-    """Gives a batch, `(pictures, height, width, 3)` from 0 to 1, to TensorBoard."""
+    """Gives a batch, uint8 of shape `(pictures, height, width, 3)`, to TensorBoard."""
     board = tf.summary.create_file_writer(str(folder / "tensorboard"))
     with board.as_default(0):
         tf.summary.image("augmented", images, max_outputs=len(images))

@@ -10,8 +10,6 @@ matplotlib.use("Agg")  # Files only: no window, no display needed.
 
 import matplotlib.pyplot as plt
 
-from recipes.training.data import IMAGENET_MEAN, IMAGENET_STD
-
 _SHOWN_MISTAKES = 10
 _SHOWN_AUGMENTED = 32
 
@@ -71,10 +69,10 @@ def preview(pictures, config, path):
         path: `epath.Path` of the PNG.
 
     Returns:
-        The pictures, float32 of shape `(pictures, height, width, 3)` from 0 to 1.
+        The pictures, uint8 of shape `(pictures, height, width, 3)`.
     """
     images, labels, _ = next(iter(pictures.training_batches(config)))
-    images = unscaled(images[:_SHOWN_AUGMENTED].numpy(), config.pixel_range)
+    images = images[:_SHOWN_AUGMENTED].numpy()
     columns = min(8, len(images))
     rows = -(-len(images) // columns)
     figure, panels = plt.subplots(
@@ -87,15 +85,6 @@ def preview(pictures, config, path):
         panel.set_title(_label_text(label, pictures.class_names), fontsize=8)
     _save(figure, path)
     return images
-
-
-def unscaled(images, pixel_range):
-    """Returns what the model sees as pixels from 0 to 1."""
-    if pixel_range == "minus_one_one":
-        images = (images + 1) / 2
-    else:
-        images = images * np.array(IMAGENET_STD) + np.array(IMAGENET_MEAN)
-    return np.clip(images, 0, 1).astype("float32")
 
 
 def _label_text(label, names):

@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 
 from keras_mixers.layers import DropPath
-from recipes.training import optimisation
+from recipes.training import optimisation, pixels
 from recipes.training.data import Share
 
 _SUM = tf.distribute.ReduceOp.SUM
@@ -145,7 +145,7 @@ class TensorFlowEngine:
             if gradients is not None:
                 # Zero, but not before the part before this one is done, so that their
                 # activations are never in memory together.
-                images += _zero_after(gradients)
+                images = pixels.scale(images, self._config.pixel_range) + _zero_after(gradients)
             more, part_loss, part_correct = self._gradients(images, labels, variables)
             gradients = more if gradients is None else _added(gradients, more)
             loss, correct = loss + part_loss, correct + part_correct
@@ -160,6 +160,7 @@ class TensorFlowEngine:
 
     def _gradients(self, images, labels, variables):
         with tf.GradientTape() as tape:
+            images = pixels.scale(images, self._config.pixel_range)
             logits = self.model(images, training=True)
             loss = tf.reduce_sum(optimisation.losses(labels, logits, self._config.loss))
             mean = loss / self._config.batch_size
@@ -167,6 +168,7 @@ class TensorFlowEngine:
         return tape.gradient(mean, variables), loss, correct
 
     def _evaluate_on_one(self, images, labels, weights):
+        images = pixels.scale(images, self._config.pixel_range)
         logits = self.model(images, training=False)
         values = {
             "loss": optimisation.losses(labels, logits, self._config.loss),
