@@ -60,7 +60,10 @@ def plain_config(image_size, batch_size):
 
 
 def bare_decoding(source, image_size, batch_size):
-    """Returns batches of crops, resized; the windows are drawn beforehand, the files in memory."""
+    """Decodes and resizes crops; the windows are drawn beforehand, the files are in memory.
+
+    One value of each picture is delivered, so that not even copying it into a batch is counted.
+    """
     import numpy as np
     import tensorflow as tf
 
@@ -71,7 +74,7 @@ def bare_decoding(source, image_size, batch_size):
 
     def decode(number):
         image = tf.io.decode_and_crop_jpeg(files[number % count], windows[number % count], 3)
-        return tf.image.resize(image, (image_size, image_size))
+        return tf.image.resize(image, (image_size, image_size))[0, 0, 0]
 
     numbers = tf.data.Dataset.range(tf.int64.max)
     return numbers.map(decode, os.cpu_count()).batch(batch_size).prefetch(2)
@@ -96,28 +99,32 @@ def rates(variants, batch_size, seconds, rounds):
     """Returns the pictures per second of each variant, a number per round."""
     from tqdm import tqdm
 
-    iterators = {name: iter(dataset) for name, dataset in variants.items()}
-    for iterator in iterators.values():
-        next(iterator)
     found = {name: [] for name in variants}
     names = list(variants)
     with tqdm(total=rounds * len(names), unit=" measurements", desc="pipeline") as bar:
         for number in range(rounds):
             for name in names if number % 2 == 0 else reversed(names):
-                found[name].append(_rate(iterators[name], batch_size, seconds))
+                found[name].append(_rate(variants[name], batch_size, seconds))
                 bar.update()
     return found
 
 
-def _rate(iterator, batch_size, seconds):
-    # What waited in the buffers while the others had their turn is not counted.
-    for _ in range(4):
-        next(iterator)
-    start, batches = time.perf_counter(), 0
-    while time.perf_counter() - start < seconds:
+def _rate(dataset, batch_size, seconds):
+    # Anew each time: a pipeline that is kept would fill its buffers while others are measured.
+    iterator = iter(dataset)
+    next(iterator)
+    _batches_in(iterator, seconds / 2)
+    start = time.perf_counter()
+    batches = _batches_in(iterator, seconds)
+    return batches * batch_size / (time.perf_counter() - start)
+
+
+def _batches_in(iterator, seconds):
+    end, batches = time.perf_counter() + seconds, 0
+    while time.perf_counter() < end:
         next(iterator)
         batches += 1
-    return batches * batch_size / (time.perf_counter() - start)
+    return batches
 
 
 def table(found, ceiling, plain):

@@ -252,6 +252,8 @@ def _seed(config, number):
 
 def _draw_mixing(number, config):
     """How the picture with this running number is mixed with its neighbour: `(weight, box)`."""
+    if not (config.mixup or config.cutmix):
+        return tf.constant(1.0), tf.zeros((4,), tf.int32)
     return mixing.draw_mixing(
         _seed(config, -1 - number // 2),  # Negative: no picture's own seed.
         (config.image_size, config.image_size),
