@@ -33,6 +33,7 @@ def refuse(arguments, capfd):
     return error.strip().splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_command(capfd):
     assert train_step.main(TINY) == 0
     machine, _, header, _, line = capfd.readouterr().out.strip().splitlines()

@@ -54,6 +54,7 @@ def test_accumulation_gives_the_losses_of_a_whole_batch():
         np.testing.assert_allclose(parts[name], whole[name], rtol=1e-4, err_msg=name)
 
 
+@pytest.mark.slow
 def test_accumulation_does_not_depend_on_replicas():
     one, two = (
         losses.run(*engine(strategy, "smlpnet", accumulation=2))
@@ -84,6 +85,7 @@ def run_jax(*commands):
     return results
 
 
+@pytest.mark.slow
 def test_jax_one_device_two_devices_two_processes():
     family = "smlpnet"
     with socket.socket() as listener:
@@ -148,6 +150,7 @@ def test_that_test_sees_what_it_looks_for():
             assert_fit_for_tpu(function.graph.as_graph_def(add_shapes=True))
 
 
+@pytest.mark.slow
 def test_state_goes_round():
     one, config = engine(tf.distribute.get_strategy(), "smlpnet")
     losses.run(one, config)

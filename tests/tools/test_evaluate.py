@@ -382,6 +382,7 @@ def test_a_table_that_cannot_be_written_loses_no_number(world, capsys, tmp_path)
     assert "no/c.csv" in error.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_jax_gives_the_same_numbers(world, capsys):
     _, expected, _ = run_tool(capsys, world.run, "--data", world.data)
     code = (
