@@ -217,6 +217,9 @@ def main(argv=None):
     except RunError as error:
         print(f"recipes/imagenet.py: {error}", file=sys.stderr)
         return error.status
+    except OSError as error:
+        print(f"recipes/imagenet.py: a file cannot be written or read: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("recipes/imagenet.py: stopped by SIGINT", file=sys.stderr)
         return 130
@@ -227,8 +230,13 @@ def _write_preview(config, path):
     from etils import epath
 
     from recipes.training import report
+    from recipes.training.errors import UsageError
 
-    report.preview(open_data(config)[0], config, epath.Path(path))
+    pictures, _ = open_data(config)
+    try:
+        report.preview(pictures, config, epath.Path(path).expanduser())
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--preview must be a PNG that can be written. {error}") from None
     print(path)
 
 

@@ -406,9 +406,10 @@ def main(argv=None):
     import keras
     import tensorflow as tf
 
-    if keras.backend.backend() == "jax":  # Pictures are TensorFlow's, the accelerator is JAX'.
-        for kind in ("GPU", "TPU"):
-            tf.config.set_visible_devices([], kind)
+    from recipes.training import devices
+
+    if keras.backend.backend() == "jax":
+        devices.hide_accelerators_from_tensorflow()
     try:
         run(args)
     except RunError as error:

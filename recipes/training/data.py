@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from recipes.training import augmentation, mixing
 from recipes.training.errors import UsageError
-from recipes.training.rand_augment import rand_augment
+from recipes.training.rand_augment import DEIT_RECIPE, MIXER_RECIPE, rand_augment
 
 _GOOD = -1
 _LARGEST_CHUNK = 16
@@ -270,16 +270,12 @@ def _augment(image, seed, config):
     if config.color_jitter:
         image = augmentation.color_jitter(image, jitter_seed, config.color_jitter)
     if config.randaugment != "none":
-        increasing = config.randaugment == "increasing"
-        image = rand_augment(
-            image,
-            rand_seed,
-            config.randaugment_layers,
-            config.randaugment_magnitude,
-            magnitude_std=0.5 if increasing else 0.0,
-            probability=0.5 if increasing else 1.0,
-            increasing=increasing,
-        )
+        recipe = {"fixed": MIXER_RECIPE, "increasing": DEIT_RECIPE}[config.randaugment]
+        strength = {
+            "layers": config.randaugment_layers,
+            "magnitude": config.randaugment_magnitude,
+        }
+        image = rand_augment(image, rand_seed, **recipe | strength)
     if config.erasing:
         image = augmentation.random_erasing(image, erasing_seed, config.erasing)
     return image

@@ -141,7 +141,7 @@ def _connect_jax(config):
 
     from recipes.training.jax_engine import JaxEngine
 
-    _hide_accelerators_from_tensorflow()
+    hide_accelerators_from_tensorflow()
     if config.tpu_name:
         raise UsageError("--tpu-name is for TensorFlow; JAX finds the TPU by itself: --tpu.")
     if config.cpu_devices > 1:
@@ -177,8 +177,8 @@ def _join_job():
         ) from None
 
 
-def _hide_accelerators_from_tensorflow():
-    """The pictures are prepared by TensorFlow, which would take all the GPU's memory."""
+def hide_accelerators_from_tensorflow():
+    """For JAX: the pictures are prepared by TensorFlow, which would take all the GPU's memory."""
     import tensorflow as tf
 
     for kind in ("GPU", "TPU"):

@@ -23,7 +23,6 @@ class JaxEngine:
 
     def __init__(self, distribution, config, build, steps_per_epoch):
         self._config = config
-        self.replicas = jax.device_count()
         self.processes = jax.process_count()
         self.is_chief = jax.process_index() == 0
         # JAX itself agrees with the other processes on where to stop after a SIGTERM.
@@ -39,10 +38,6 @@ class JaxEngine:
         self.has_averages = config.ema_decay is not None
         self._train = jax.jit(self._train_on_all, donate_argnums=0)
         self._evaluate = jax.jit(self._evaluate_on_all)
-
-    def learning_rate(self, step):
-        """Returns the rate of `step`."""
-        return float(self._optimizer._learning_rate(step))
 
     def batches(self, make):
         """Returns this process' part of each batch, to be iterated over, any number of times.
@@ -192,10 +187,4 @@ class JaxEngine:
     def _evaluate_on_all(self, trainable, non_trainable, images, labels, weights):
         images = pixels.scale(images, self._config.pixel_range)
         logits, _ = self.model.stateless_call(trainable, non_trainable, images, training=False)
-        values = {
-            "loss": optimisation.losses(labels, logits, self._config.loss),
-            "correct": optimisation.correct(labels, logits),
-            "correct_5": optimisation.correct(labels, logits, among=5),
-            "count": jax.numpy.ones_like(weights),
-        }
-        return {name: (value * weights).sum() for name, value in values.items()}
+        return optimisation.evaluation_sums(labels, logits, weights, self._config.loss)

@@ -116,6 +116,17 @@ def correct(labels, logits, among=1):
     return ops.cast(others < among, "float32")
 
 
+def evaluation_sums(labels, logits, weights, kind):
+    """Returns sums over a batch, each picture by its weight: what `evaluate_step` returns."""
+    values = {
+        "loss": losses(labels, logits, kind),
+        "correct": correct(labels, logits),
+        "correct_5": correct(labels, logits, among=5),
+        "count": ops.ones_like(weights),
+    }
+    return {name: ops.sum(value * weights) for name, value in values.items()}
+
+
 def clipped(gradients, largest):
     """Returns the gradients, scaled down to a global norm of `largest`, and the norm they had."""
     norm = ops.sqrt(sum(ops.sum(ops.square(ops.cast(g, "float32"))) for g in gradients))

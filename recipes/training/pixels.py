@@ -1,11 +1,10 @@
 """From pixels to what a model sees; on the device, so that pictures travel as bytes."""
 
 import keras
-import numpy as np
-from keras import ops
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+import keras_mixers
+
+_FAMILIES = {"minus_one_one": keras_mixers.mlp_mixer, "imagenet": keras_mixers.smlpnet}
 
 
 def scale(images, pixel_range):
@@ -14,12 +13,8 @@ def scale(images, pixel_range):
     Args:
         images: Tensor `(batch, height, width, 3)`: uint8 pixels. Floats are returned as they are:
             whoever made them has scaled them.
-        pixel_range: `"minus_one_one"`, or `"imagenet"`: its mean and deviation taken out.
+        pixel_range: `"minus_one_one"`, as MLP-Mixer's pictures, or `"imagenet"`, as sMLPNet's.
     """
     if keras.backend.standardize_dtype(images.dtype) != "uint8":
         return images
-    images = ops.cast(images, "float32")
-    if pixel_range == "minus_one_one":
-        return images / 127.5 - 1
-    mean, std = (255 * np.array(values, "float32") for values in (IMAGENET_MEAN, IMAGENET_STD))
-    return (images - mean) / std
+    return _FAMILIES[pixel_range].preprocess_input(images)

@@ -39,10 +39,6 @@ class TensorFlowEngine:
         self._train = tf.function(self._train_on_all)
         self._evaluate = tf.function(self._evaluate_on_all)
 
-    def learning_rate(self, step):
-        """Returns the rate of `step`."""
-        return float(self._optimizer._learning_rate(step))
-
     def batches(self, make):
         """Returns this machine's part of each batch, to be iterated over, any number of times.
 
@@ -99,7 +95,9 @@ class TensorFlowEngine:
 
     def is_out_of_memory(self, error):
         """Returns whether an error means that the batch does not fit."""
-        return isinstance(error, tf.errors.ResourceExhaustedError)
+        # A full disk is the same error to TensorFlow.
+        out_of_memory = isinstance(error, tf.errors.ResourceExhaustedError)
+        return out_of_memory and "No space left" not in str(error)
 
     def sync_model(self):
         """Gives `model` the weights that training has reached: it has them."""
@@ -142,10 +140,11 @@ class TensorFlowEngine:
         variables = self.model.trainable_variables
         gradients, loss, correct = None, 0.0, 0.0
         for images, labels in parts:
+            images = pixels.scale(images, self._config.pixel_range)
             if gradients is not None:
                 # Zero, but not before the part before this one is done, so that their
                 # activations are never in memory together.
-                images = pixels.scale(images, self._config.pixel_range) + _zero_after(gradients)
+                images += _zero_after(gradients)
             more, part_loss, part_correct = self._gradients(images, labels, variables)
             gradients = more if gradients is None else _added(gradients, more)
             loss, correct = loss + part_loss, correct + part_correct
@@ -160,7 +159,6 @@ class TensorFlowEngine:
 
     def _gradients(self, images, labels, variables):
         with tf.GradientTape() as tape:
-            images = pixels.scale(images, self._config.pixel_range)
             logits = self.model(images, training=True)
             loss = tf.reduce_sum(optimisation.losses(labels, logits, self._config.loss))
             mean = loss / self._config.batch_size
@@ -170,13 +168,7 @@ class TensorFlowEngine:
     def _evaluate_on_one(self, images, labels, weights):
         images = pixels.scale(images, self._config.pixel_range)
         logits = self.model(images, training=False)
-        values = {
-            "loss": optimisation.losses(labels, logits, self._config.loss),
-            "correct": optimisation.correct(labels, logits),
-            "correct_5": optimisation.correct(labels, logits, among=5),
-            "count": tf.ones_like(weights),
-        }
-        return {name: tf.reduce_sum(value * weights) for name, value in values.items()}
+        return optimisation.evaluation_sums(labels, logits, weights, self._config.loss)
 
 
 def _zero_after(gradients):

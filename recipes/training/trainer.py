@@ -12,7 +12,7 @@ import time
 import keras
 
 from recipes.training import config as config_module
-from recipes.training import data
+from recipes.training import data, optimisation
 from recipes.training.checkpoints import Checkpoints
 from recipes.training.errors import Preempted, RunError, UsageError
 from recipes.training.journal import Journal
@@ -67,6 +67,7 @@ class _Loop:
         self._training, self._validation = training, validation
         self._steps_per_epoch = data.steps_per_epoch(len(training), config.batch_size)
         self._total = self._steps_per_epoch * config.epochs
+        self._learning_rate = optimisation.schedule(config, self._steps_per_epoch)
         self.history, self._step = [], 0
         self._epoch_sums, self._log_sums = collections.Counter(), collections.Counter()
         self._pending, self._bad = collections.deque(), set()
@@ -89,7 +90,11 @@ class _Loop:
                 self._run(signals)
         except OSError as error:
             raise RunError(f"The run folder cannot be written: {error}.") from None
+        except RunError:
+            raise
         except Exception as error:
+            if "No space left" in str(error):  # As TensorFlow, which writes TensorBoard's, says it.
+                raise RunError("The run folder cannot be written: the disk is full.") from None
             if self._engine.is_out_of_memory(error):
                 raise RunError(
                     "The device has not enough memory: raise --accumulation or lower --batch-size, "
@@ -147,7 +152,7 @@ class _Loop:
         sums["pictures"] = self._config.batch_size
         self._epoch_sums.update(sums)
         self._log_sums.update(sums | {"steps": 1})
-        loss, accuracy = _means(self._epoch_sums, "pictures")
+        loss, accuracy = _means(self._epoch_sums)
         self._journal.advance(
             self._config.batch_size, loss=f"{loss:.3f}", accuracy=f"{accuracy:.1%}"
         )
@@ -156,11 +161,11 @@ class _Loop:
 
     def _log(self, step):
         sums = self._log_sums
-        loss, accuracy = _means(sums, "pictures")
+        loss, accuracy = _means(sums)
         values = {
             "loss": loss,
             "accuracy": accuracy,
-            "learning_rate": self._engine.learning_rate(step - 1),
+            "learning_rate": float(self._learning_rate(step - 1)),
             "gradient_norm": sums["norm"] / sums["steps"],
             "images_per_second": sums["pictures"] / max(sums["seconds"], 1e-9),
             "waiting_for_data": sums["waited"] / max(sums["seconds"], 1e-9),
@@ -170,7 +175,7 @@ class _Loop:
 
     def _end_epoch(self):
         self._read(0)
-        loss, accuracy = _means(self._epoch_sums, "pictures")
+        loss, accuracy = _means(self._epoch_sums)
         self._epoch_sums.clear()
         results = {"step": self._step, "loss": loss, "accuracy": accuracy}
         results |= self._evaluate("val")
@@ -310,14 +315,12 @@ def prepare_folder(folder, config):
     if differing:
         raise UsageError(
             f"--out {folder} holds a run of another configuration: give another folder, or the "
-            "settings of that run (--config "
-            + f"{path}). They differ in:\n  "
-            + "\n  ".join(differing)
+            f"settings of that run (--config {path}). They differ in:\n  " + "\n  ".join(differing)
         )
 
 
-def _means(sums, count):
-    return sums["loss"] / sums[count], sums["correct"] / sums[count]
+def _means(sums):
+    return sums["loss"] / sums["pictures"], sums["correct"] / sums["pictures"]
 
 
 def _floats(values):

@@ -278,3 +278,37 @@ def test_a_full_disk_ends_the_run(folder, tmp_path, capfd, monkeypatch):
     assert "The checkpoint of step 4 could not be written" in error
     assert "the last good one is" in error
     assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["step-000000002.npz"]
+
+
+def test_preview_into_no_folder(folder, tmp_path, capfd):
+    assert run(folder, tmp_path / "run", "--preview", str(tmp_path / "none" / "batch.png")) == 2
+    error = capfd.readouterr().err
+    assert "--preview must be a PNG that can be written" in error
+    assert "Traceback" not in error
+
+
+def test_a_disk_that_tensorboard_finds_full(folder, tmp_path, capfd, monkeypatch):
+    import tensorflow as tf
+
+    from recipes.training.journal import Journal
+
+    def full(self, kind, step, values):
+        raise tf.errors.ResourceExhaustedError(None, None, "events; No space left on device")
+
+    monkeypatch.setattr(Journal, "record", full)
+    assert run(folder, tmp_path) == 1
+    assert "the disk is full" in capfd.readouterr().err
+
+
+def test_a_disk_that_is_full_at_the_very_end(folder, tmp_path, capfd, monkeypatch):
+    from recipes.training import trainer
+
+    def full(engine, folder):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(trainer, "save_models", full)
+    assert run(folder, tmp_path) == 1
+    error = capfd.readouterr().err
+    assert "cannot be written" in error
+    assert "Traceback" not in error
+    assert checkpoints.load(sorted((tmp_path / "checkpoints").iterdir())[-1])
