@@ -1,13 +1,16 @@
 """Which devices a run uses. Nothing else in the recipes knows."""
 
 import contextlib
+import ctypes
 import functools
 import os
+import signal
+import sys
 import typing
 
 import keras
 
-from recipes.training.errors import UsageError
+from recipes.training.errors import Disconnected, UsageError
 
 
 class Devices(typing.NamedTuple):
@@ -175,6 +178,19 @@ def _join_job():
             "KERAS_DISTRIBUTION_NUM_PROCESSES on all, and KERAS_DISTRIBUTION_PROCESS_ID from 0. "
             f"JAX says: {str(error).splitlines()[0][:200]}"
         ) from None
+    ctypes.CDLL(None).signal(signal.SIGABRT, _say_that_the_first_process_is_gone)
+
+
+@ctypes.CFUNCTYPE(None, ctypes.c_int)
+def _say_that_the_first_process_is_gone(_):
+    # JAX calls abort() when its coordinator does not answer: there is no exception to catch, and
+    # Python's own handlers come too late.
+    os.write(
+        sys.stderr.fileno(),
+        b"\nThe first process of the job was lost, or JAX failed (see above); start the same command "
+        b"again on all hosts to go on from the last checkpoint.\n",
+    )
+    os._exit(Disconnected.status)
 
 
 def hide_accelerators_from_tensorflow():

@@ -14,6 +14,12 @@ class UsageError(RunError, ValueError):
 
 
 class Preempted(RunError):
-    """The run was asked to stop, or lost a part of its machine; the same command continues it."""
+    """The run was asked to stop, in all its processes; the same command continues it."""
 
     status = 75  # EX_TEMPFAIL of sysexits.h: try again.
+
+
+class Disconnected(RunError):
+    """The run lost a part of its machine; the same command continues it."""
+
+    status = Preempted.status

@@ -14,7 +14,7 @@ import keras
 from recipes.training import config as config_module
 from recipes.training import data, optimisation
 from recipes.training.checkpoints import Checkpoints
-from recipes.training.errors import Preempted, RunError, UsageError
+from recipes.training.errors import Disconnected, Preempted, RunError, UsageError
 from recipes.training.journal import Journal
 
 _IN_FLIGHT = 2  # Steps given to the device ahead of the one whose numbers are read.
@@ -102,7 +102,7 @@ class _Loop:
                 ) from None
             if not self._engine.is_lost(error):
                 raise
-            raise Preempted(
+            raise Disconnected(
                 "The connection to a device or to another process of the job was lost; start the "
                 f"same command again (on all hosts) to go on from {self._last()}. "
                 f"It said: {str(error).splitlines()[0][:200]}"
