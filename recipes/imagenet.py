@@ -242,7 +242,7 @@ def _write_preview(config, path):
 
 
 def _leave(status):
-    """Ends the process: at once after a failure, as JAX waits minutes for processes that are gone."""
+    """Ends the process; after a failure at once, as JAX would wait minutes for lost processes."""
     sys.stdout.flush()
     sys.stderr.flush()
     (os._exit if status else sys.exit)(status)

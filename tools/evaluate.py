@@ -38,25 +38,7 @@ if __package__ is None:
 
 from recipes.training import config as settings
 from recipes.training.errors import RunError, UsageError
-from tools import cli
-
-_KINDS = (
-    "a run folder, a checkpoint (.npz), a .keras or .tflite file, or the folder of a SavedModel"
-)
-
-
-@dataclasses.dataclass(frozen=True)
-class Candidate:
-    """A model of any kind."""
-
-    name: str
-    predict: typing.Callable
-    """From an array of pictures to an array of outputs."""
-    input_shape: tuple
-    """`(batch, height, width, channels)`; None where any will do."""
-    output_shape: tuple
-    config: settings.TrainingConfig | None = None
-    """What it was trained with, where the file says so."""
+from tools import cli, model_files
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,128 +60,6 @@ class Result:
         """Returns how often a class (row) was taken for a class (column)."""
         pairs = np.bincount(self.labels * classes + self.predicted, minlength=classes**2)
         return pairs.reshape(classes, classes)
-
-
-def read_model(path, averaged=False):
-    """Returns the `Candidate` at an `epath.Path`.
-
-    Raises:
-        UsageError: There is none, or not the one that was asked for.
-    """
-    if not path.exists():
-        raise UsageError(f"MODEL must be {_KINDS}. There is nothing at {path}")
-    if path.suffix == ".npz":
-        return _from_checkpoint(path, averaged)
-    if path.is_dir() and not (path / "saved_model.pb").exists():
-        return _from_run(path, averaged)
-    if averaged:
-        raise UsageError(
-            "--averaged needs a run folder or a checkpoint (.npz); in a run folder, "
-            f"model_ema.keras has the averaged weights. Received: {path}"
-        )
-    readers = {".keras": _from_keras, ".tflite": _from_tflite}
-    reader = _from_saved_model if path.is_dir() else readers.get(path.suffix)
-    if reader is None:
-        raise UsageError(f"MODEL must be {_KINDS}. Received: {path}")
-    try:
-        return reader(path)
-    except Exception as error:  # Whatever is in the file, the user needs one sentence.
-        raise UsageError(f"MODEL must be {_KINDS}. Received {path}: {_line(error)}") from None
-
-
-def _from_run(folder, averaged):
-    from recipes.training.checkpoints import Checkpoints
-
-    try:
-        newest = Checkpoints(folder / "checkpoints", keep=1).load_newest(_warn)
-    except RunError:
-        raise UsageError(f"All checkpoints in {folder}/checkpoints are damaged.") from None
-    if newest is None:
-        raise UsageError(
-            f"MODEL must be {_KINDS}. The folder {folder} holds neither saved_model.pb nor "
-            "checkpoints/step-*.npz"
-        )
-    step, *found = newest
-    return _rebuild(f"{folder}, step {step:,}", *found, averaged)
-
-
-def _from_checkpoint(path, averaged):
-    from recipes.training.checkpoints import load
-
-    try:
-        return _rebuild(str(path), *load(path), averaged)
-    except RunError as error:
-        raise UsageError(str(error)) from None
-
-
-def _rebuild(name, state, about, averaged):
-    from recipes.imagenet import build
-
-    try:
-        config = settings.from_dict(about["config"])
-        model = build(config, about["classes"])
-        if not averaged:
-            _assign(model.trainable_variables, state["trainable"])
-            _assign(model.non_trainable_variables, state["non_trainable"])
-        elif config.ema_decay:
-            _assign(model.weights, state["average"])
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UsageError(f"{name} is no checkpoint of this version: {_line(error)}") from None
-    if averaged and not config.ema_decay:
-        raise UsageError(f"--averaged needs a run with --ema-decay. Received: {name}")
-    return _of_keras(model, f"{name}, averaged weights" if averaged else name, config)
-
-
-def _assign(variables, values):
-    for variable, value in zip(variables, values, strict=True):
-        variable.assign(value)
-
-
-def _from_keras(path):
-    import keras
-
-    import keras_mixers  # noqa: F401  (registers the layers)
-
-    return _of_keras(keras.models.load_model(path, compile=False, safe_mode=True), str(path))
-
-
-def _of_keras(model, name, config=None):
-    if any(len(getattr(model, ends, None) or ()) != 1 for ends in ("inputs", "outputs")):
-        raise ValueError("it must be a built model with one input and one output")
-    return Candidate(name, model.predict_on_batch, model.input_shape, model.output_shape, config)
-
-
-def _from_tflite(path):
-    from ai_edge_litert.interpreter import Interpreter
-
-    from tools.litert import LiteRTModel
-
-    shapes = Interpreter(str(path))
-    (entry,), (end,) = shapes.get_input_details(), shapes.get_output_details()
-    if entry["dtype"] != np.float32:
-        raise ValueError(f"its input must be of float32, not of {entry['dtype'].__name__}")
-    predict = LiteRTModel(path).predict
-    return Candidate(str(path), predict, tuple(entry["shape"]), tuple(end["shape"]))
-
-
-def _from_saved_model(path):
-    import tensorflow as tf
-
-    loaded = tf.saved_model.load(str(path))
-    serve = loaded.signatures["serving_default"]
-    ((entry, spec),) = serve.structured_input_signature[1].items()
-    ((end, result),) = serve.structured_outputs.items()
-
-    def predict(images):
-        batches = images.reshape(-1, spec.shape[0] or len(images), *images.shape[1:])
-        serve = loaded.signatures["serving_default"]  # It lives as long as `loaded` does.
-        return np.concatenate([serve(**{entry: tf.constant(batch)})[end] for batch in batches])
-
-    return Candidate(str(path), predict, tuple(spec.shape), tuple(result.shape))
-
-
-def _line(error):
-    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def _warn(sentence):
@@ -300,12 +160,11 @@ def _write(path, rows):
     """Writes a CSV file, complete or not at all."""
     from etils import epath
 
-    path = epath.Path(path).expanduser()
+    from recipes.training import files
+
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
-    aside = path.parent / f"{path.name}.part"
-    aside.write_text(text.getvalue())
-    aside.replace(path)
+    files.write(epath.Path(path).expanduser(), text.getvalue())
 
 
 def _print(args, model, config, result, names, seconds):
@@ -337,7 +196,7 @@ def run(args):
     from recipes.training.data import PictureData
     from recipes.training.sources import open_source
 
-    model = read_model(epath.Path(args.model).expanduser(), args.averaged)
+    model = model_files.read_model(epath.Path(args.model).expanduser(), args.averaged, _warn)
     config = picture_settings(args, model)
     pictures = PictureData(open_source(args.data, args.data_dir, args.split))
     names = pictures.class_names
@@ -416,7 +275,7 @@ def main(argv=None):
         print(f"tools/evaluate.py: {error}", file=sys.stderr)
         return error.status
     except (OSError, tf.errors.OpError) as error:
-        print(f"tools/evaluate.py: {_line(error)}", file=sys.stderr)
+        print(f"tools/evaluate.py: {model_files.first_line(error)}", file=sys.stderr)
         return 2
     return 0
 

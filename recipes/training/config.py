@@ -6,6 +6,7 @@ import json
 import typing
 from typing import Literal
 
+from recipes.training import files
 from recipes.training.errors import UsageError
 
 
@@ -189,7 +190,7 @@ def as_dict(config):
 
 def save(config, path):
     """Writes the settings to a JSON file."""
-    path.write_text(json.dumps(as_dict(config), indent=2) + "\n")
+    files.write(path, json.dumps(as_dict(config), indent=2) + "\n")
 
 
 def load(path):

@@ -10,7 +10,7 @@ import math
 
 import tensorflow as tf
 
-from recipes.training import augmentation, mixing
+from recipes.training import augmentation, cropping, mixing
 from recipes.training.errors import UsageError
 from recipes.training.rand_augment import DEIT_RECIPE, MIXER_RECIPE, rand_augment
 
@@ -108,7 +108,7 @@ class PictureData:
         """Returns the reason why picture `index` could not be used, or "" if it can be."""
         try:
             data, _ = self._load(tf.constant(index, tf.int64))
-            _decode(data)
+            cropping.decode(data)
         except (tf.errors.OpError, ValueError) as error:
             return str(error).split(" [Op:")[0].splitlines()[0].split("}} ")[-1]
         return ""
@@ -126,7 +126,7 @@ class PictureData:
         def prepare(number, index):
             data, label = self._load(index)
             crop_seed, seed = tf.unstack(tf.random.split(_seed(config, number), 2))
-            image = _augment(_random_crop(data, crop_seed, config), seed, config)
+            image = _augment(cropping.random_crop(data, crop_seed, config), seed, config)
             return image, label, tf.constant(_GOOD), *_draw_mixing(number, config)
 
         def instead(number, index):
@@ -138,7 +138,7 @@ class PictureData:
             if config.mixup or config.cutmix:
                 images = tf.cast(images, tf.float32)
                 images, labels = mixing.mix(images, labels, weights, boxes)
-                images = _rounded(images)
+                images = cropping.rounded(images)
             return images, labels, bad
 
         parts = _training_parts(len(self), config, start_step, share)
@@ -154,7 +154,7 @@ class PictureData:
         def prepare(number, index):
             data, label = self._load(index)
             label = tf.where(number < len(self), label, -1)
-            return _central_crop(data, config), label, tf.constant(_GOOD)
+            return cropping.central_crop(data, config), label, tf.constant(_GOOD)
 
         def instead(number, index):
             return *_blank(config), tf.cast(number, tf.int32)
@@ -347,67 +347,3 @@ def _smooth(labels, classes, smoothing):
     one_hot = tf.one_hot(labels, classes)
     known = tf.cast(labels >= 0, tf.float32)[:, None]
     return one_hot * (1 - smoothing) + known * (smoothing / classes)
-
-
-def _rounded(images):
-    """uint8 of floats from 0 to 255."""
-    return tf.cast(images + 0.5, tf.uint8)
-
-
-def _decode(data):
-    return tf.io.decode_image(data, channels=3, expand_animations=False)
-
-
-def _crop(data, choose):
-    """Decodes the window `choose(shape)` of a picture; of a JPEG, nothing but that window."""
-
-    def of_jpeg():
-        window = choose(tf.io.extract_jpeg_shape(data))
-        return tf.io.decode_and_crop_jpeg(data, window, channels=3)
-
-    def of_other():
-        image = _decode(data)
-        top, left, height, width = tf.unstack(choose(tf.shape(image)))
-        return image[top : top + height, left : left + width]
-
-    image = tf.cond(tf.io.is_jpeg(data), of_jpeg, of_other)
-    image.set_shape((None, None, 3))
-    return image
-
-
-def _random_crop(data, seed, config):
-    """An inception crop: a random part of the area, of an aspect ratio from 3:4 to 4:3."""
-
-    def choose(shape):
-        begin, size, _ = tf.image.stateless_sample_distorted_bounding_box(
-            shape,
-            tf.zeros((1, 0, 4)),
-            seed,
-            min_object_covered=0,
-            aspect_ratio_range=(3 / 4, 4 / 3),
-            area_range=(config.crop_min_area, 1.0),
-            use_image_if_no_bounding_boxes=True,
-        )
-        return tf.concat([begin[:2], size[:2]], axis=0)
-
-    return _resize(_crop(data, choose), config)
-
-
-def _central_crop(data, config):
-    """The central square of `eval_crop` of the shorter side."""
-
-    def choose(shape):
-        height, width = shape[0], shape[1]
-        side = tf.cast(tf.minimum(height, width), tf.float32) * config.eval_crop
-        side = tf.maximum(tf.cast(tf.round(side), tf.int32), 1)
-        return tf.stack([(height - side) // 2, (width - side) // 2, side, side])
-
-    return _resize(_crop(data, choose), config)
-
-
-def _resize(image, config):
-    size = (config.image_size, config.image_size)
-    if config.interpolation == "bilinear":
-        return _rounded(tf.image.resize(image, size))
-    image = tf.image.resize(image, size, "bicubic", antialias=True)
-    return _rounded(tf.clip_by_value(image, 0, 255))

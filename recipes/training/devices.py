@@ -187,8 +187,8 @@ def _say_that_the_first_process_is_gone(_):
     # Python's own handlers come too late.
     os.write(
         sys.stderr.fileno(),
-        b"\nThe first process of the job was lost, or JAX failed (see above); start the same command "
-        b"again on all hosts to go on from the last checkpoint.\n",
+        b"\nThe first process of the job was lost, or JAX failed (see above); start the same "
+        b"command again on all hosts to go on from the last checkpoint.\n",
     )
     os._exit(Disconnected.status)
 

@@ -6,6 +6,8 @@ import sys
 import tensorflow as tf
 from tqdm import tqdm
 
+from recipes.training import files
+
 
 class Journal:
     """Writes nothing where `folder` is None, shows nothing where `quiet`.
@@ -43,9 +45,7 @@ class Journal:
             return
         lines = path.read_text().splitlines(keepends=True)
         kept = [line for line in lines if _step_of(line) <= step]
-        aside = self._folder / "log.jsonl.part"
-        aside.write_text("".join(kept))
-        aside.replace(path)
+        files.write(path, "".join(kept))
 
     def advance(self, pictures, **shown):
         """Moves the bar."""

@@ -13,7 +13,6 @@ def draw_mixing(
     size,
     mixup_alpha,
     cutmix_alpha,
-    probability=1.0,
     switch=0.5,
     own_share_at_least_half=False,
 ):
@@ -25,7 +24,6 @@ def draw_mixing(
         mixup_alpha: MixUp's weight is from Beta(alpha, alpha); 0 is no MixUp. MLP-Mixer's paper
             uses 0.5 on ImageNet, DeiT 0.8.
         cutmix_alpha: The same for the share of CutMix' box; 0 is no CutMix. DeiT uses 1.
-        probability: Probability that the pair is mixed at all.
         switch: Probability of CutMix rather than MixUp, where both alphas are above 0.
         own_share_at_least_half: Whether MixUp uses `max(w, 1 - w)` for its weight `w`, as the
             code of MLP-Mixer's authors does.
@@ -38,7 +36,6 @@ def draw_mixing(
     choice_seed, mixup_seed, cutmix_seed, centre_seed = tf.unstack(
         tf.random.split(tf.cast(seed, tf.int64), 4)
     )
-    mixed, cut = tf.unstack(tf.random.stateless_uniform((2,), choice_seed))
     weight, box = tf.constant(1.0), tf.zeros((4,), tf.int32)
     if mixup_alpha > 0:
         weight = _beta(mixup_seed, mixup_alpha)
@@ -48,12 +45,11 @@ def draw_mixing(
         region = _region(centre_seed, size, 1 - _beta(cutmix_seed, cutmix_alpha))
         top, left, bottom, right = tf.unstack(region)
         area = tf.cast((bottom - top) * (right - left), tf.float32)
-        cut = cut < switch if mixup_alpha > 0 else True
+        cut = mixup_alpha == 0 or tf.random.stateless_uniform((), choice_seed) < switch
         # Of the region that is left of the box inside the picture, not of the one that was drawn.
         weight = tf.where(cut, 1 - area / (size[0] * size[1]), weight)
         box = tf.where(cut, region, box)
-    mixed = mixed < probability
-    return tf.where(mixed, weight, 1.0), tf.where(mixed, box, 0)
+    return weight, box
 
 
 def mix(images, labels, weights, boxes):

@@ -12,7 +12,7 @@ import time
 import keras
 
 from recipes.training import config as config_module
-from recipes.training import data, optimisation
+from recipes.training import data, files, optimisation
 from recipes.training.checkpoints import Checkpoints
 from recipes.training.errors import Disconnected, Preempted, RunError, UsageError
 from recipes.training.journal import Journal
@@ -290,9 +290,7 @@ def _save_model(model, path):
     with tempfile.TemporaryDirectory() as scratch:
         local = pathlib.Path(scratch, path.name)
         model.save(local)
-        aside = path.parent / f"{path.name}.part"
-        aside.write_bytes(local.read_bytes())
-        aside.replace(path)
+        files.write(path, local.read_bytes())
 
 
 def prepare_folder(folder, config):

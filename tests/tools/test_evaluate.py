@@ -19,7 +19,7 @@ from recipes import imagenet
 from recipes.training.checkpoints import Checkpoints, load
 from tests.models.small import build
 from tests.recipes.pictures import encode, write_folder
-from tools import evaluate, export
+from tools import evaluate, export, model_files
 
 pytestmark = pytest.mark.tensorflow
 
@@ -192,7 +192,7 @@ def test_averaged_weights_are_put_where_they_belong(world):
     x = np.random.default_rng(0).normal(size=(2, SIZE, SIZE, 3)).astype("float32")
     for averaged, name in ((False, "model.keras"), (True, "model_ema.keras")):
         expected = keras.models.load_model(world.run / name).predict(x, verbose=0)
-        got = evaluate.read_model(epath.Path(world.run), averaged).predict(x)
+        got = model_files.read_model(epath.Path(world.run), averaged).predict(x)
         np.testing.assert_allclose(got, expected, atol=1e-5)
     assert any(np.any(a != b) for a, b in zip(state["average"], state["trainable"], strict=True))
 

@@ -1,0 +1,155 @@
+"""Reads what was trained, of any kind, as a function from pictures to the last layer's numbers."""
+
+import dataclasses
+import typing
+
+import numpy as np
+
+from recipes.training import config as settings
+from recipes.training.errors import RunError, UsageError
+
+_KINDS = (
+    "a run folder, a checkpoint (.npz), a .keras or .tflite file, or the folder of a SavedModel"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Candidate:
+    """A model of any kind."""
+
+    name: str
+    predict: typing.Callable
+    """From an array of pictures to an array of outputs."""
+    input_shape: tuple
+    """`(batch, height, width, channels)`; None where any will do."""
+    output_shape: tuple
+    config: settings.TrainingConfig | None = None
+    """What it was trained with, where the file says so."""
+
+
+def read_model(path, averaged=False, warn=print):
+    """Returns the `Candidate` at an `epath.Path`.
+
+    Args:
+        path: What `_KINDS` says.
+        averaged: Whether the averaged weights of a run are wanted.
+        warn: Called with a sentence for each checkpoint that is damaged.
+
+    Raises:
+        UsageError: There is none, or not the one that was asked for.
+    """
+    if not path.exists():
+        raise UsageError(f"MODEL must be {_KINDS}. There is nothing at {path}")
+    if path.suffix == ".npz":
+        return _from_checkpoint(path, averaged)
+    if path.is_dir() and not (path / "saved_model.pb").exists():
+        return _from_run(path, averaged, warn)
+    if averaged:
+        raise UsageError(
+            "--averaged needs a run folder or a checkpoint (.npz); in a run folder, "
+            f"model_ema.keras has the averaged weights. Received: {path}"
+        )
+    readers = {".keras": _from_keras, ".tflite": _from_tflite}
+    reader = _from_saved_model if path.is_dir() else readers.get(path.suffix)
+    if reader is None:
+        raise UsageError(f"MODEL must be {_KINDS}. Received: {path}")
+    try:
+        return reader(path)
+    except Exception as error:  # Whatever is in the file, the user needs one sentence.
+        raise UsageError(f"MODEL must be {_KINDS}. Received {path}: {first_line(error)}") from None
+
+
+def _from_run(folder, averaged, warn):
+    from recipes.training.checkpoints import Checkpoints
+
+    try:
+        newest = Checkpoints(folder / "checkpoints", keep=1).load_newest(warn)
+    except RunError:
+        raise UsageError(f"All checkpoints in {folder}/checkpoints are damaged.") from None
+    if newest is None:
+        raise UsageError(
+            f"MODEL must be {_KINDS}. The folder {folder} holds neither saved_model.pb nor "
+            "checkpoints/step-*.npz"
+        )
+    step, *found = newest
+    return _rebuild(f"{folder}, step {step:,}", *found, averaged)
+
+
+def _from_checkpoint(path, averaged):
+    from recipes.training.checkpoints import load
+
+    try:
+        return _rebuild(str(path), *load(path), averaged)
+    except RunError as error:
+        raise UsageError(str(error)) from None
+
+
+def _rebuild(name, state, about, averaged):
+    from recipes.imagenet import build
+
+    try:
+        config = settings.from_dict(about["config"])
+        model = build(config, about["classes"])
+        if not averaged:
+            _assign(model.trainable_variables, state["trainable"])
+            _assign(model.non_trainable_variables, state["non_trainable"])
+        elif config.ema_decay:
+            _assign(model.weights, state["average"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UsageError(f"{name} is no checkpoint of this version: {first_line(error)}") from None
+    if averaged and not config.ema_decay:
+        raise UsageError(f"--averaged needs a run with --ema-decay. Received: {name}")
+    return _of_keras(model, f"{name}, averaged weights" if averaged else name, config)
+
+
+def _assign(variables, values):
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
+
+
+def _from_keras(path):
+    import keras
+
+    import keras_mixers  # noqa: F401  (registers the layers)
+
+    return _of_keras(keras.models.load_model(path, compile=False, safe_mode=True), str(path))
+
+
+def _of_keras(model, name, config=None):
+    if any(len(getattr(model, ends, None) or ()) != 1 for ends in ("inputs", "outputs")):
+        raise ValueError("it must be a built model with one input and one output")
+    return Candidate(name, model.predict_on_batch, model.input_shape, model.output_shape, config)
+
+
+def _from_tflite(path):
+    from ai_edge_litert.interpreter import Interpreter
+
+    from tools.litert import LiteRTModel
+
+    shapes = Interpreter(str(path))
+    (entry,), (end,) = shapes.get_input_details(), shapes.get_output_details()
+    if entry["dtype"] != np.float32:
+        raise ValueError(f"its input must be of float32, not of {entry['dtype'].__name__}")
+    predict = LiteRTModel(path).predict
+    return Candidate(str(path), predict, tuple(entry["shape"]), tuple(end["shape"]))
+
+
+def _from_saved_model(path):
+    import tensorflow as tf
+
+    loaded = tf.saved_model.load(str(path))
+    serve = loaded.signatures["serving_default"]
+    ((entry, spec),) = serve.structured_input_signature[1].items()
+    ((end, result),) = serve.structured_outputs.items()
+
+    def predict(images):
+        batches = images.reshape(-1, spec.shape[0] or len(images), *images.shape[1:])
+        serve = loaded.signatures["serving_default"]  # It lives as long as `loaded` does.
+        return np.concatenate([serve(**{entry: tf.constant(batch)})[end] for batch in batches])
+
+    return Candidate(str(path), predict, tuple(spec.shape), tuple(result.shape))
+
+
+def first_line(error):
+    """Returns what an error says, on one line."""
+    return next(iter(str(error).splitlines()), type(error).__name__)
