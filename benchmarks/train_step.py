@@ -60,6 +60,7 @@ def ours(config, cores):
     """Returns a function that takes a step with our engine, and facts about what it runs on."""
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # JAX: leave the peer some.
     import keras
+    import numpy as np
     import tensorflow as tf
 
     from recipes.imagenet import build
@@ -70,7 +71,8 @@ def ours(config, cores):
     engine = where.make_engine(config, lambda: build(config, CLASSES), 1000)
 
     def data(share):
-        part = [array[: config.batch_size // share.parts] for array in _pictures(config)]
+        size = config.batch_size // share.parts
+        part = [array[:size] for array in _pictures(config)] + [np.full(size, -1, "int32")]
         return tf.data.Dataset.from_tensors(tuple(part)).repeat()
 
     batch = next(iter(engine.batches(data)))

@@ -5,7 +5,7 @@ run folder receives model.keras, model.tflite and history.json; the TFLite file 
 over all test digits and compared with Keras. Two CPU cores need two to three minutes in all.
 
 Exit status: 0 when every family reaches 97.5 % and TFLite agrees with Keras on every test digit,
-1 when not, 2 when the arguments cannot be used.
+1 when not, 2 when the arguments cannot be used, 75 when stopped by SIGINT or SIGTERM.
 
 Examples:
   python recipes/digits.py
@@ -226,11 +226,16 @@ def _parse(argv):
 
 def main(argv=None):
     args = _parse(argv)
+    from recipes.training.errors import RunError
     from recipes.training.report import learning_curves_and_mistakes
 
     start = time.perf_counter()
     splits = load_digits()
-    results = {name: run(name, splits, args.out / name, args.epochs) for name in args.names}
+    try:
+        results = {name: run(name, splits, args.out / name, args.epochs) for name in args.names}
+    except RunError as error:
+        print(f"recipes/digits.py: {error}", file=sys.stderr)
+        return error.status
 
     images, labels = splits[-1]
     picture = args.out / "report.png"

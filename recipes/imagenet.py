@@ -154,6 +154,8 @@ def open_data(config):
     Raises:
         UsageError: There are none; one screen says what to put where.
     """
+    import tensorflow as tf
+
     from recipes.training.data import PictureData
     from recipes.training.errors import UsageError
     from recipes.training.sources import open_source
@@ -161,6 +163,8 @@ def open_data(config):
     try:
         training = open_source(config.data, config.data_dir, config.train_split)
         validation = open_source(config.data, config.data_dir, config.validation_split)
+    except tf.errors.OpError as error:
+        raise UsageError(f"--data {config.data} cannot be read: {error.message}") from None
     except UsageError as error:
         if str(error).startswith("No data"):
             raise UsageError(_NO_DATA.format(error=error)) from None
@@ -172,19 +176,20 @@ def run(config):
     """Trains as `config` says; prints the result and writes it into the run folder."""
     from etils import epath
 
-    from recipes.training import devices, journal, report, trainer
+    from recipes.training import devices, journal, report, run_folder, trainer
 
     training, validation = open_data(config)
     where = devices.connect(config)
     folder = epath.Path(config.out).expanduser()
     if where.is_chief:
-        trainer.prepare_folder(folder, config)
+        begins = run_folder.prepare(folder, config)
         print(
-            f"{config.model} on {len(training):,} pictures of {training.classes} classes, "
-            f"validated on {len(validation):,}; {where.about}; run folder {folder}",
+            f"{config.model} on {len(training):,} pictures ({config.train_split}) of "
+            f"{training.classes} classes, validated on {len(validation):,} "
+            f"({config.validation_split}); {where.about}; run folder {folder}",
             file=sys.stderr,
         )
-        if not (folder / "augmented.png").exists():
+        if begins:
             images = report.preview(training, config, folder / "augmented.png")
             journal.show_batch(folder, images)
     start = time.monotonic()
@@ -198,7 +203,6 @@ def run(config):
         name=config.model,
     )
     if engine.is_chief:
-        trainer.save_models(engine, folder)
         report.write_results(engine.model, history, time.monotonic() - start, folder)
 
 

@@ -205,6 +205,11 @@ def run(args):
             f"MODEL must have an output for each of the {len(names)} classes of {args.data}. "
             f"Its outputs have the shape {tuple(model.output_shape)}"
         )
+    if model.class_names not in (None, tuple(names)):
+        raise UsageError(
+            f"--data must have the classes that MODEL was trained for, {_some(model.class_names)}. "
+            f"Received: {_some(names)}"
+        )
     start = time.perf_counter()
     result = evaluate(model, pictures, config)
     seconds = time.perf_counter() - start
@@ -222,6 +227,10 @@ def run(args):
             f"--max-bad-images {config.max_bad_images:g} allows: mend or remove them ({some}"
             f"{', ...' if len(result.bad) > 10 else ''}), or allow more."
         )
+
+
+def _some(names):
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
 
 
 def _parse(argv):

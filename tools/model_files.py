@@ -25,6 +25,8 @@ class Candidate:
     output_shape: tuple
     config: settings.TrainingConfig | None = None
     """What it was trained with, where the file says so."""
+    class_names: tuple | None = None
+    """Of its outputs, where the file says so."""
 
 
 def read_model(path, averaged=False, warn=print):
@@ -99,7 +101,8 @@ def _rebuild(name, state, about, averaged):
         raise UsageError(f"{name} is no checkpoint of this version: {first_line(error)}") from None
     if averaged and not config.ema_decay:
         raise UsageError(f"--averaged needs a run with --ema-decay. Received: {name}")
-    return _of_keras(model, f"{name}, averaged weights" if averaged else name, config)
+    candidate = _of_keras(model, f"{name}, averaged weights" if averaged else name, config)
+    return dataclasses.replace(candidate, class_names=tuple(about["data"]["class_names"]))
 
 
 def _assign(variables, values):

@@ -19,7 +19,5 @@ CONFIG = dataclasses.replace(
     smlpnet_t.CONFIG,
     model="S2MLPDeep",
     drop_path_rate=0.1,
-    color_jitter=0.0,
-    final_learning_rate=1e-5,
     ema_decay=None,
 )

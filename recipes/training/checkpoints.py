@@ -123,7 +123,7 @@ def _write(path, arrays):
     if "://" in str(path):
         memory = io.BytesIO()
         np.savez(memory, **arrays)
-        path.write_bytes(memory.getbuffer())
+        path.write_bytes(memory.getvalue())
         return
     with open(path, "wb") as file:
         np.savez(file, **arrays)

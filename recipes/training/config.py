@@ -96,6 +96,12 @@ class TrainingConfig:
     """Of linear rise (10,000 steps of 4,096 pictures; section 3)."""
     warmup_learning_rate: float = 0.0
     """At the first step of the warm-up."""
+    beta_1: float = 0.9
+    """Decay of the mean of the gradients (section 3; big_vision)."""
+    beta_2: float = 0.999
+    """Decay of the mean of their squares (section 3; big_vision)."""
+    epsilon: float = 1e-8
+    """Added to the root of the latter (big_vision, by optax' default; LAMB's paper has 1e-6)."""
     weight_decay: float = 0.1
     """Decoupled, times the learning rate, on kernels only (Table 4)."""
     clip_norm: float | None = 1.0
@@ -142,9 +148,16 @@ class TrainingConfig:
         return {name: _python_value(value) for name, _, value in pairs}
 
 
+_BY_OTHER_SETTINGS = {
+    "input_shape": "give --image-size",
+    "classes": "they are the data's",
+    "classifier_activation": "--loss takes logits",
+    "drop_path_rate": "give --drop-path-rate",
+}
+
 # May differ between the runs of one folder: where and how safely, not what.
 _FREE = (
-    *("data", "data_dir", "out", "max_bad_images", "accumulation"),
+    *("data", "data_dir", "out", "max_bad_images"),
     *("checkpoint_minutes", "checkpoint_steps", "keep_checkpoints", "log_steps"),
     *("tpu", "tpu_name", "multi_host", "cpu_devices"),
 )
@@ -153,7 +166,7 @@ _FREE = (
 def check(config):
     """Raises a `UsageError` where a setting is out of range."""
     positive = ("image_size", "epochs", "batch_size", "accumulation", "repeated_augmentation")
-    positive += ("keep_checkpoints", "log_steps", "cpu_devices", "learning_rate")
+    positive += ("keep_checkpoints", "log_steps", "cpu_devices", "learning_rate", "epsilon")
     for name in (*positive, "checkpoint_steps", "clip_norm", "randaugment_layers"):
         value = getattr(config, name)
         _require(value is None or value > 0, config, name, "greater than 0")
@@ -161,13 +174,14 @@ def check(config):
         _require(getattr(config, name) >= 0, config, name, "0 or more")
     for name in ("mixup", "cutmix", "randaugment_magnitude", "checkpoint_minutes"):
         _require(getattr(config, name) >= 0, config, name, "0 or more")
-    for name in ("label_smoothing", "drop_path_rate", "ema_decay"):
+    for name in ("label_smoothing", "drop_path_rate", "ema_decay", "beta_1", "beta_2"):
         value = getattr(config, name)
         _require(value is None or 0 <= value < 1, config, name, "from 0 to less than 1")
     for name in ("crop_min_area", "eval_crop"):
         _require(0 < getattr(config, name) <= 1, config, name, "greater than 0, at most 1")
     for name in ("erasing", "color_jitter", "max_bad_images"):
         _require(0 <= getattr(config, name) <= 1, config, name, "from 0 to 1")
+    _require(0 <= config.seed < 2**32, config, "seed", "from 0 to less than 2**32")
     _require(config.warmup_epochs < config.epochs, config, "warmup_epochs", "less than --epochs")
     _require(
         config.batch_size % config.accumulation == 0,
@@ -179,6 +193,11 @@ def check(config):
         name, equals, _ = option.partition("=")
         if not (equals and name.isidentifier()):
             raise UsageError(f"--model-options must be like hidden_dim=128. Received: {option}")
+        if name in _BY_OTHER_SETTINGS:
+            raise UsageError(
+                f"--model-options must not hold {name}: {_BY_OTHER_SETTINGS[name]}. "
+                f"Received: {option}"
+            )
     if config.tpu_name and not config.tpu:
         raise UsageError("--tpu-name needs --tpu as well: add it.")
 

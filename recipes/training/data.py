@@ -6,17 +6,24 @@ prepare a batch or how many devices share it.
 """
 
 import dataclasses
-import math
 
 import tensorflow as tf
 
 from recipes.training import augmentation, cropping, mixing
 from recipes.training.errors import UsageError
 from recipes.training.rand_augment import DEIT_RECIPE, MIXER_RECIPE, rand_augment
+from recipes.training.sources import is_remote
 
 _GOOD = -1
 _LARGEST_CHUNK = 16
 _NUMBER = tf.TensorSpec((), tf.int64)
+
+LOST_CONNECTION = (
+    tf.errors.UnavailableError,
+    tf.errors.AbortedError,
+    tf.errors.DeadlineExceededError,
+)
+"""What TensorFlow raises when a host, or where the data is, does not answer."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +62,7 @@ class ArrayData:
 
     def __init__(self, images, labels, classes, augment=None):
         self._images, self._labels, self._augment = images, labels, augment
-        self.classes = classes
+        self.classes, self.class_names = classes, tuple(map(str, range(classes)))
 
     def __len__(self):
         return len(self._images)
@@ -96,6 +103,8 @@ class PictureData:
         self._source = source
         self.class_names = source.classes
         self.classes = len(source.classes)
+        # A bucket answers late, so that it is asked for more at once.
+        self._readers = 64 if is_remote(source.name(0)) else 16
 
     def __len__(self):
         return len(self._source)
@@ -105,10 +114,16 @@ class PictureData:
         return self._source.name(index)
 
     def why_unreadable(self, index):
-        """Returns the reason why picture `index` could not be used, or "" if it can be."""
+        """Returns the reason why picture `index` cannot be used, or "" if it can be.
+
+        Raises:
+            tf.errors.OpError: One of `LOST_CONNECTION`: nobody knows.
+        """
         try:
             data, _ = self._load(tf.constant(index, tf.int64))
             cropping.decode(data)
+        except LOST_CONNECTION:
+            raise
         except (tf.errors.OpError, ValueError) as error:
             return str(error).split(" [Op:")[0].splitlines()[0].split("}} ")[-1]
         return ""
@@ -142,7 +157,7 @@ class PictureData:
             return images, labels, bad
 
         parts = _training_parts(len(self), config, start_step, share)
-        return _batches(parts, prepare, instead, finish)
+        return _batches(parts, prepare, instead, finish, self._readers)
 
     def evaluation_batches(self, config, share=Share()):
         """Returns a data set of every picture once, in order, centrally cropped.
@@ -152,20 +167,22 @@ class PictureData:
         """
 
         def prepare(number, index):
-            data, label = self._load(index)
-            label = tf.where(number < len(self), label, -1)
-            return cropping.central_crop(data, config), label, tf.constant(_GOOD)
+            def picture():
+                data, label = self._load(index)
+                return cropping.central_crop(data, config), label
+
+            image, label = tf.cond(number < len(self), picture, lambda: _blank(config))
+            return image, label, tf.constant(_GOOD)
 
         def instead(number, index):
             return *_blank(config), tf.cast(number, tf.int32)
 
         def finish(images, labels, bad):
             weights = tf.cast(labels >= 0, tf.float32)
-            bad = tf.where(bad < len(self), bad, _GOOD)
             return images, tf.one_hot(labels, self.classes), weights, bad
 
         parts = _evaluation_parts(len(self), config, share)
-        return _batches(parts, prepare, instead, finish)
+        return _batches(parts, prepare, instead, finish, self._readers)
 
     def _load(self, index):
         """Returns bytes and label; raises where the label is not one of the classes."""
@@ -208,6 +225,8 @@ def _training_parts(pictures, config, start_step, share):
     _check_pairs(size, config, share)
     # Repeats of a picture are as far from each other as a batch allows.
     distinct = -(-config.batch_size // config.repeated_augmentation)
+    if config.repeated_augmentation > 1 and distinct < config.batch_size:
+        distinct |= 1  # Odd, so that repeats have different neighbours to be mixed with.
 
     def parts_of(epoch):
         # The complement of the seed: what is drawn for a picture is drawn from the seed itself.
@@ -286,14 +305,15 @@ def _blank(config):
     return tf.zeros((config.image_size, config.image_size, 3), tf.uint8), tf.constant(-1, tf.int64)
 
 
-def _batches(parts, prepare, instead, finish):
+def _batches(parts, prepare, instead, finish, readers):
     """Maps the pictures of every part by `prepare`, or `instead` where that fails; joins them.
 
-    Pictures are prepared by the chunk, which costs less than one by one; only where a chunk fails
-    are its pictures prepared one by one, to find those that do.
+    Pictures are prepared and finished by the chunk, which costs less than one by one; only where a
+    chunk fails are its pictures prepared one by one, to find those that do. `readers` chunks are
+    under way at once, at most.
     """
     (size,) = parts.element_spec[0].shape
-    chunk = math.gcd(size, _LARGEST_CHUNK)
+    chunk = _chunk_size(size)
     outputs = tf.function(instead).get_concrete_function(_NUMBER, _NUMBER).structured_outputs
     kinds = tf.nest.map_structure(lambda x: tf.TensorSpec(x.shape, x.dtype), outputs)
 
@@ -309,31 +329,39 @@ def _batches(parts, prepare, instead, finish):
     def chunk_of(*pictures):
         at_once = tf.data.Dataset.from_tensors(pictures).map(whole).ignore_errors()
         one_by_one = tf.data.Dataset.from_tensor_slices(pictures).flat_map(one)
-        return at_once.concatenate(one_by_one.batch(chunk, drop_remainder=True)).take(1)
+        pictures = at_once.concatenate(one_by_one.batch(chunk, drop_remainder=True)).take(1)
+        return pictures.map(finish)
 
     def chunks(*part):
         return tf.data.Dataset.from_tensor_slices(
             tuple(tf.reshape(x, (size // chunk, chunk)) for x in part)
         )
 
-    def finish_part(*values):
-        return finish(*[tf.reshape(value, (size, *value.shape[2:])) for value in values])
+    def joined(*values):
+        return tuple(tf.reshape(value, (size, *value.shape[2:])) for value in values)
 
     return (
         parts.flat_map(chunks)
         .interleave(
-            chunk_of, cycle_length=16, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+            chunk_of, cycle_length=readers, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
         )
         .batch(size // chunk, drop_remainder=True)
-        .map(finish_part, num_parallel_calls=tf.data.AUTOTUNE)
+        .map(joined, num_parallel_calls=tf.data.AUTOTUNE)
         .prefetch(tf.data.AUTOTUNE)
     )
+
+
+def _chunk_size(size):
+    """The largest divisor from 2 to 16; even where `size` is, so that no pair is parted."""
+    divisors = [d for d in range(2, _LARGEST_CHUNK + 1) if size % d == 0]
+    even = [d for d in divisors if d % 2 == 0]
+    return max(even or divisors or [size])
 
 
 def _replace_bad(images, labels, bad):
     size = images.shape[0]
     places = tf.range(size)
-    neighbour = tf.minimum(places ^ 1, size - 1)
+    neighbour = tf.where(places ^ 1 < size, places ^ 1, tf.maximum(places - 1, 0))
     taken = tf.where(bad == _GOOD, places, neighbour)
     return tf.cond(
         tf.reduce_all(bad == _GOOD),

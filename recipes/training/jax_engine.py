@@ -8,7 +8,10 @@ from jax.experimental import multihost_utils
 from jax.sharding import NamedSharding, PartitionSpec
 
 from recipes.training import optimisation, pixels
-from recipes.training.data import Share
+from recipes.training.data import LOST_CONNECTION, Share
+
+# In what JAX says when another process is gone: status codes, and the libraries for collectives.
+_LOST = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED", "Gloo", "NCCL", "heartbeat")
 
 
 class JaxEngine:
@@ -23,7 +26,7 @@ class JaxEngine:
 
     def __init__(self, distribution, config, build, steps_per_epoch):
         self._config = config
-        self.processes = jax.process_count()
+        self.replicas, self.processes = jax.device_count(), jax.process_count()
         self.is_chief = jax.process_index() == 0
         # JAX itself agrees with the other processes on where to stop after a SIGTERM.
         self.watches_signals = self.processes > 1
@@ -47,22 +50,28 @@ class JaxEngine:
         """
         return make(Share(self.processes, jax.process_index(), 1))
 
-    def bad_pictures(self, values):
-        """Returns what this process' `bad` holds, as a list of arrays."""
-        return [values.numpy()]
+    def bad_pictures(self, bad):
+        """Returns the indices in a list of what the data sets call `bad`, as a set.
+
+        Of all processes, which must call this together.
+        """
+        indices = np.stack([np.asarray(part) for part in bad])
+        if self.processes > 1:
+            indices = multihost_utils.process_allgather(indices)
+        return {int(index) for index in indices.ravel() if index >= 0}
 
     def train_step(self, parts):
         """Takes a step; see `TensorFlowEngine.train_step`."""
-        images, labels = (
+        batch = (
             self._global(np.stack(arrays), self._by_picture_of_part)
             for arrays in zip(*parts, strict=True)
         )
-        self._state, sums = self._train(self._state, images, labels)
+        self._state, sums = self._train(self._state, *batch)
         return sums
 
-    def evaluate_step(self, images, labels, weights):
+    def evaluate_step(self, *batch):
         """Returns sums over a batch; see `TensorFlowEngine.evaluate_step`."""
-        batch = [self._global(array, self._by_picture) for array in (images, labels, weights)]
+        batch = [self._global(array, self._by_picture) for array in batch]
         state = self._state
         return self._evaluate(state["trainable"], state["non_trainable"], *batch)
 
@@ -97,7 +106,10 @@ class JaxEngine:
 
     def is_lost(self, error):
         """Returns whether an error means that another process of the job is gone."""
-        return self.processes > 1 and isinstance(error, jax.errors.JaxRuntimeError)
+        if isinstance(error, LOST_CONNECTION):
+            return True
+        of_jax = self.processes > 1 and isinstance(error, jax.errors.JaxRuntimeError)
+        return of_jax and any(word in str(error) for word in _LOST)
 
     def is_out_of_memory(self, error):
         """Returns whether an error means that the batch does not fit."""
@@ -145,7 +157,7 @@ class JaxEngine:
     def _global(self, array, sharding):
         return jax.make_array_from_process_local_data(sharding, np.asarray(array))
 
-    def _train_on_all(self, state, images, labels):
+    def _train_on_all(self, state, images, labels, bad):
         def add_part(carry, part):
             non_trainable, gradients, sums = carry
             (_, (non_trainable, more)), part_gradients = jax.value_and_grad(
@@ -173,7 +185,7 @@ class JaxEngine:
             "optimizer": optimizer,
             "average": averages,
         }
-        return state, sums | {"norm": norm}
+        return state, sums | {"norm": norm, "bad": optimisation.count_bad(bad)}
 
     def _mean_loss(self, trainable, non_trainable, images, labels):
         images = pixels.scale(images, self._config.pixel_range)
@@ -184,7 +196,7 @@ class JaxEngine:
         sums = {"loss": loss, "correct": optimisation.correct(labels, logits).sum()}
         return loss / self._config.batch_size, (non_trainable, sums)
 
-    def _evaluate_on_all(self, trainable, non_trainable, images, labels, weights):
+    def _evaluate_on_all(self, trainable, non_trainable, images, labels, weights, bad):
         images = pixels.scale(images, self._config.pixel_range)
         logits, _ = self.model.stateless_call(trainable, non_trainable, images, training=False)
-        return optimisation.evaluation_sums(labels, logits, weights, self._config.loss)
+        return optimisation.evaluation_sums(labels, logits, weights, bad, self._config.loss)

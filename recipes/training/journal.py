@@ -8,6 +8,8 @@ from tqdm import tqdm
 
 from recipes.training import files
 
+_BAD = "bad_images.txt"
+
 
 class Journal:
     """Writes nothing where `folder` is None, shows nothing where `quiet`.
@@ -39,9 +41,13 @@ class Journal:
         if self._folder is not None:
             self._board = tf.summary.create_file_writer(str(self._folder / "tensorboard"))
 
-    def forget_after(self, step):
-        """Drops the lines of steps that a resumed run takes again."""
-        if self._folder is None or not (path := self._folder / "log.jsonl").exists():
+    def forget_after(self, step, bad):
+        """Drops what a resumed run writes again: lines of later steps, and all but the `bad`."""
+        if self._folder is None:
+            return
+        if bad or (self._folder / _BAD).exists():
+            files.write(self._folder / _BAD, "".join(f"{line}\n" for line in bad))
+        if not (path := self._folder / "log.jsonl").exists():
             return
         lines = path.read_text().splitlines(keepends=True)
         kept = [line for line in lines if _step_of(line) <= step]
@@ -69,10 +75,10 @@ class Journal:
                 tf.summary.scalar(f"{kind}/{name}", value)
         self._board.flush()
 
-    def note(self, name, line):
-        """Adds a line to a text file of the run folder."""
+    def note_bad(self, line):
+        """Adds a line to bad_images.txt."""
         if self._folder is not None:
-            with (self._folder / name).open("a") as file:
+            with (self._folder / _BAD).open("a") as file:
                 file.write(line + "\n")
 
     def close(self):

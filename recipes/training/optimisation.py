@@ -85,7 +85,13 @@ def optimizer(model, config, steps_per_epoch):
     Clipping is not its business: the gradient must be summed over all devices before.
     """
     kind = {"adamw": keras.optimizers.AdamW, "lamb": LAMB}[config.optimizer]
-    result = kind(schedule(config, steps_per_epoch), weight_decay=config.weight_decay)
+    result = kind(
+        schedule(config, steps_per_epoch),
+        beta_1=config.beta_1,
+        beta_2=config.beta_2,
+        epsilon=config.epsilon,
+        weight_decay=config.weight_decay,
+    )
     not_decayed = [v for v in model.trainable_variables if v.name != "kernel"]
     result.exclude_from_weight_decay(var_list=not_decayed)
     result.build(model.trainable_variables)
@@ -116,7 +122,12 @@ def correct(labels, logits, among=1):
     return ops.cast(others < among, "float32")
 
 
-def evaluation_sums(labels, logits, weights, kind):
+def count_bad(bad):
+    """Returns how many of the numbers are the index of a picture that could not be read."""
+    return ops.sum(ops.cast(bad >= 0, "float32"))
+
+
+def evaluation_sums(labels, logits, weights, bad, kind):
     """Returns sums over a batch, each picture by its weight: what `evaluate_step` returns."""
     values = {
         "loss": losses(labels, logits, kind),
@@ -124,7 +135,8 @@ def evaluation_sums(labels, logits, weights, kind):
         "correct_5": correct(labels, logits, among=5),
         "count": ops.ones_like(weights),
     }
-    return {name: ops.sum(value * weights) for name, value in values.items()}
+    sums = {name: ops.sum(value * weights) for name, value in values.items()}
+    return sums | {"bad": count_bad(bad)}
 
 
 def clipped(gradients, largest):

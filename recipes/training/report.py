@@ -10,6 +10,8 @@ matplotlib.use("Agg")  # Files only: no window, no display needed.
 
 import matplotlib.pyplot as plt
 
+from recipes.training.data import Share
+
 _SHOWN_MISTAKES = 10
 _SHOWN_AUGMENTED = 32
 
@@ -71,7 +73,8 @@ def preview(pictures, config, path):
     Returns:
         The pictures, uint8 of shape `(pictures, height, width, 3)`.
     """
-    images, labels, _ = next(iter(pictures.training_batches(config)))
+    parts = config.micro_batch_size // _shown(config.micro_batch_size)
+    images, labels, _ = next(iter(pictures.training_batches(config, share=Share(parts))))
     images = images[:_SHOWN_AUGMENTED].numpy()
     columns = min(8, len(images))
     rows = -(-len(images) // columns)
@@ -85,6 +88,12 @@ def preview(pictures, config, path):
         panel.set_title(_label_text(label, pictures.class_names), fontsize=8)
     _save(figure, path)
     return images
+
+
+def _shown(size):
+    """Largest number up to _SHOWN_AUGMENTED that divides `size`, even where that is even."""
+    step = 2 if size % 2 == 0 else 1
+    return max(n for n in range(step, _SHOWN_AUGMENTED + 1, step) if size % n == 0)
 
 
 def _label_text(label, names):

@@ -7,6 +7,8 @@ be the first.
 import concurrent.futures
 import dataclasses
 import functools
+import hashlib
+import io
 import pathlib
 import re
 import struct
@@ -14,8 +16,10 @@ import struct
 import numpy as np
 import tensorflow as tf
 
+from recipes.training import files
 from recipes.training.errors import UsageError
 
+_CACHE = pathlib.Path("~/.cache/keras_mixers/records")
 _PICTURES = (".jpg", ".jpeg", ".png")
 _SPLIT = re.compile(r"(?P<name>[\w.-]+)(\[(?P<start>\d*%?):(?P<stop>\d*%?)\])?")
 
@@ -87,8 +91,7 @@ class RecordSource:
 
     def name(self, index):
         file, start = self.places[index]
-        nth = int((self.places[:index, 0] == file).sum())
-        return f"{self.files[file]}, picture {nth} (byte {start})"
+        return f"{self.files[file]}, at byte {start}"
 
     @functools.cached_property
     def _tensors(self):
@@ -187,18 +190,24 @@ def _pictures_under(folder):
 
 def _from_shards(folder, split):
     pattern = f"{folder}/{split}-*.tfrecord"
-    files = sorted(tf.io.gfile.glob(pattern))
-    if not files:
+    shards = sorted(tf.io.gfile.glob(pattern))
+    if not shards:
         raise UsageError(f"{folder} has no shards of the split {split}, {pattern}.")
-    listed = int(files[0].rsplit("-of-", 1)[-1].removesuffix(".tfrecord") or 0)
-    if len(files) != listed:
-        raise UsageError(f"{folder} must hold all {listed} shards of {split}; it has {len(files)}.")
+    numbered = re.search(r"-of-(\d+)\.tfrecord$", shards[0])
+    if numbered is None:
+        raise UsageError(
+            f"Shards must be named like {split}-00000-of-00008.tfrecord. Received: {shards[0]}"
+        )
+    if len(shards) != (listed := int(numbered[1])):
+        raise UsageError(
+            f"{folder} must hold all {listed} shards of {split}; it has {len(shards)}."
+        )
     try:
         with tf.io.gfile.GFile(f"{folder}/classes.txt") as file:
             classes = tuple(file.read().splitlines())
     except tf.errors.NotFoundError:
         raise UsageError(f"{folder} must hold classes.txt, a class name a line.") from None
-    return _records(files, classes, "image", "label")
+    return _records(shards, classes, "image", "label")
 
 
 def _prepared(name, data_dir):
@@ -246,18 +255,18 @@ def _from_tfds(builder, split):
             f"{info.name} has no split {split}; set --train-split and --validation-split to one "
             f"of: {', '.join(info.splits)}"
         )
-    files = [str(path) for path in info.splits[split].filepaths]
-    if ".tfrecord" not in files[0]:
+    shards = [str(path) for path in info.splits[split].filepaths]
+    if ".tfrecord" not in shards[0]:
         raise UsageError(
             f"{info.name} must be prepared as TFRecord files (tensorflow-datasets' file_format "
-            f"tfrecord). Received: {files[0]}"
+            f"tfrecord). Received: {shards[0]}"
         )
-    return _records(files, tuple(features[labels[0]].names), images[0], labels[0])
+    return _records(shards, tuple(features[labels[0]].names), images[0], labels[0])
 
 
-def _records(files, classes, image_key, label_key):
-    with concurrent.futures.ThreadPoolExecutor(16) as pool:
-        scanned = list(pool.map(_scan, files))
+def _records(shards, classes, image_key, label_key):
+    with concurrent.futures.ThreadPoolExecutor(64 if is_remote(shards[0]) else 16) as pool:
+        scanned = list(pool.map(_scan_once, shards))
     places = np.concatenate(
         [
             np.stack([np.full_like(starts, number), starts], axis=1)
@@ -265,19 +274,40 @@ def _records(files, classes, image_key, label_key):
         ]
     )
     if not len(places):
-        raise UsageError(f"{files[0]} and the shards beside it hold no picture.")
-    return RecordSource(classes, np.array(files, object), places, image_key, label_key)
+        raise UsageError(f"{shards[0]} and the shards beside it hold no picture.")
+    return RecordSource(classes, np.array(shards, object), places, image_key, label_key)
+
+
+def is_remote(path):
+    """Returns whether a file is in a bucket."""
+    return "://" in path
+
+
+def _scan_once(path):
+    """What `_scan` returns; of a file in a bucket, which it reads through, noted down."""
+    if not is_remote(path):
+        return _scan(path)
+    stat = tf.io.gfile.stat(path)
+    name = hashlib.sha256(f"{path} {stat.length} {stat.mtime_nsec}".encode()).hexdigest()
+    noted = _CACHE.expanduser() / f"{name}.npy"
+    if not noted.exists():
+        noted.parent.mkdir(parents=True, exist_ok=True)
+        starts = io.BytesIO()
+        np.save(starts, _scan(path))
+        files.write(noted, starts.getvalue())
+    return np.load(noted, allow_pickle=False)
 
 
 def _scan(path):
     """Returns the first byte of each record of a TFRecord file, as int64.
 
-    Only the 12 bytes at the head of each record are read: its length and a checksum of that.
+    Of a file on disk, only the 12 bytes at the head of each record are read: its length and a
+    checksum of that.
     """
     starts, position = [], 0
     size = tf.io.gfile.stat(path).length
-    local = "://" not in path
-    with open(path, "rb", buffering=0) if local else tf.io.gfile.GFile(path, "rb") as file:
+    remote = is_remote(path)
+    with tf.io.gfile.GFile(path, "rb") if remote else open(path, "rb", buffering=0) as file:
         while position < size:
             file.seek(position)
             header = file.read(12)

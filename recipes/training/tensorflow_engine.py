@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from keras_mixers.layers import DropPath
 from recipes.training import optimisation, pixels
-from recipes.training.data import Share
+from recipes.training.data import LOST_CONNECTION, Share
 
 _SUM = tf.distribute.ReduceOp.SUM
 
@@ -54,22 +54,23 @@ class TensorFlowEngine:
 
         return self._strategy.distribute_datasets_from_function(of_host)
 
-    def bad_pictures(self, values):
-        """Returns what the replicas' `bad` holds, as a list of arrays."""
-        return [value.numpy() for value in self._strategy.experimental_local_results(values)]
+    def bad_pictures(self, bad):
+        """Returns the indices in a list of what the data sets call `bad`, as a set."""
+        arrays = [a for b in bad for a in self._strategy.experimental_local_results(b)]
+        return {int(index) for array in arrays for index in array.numpy() if index >= 0}
 
     def train_step(self, parts):
-        """Takes a step on a batch given as a list of `(images, labels)`, one per accumulation.
+        """Takes a step on a batch, a list of `(images, labels, bad)`, one per accumulation.
 
         Returns:
-            A dict of scalar tensors: sums over the batch of `loss` and `correct`, and the
-            gradient's `norm` before clipping.
+            A dict of scalar tensors: sums over the batch of `loss` and `correct`, the number of
+            `bad` pictures, and the gradient's `norm` before clipping.
         """
         return self._train(tuple(parts))
 
-    def evaluate_step(self, images, labels, weights):
-        """Returns sums over a batch: `loss`, `correct`, `correct_5` and `count`."""
-        return self._evaluate(images, labels, weights)
+    def evaluate_step(self, images, labels, weights, bad):
+        """Returns sums over a batch: `loss`, `correct`, `correct_5`, `count` and `bad`."""
+        return self._evaluate(images, labels, weights, bad)
 
     def with_averages(self, function):
         """Calls `function` while the model has the averages as its weights."""
@@ -90,8 +91,7 @@ class TensorFlowEngine:
 
     def is_lost(self, error):
         """Returns whether an error means that a device or a host is gone."""
-        lost = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.DeadlineExceededError)
-        return isinstance(error, lost)
+        return isinstance(error, LOST_CONNECTION)
 
     def is_out_of_memory(self, error):
         """Returns whether an error means that the batch does not fit."""
@@ -130,16 +130,16 @@ class TensorFlowEngine:
     def _train_on_all(self, parts):
         return self._sum(self._strategy.run(self._train_on_one, args=(parts,)))
 
-    def _evaluate_on_all(self, images, labels, weights):
-        return self._sum(self._strategy.run(self._evaluate_on_one, args=(images, labels, weights)))
+    def _evaluate_on_all(self, *batch):
+        return self._sum(self._strategy.run(self._evaluate_on_one, args=batch))
 
     def _sum(self, values):
         return {name: self._strategy.reduce(_SUM, value, None) for name, value in values.items()}
 
     def _train_on_one(self, parts):
         variables = self.model.trainable_variables
-        gradients, loss, correct = None, 0.0, 0.0
-        for images, labels in parts:
+        gradients, loss, correct, bad_count = None, 0.0, 0.0, 0.0
+        for images, labels, bad in parts:
             images = pixels.scale(images, self._config.pixel_range)
             if gradients is not None:
                 # Zero, but not before the part before this one is done, so that their
@@ -148,6 +148,7 @@ class TensorFlowEngine:
             more, part_loss, part_correct = self._gradients(images, labels, variables)
             gradients = more if gradients is None else _added(gradients, more)
             loss, correct = loss + part_loss, correct + part_correct
+            bad_count += optimisation.count_bad(bad)
         context = tf.distribute.get_replica_context()
         gradients = context.all_reduce(_SUM, gradients)
         gradients, norm = optimisation.clipped(gradients, self._config.clip_norm)
@@ -155,7 +156,8 @@ class TensorFlowEngine:
         for average, variable in zip(self._averages, self.model.weights, strict=False):
             decay = self._config.ema_decay
             average.assign(average * decay + variable * (1 - decay))
-        return {"loss": loss, "correct": correct, "norm": norm / self.replicas}
+        sums = {"loss": loss, "correct": correct, "bad": bad_count}
+        return sums | {"norm": norm / self.replicas}
 
     def _gradients(self, images, labels, variables):
         with tf.GradientTape() as tape:
@@ -165,10 +167,10 @@ class TensorFlowEngine:
         correct = tf.reduce_sum(optimisation.correct(labels, logits))
         return tape.gradient(mean, variables), loss, correct
 
-    def _evaluate_on_one(self, images, labels, weights):
+    def _evaluate_on_one(self, images, labels, weights, bad):
         images = pixels.scale(images, self._config.pixel_range)
         logits = self.model(images, training=False)
-        return optimisation.evaluation_sums(labels, logits, weights, self._config.loss)
+        return optimisation.evaluation_sums(labels, logits, weights, bad, self._config.loss)
 
 
 def _zero_after(gradients):

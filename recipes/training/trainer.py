@@ -4,15 +4,14 @@ import collections
 import contextlib
 import functools
 import math
-import pathlib
 import signal
-import tempfile
 import time
 
 import keras
+import numpy as np
 
 from recipes.training import config as config_module
-from recipes.training import data, files, optimisation
+from recipes.training import data, optimisation, run_folder
 from recipes.training.checkpoints import Checkpoints
 from recipes.training.errors import Disconnected, Preempted, RunError, UsageError
 from recipes.training.journal import Journal
@@ -54,15 +53,33 @@ def train(
     keras.utils.set_random_seed(config.seed)
     steps = data.steps_per_epoch(len(training), config.batch_size)
     engine = make_engine(config, build, steps)
-    loop = _Loop(config, engine, training, validation, folder, name, on_step)
-    with contextlib.nullcontext([]) if engine.watches_signals else _stop_signals() as signals:
-        loop.run(signals)
-    engine.sync_model()
+    checkpoints = None
+    if folder is not None:
+        checkpoints = Checkpoints(folder / "checkpoints", config.keep_checkpoints)
+    watch = contextlib.nullcontext([]) if engine.watches_signals else _stop_signals()
+    try:
+        with watch as signals:
+            loop = _Loop(config, engine, training, validation, checkpoints, signals, on_step)
+            loop.run(functools.partial(Journal, folder, name, quiet=not engine.is_chief))
+        engine.sync_model()
+        if folder is not None and engine.is_chief:
+            run_folder.save_models(engine, folder)
+    except RunError:
+        raise
+    except Exception as error:
+        explained = _explained(error, engine, _last(checkpoints))
+        if explained is None:
+            raise
+        raise explained from None
     return engine, loop.history
 
 
+class _StopAsked(Exception):
+    pass
+
+
 class _Loop:
-    def __init__(self, config, engine, training, validation, folder, name, on_step):
+    def __init__(self, config, engine, training, validation, checkpoints, signals, on_step):
         self._config, self._engine, self._on_step = config, engine, on_step
         self._training, self._validation = training, validation
         self._steps_per_epoch = data.steps_per_epoch(len(training), config.batch_size)
@@ -70,69 +87,67 @@ class _Loop:
         self._learning_rate = optimisation.schedule(config, self._steps_per_epoch)
         self.history, self._step = [], 0
         self._epoch_sums, self._log_sums = collections.Counter(), collections.Counter()
-        self._pending, self._bad = collections.deque(), set()
-        self._checkpoints = None
-        warnings = []
-        if folder is not None:
-            self._checkpoints = Checkpoints(folder / "checkpoints", config.keep_checkpoints)
-            self._resume(warnings.append)
-        pictures = self._total * config.batch_size
-        done = self._step * config.batch_size
-        self._journal = Journal(folder, name, pictures, done, quiet=not engine.is_chief)
-        self._journal.forget_after(self._step)
-        for sentence in warnings:
-            self._journal.say(sentence)
-        self._saved_at, self._saved_step = time.monotonic(), self._step
+        self._pending, self._bad = collections.deque(), {}
+        self._checkpoints, self._signals, self._moments = checkpoints, signals, 0
 
-    def run(self, signals):
+    def run(self, open_journal):
+        """Takes the steps that are left.
+
+        Args:
+            open_journal: Function of `(pictures=, done=)` that returns a `Journal`.
+        """
+        warnings = []
+        if self._checkpoints is not None:
+            self._resume(warnings.append)
+        self._saved_at, self._saved_step = time.monotonic(), self._step
+        size = self._config.batch_size
+        self._journal = open_journal(pictures=self._total * size, done=self._step * size)
         try:
-            if self._step < self._total:
-                self._run(signals)
-        except OSError as error:
-            raise RunError(f"The run folder cannot be written: {error}.") from None
-        except RunError:
-            raise
-        except Exception as error:
-            if "No space left" in str(error):  # As TensorFlow, which writes TensorBoard's, says it.
-                raise RunError("The run folder cannot be written: the disk is full.") from None
-            if self._engine.is_out_of_memory(error):
-                raise RunError(
-                    "The device has not enough memory: raise --accumulation or lower --batch-size, "
-                    f"and start again to go on from {self._last()}."
-                ) from None
-            if not self._engine.is_lost(error):
-                raise
-            raise Disconnected(
-                "The connection to a device or to another process of the job was lost; start the "
-                f"same command again (on all hosts) to go on from {self._last()}. "
-                f"It said: {str(error).splitlines()[0][:200]}"
+            self._journal.forget_after(self._step, list(self._bad.values()))
+            for sentence in warnings:
+                self._journal.say(sentence)
+            self._run()
+        except _StopAsked:
+            self._save()
+            raise Preempted(
+                f"Stopped by {self._signals[0] if self._signals else 'SIGTERM'} after step "
+                f"{self._step:,}; start the same command again to go on from "
+                f"{_last(self._checkpoints)}."
             ) from None
         finally:
             self._journal.close()
 
-    def _run(self, signals):
-        batches = iter(self._engine.batches(self._training_batches))
-        while self._step < self._total:
-            start = time.monotonic()
-            parts = [next(batches) for _ in range(self._config.accumulation)]
-            self._log_sums["waited"] += time.monotonic() - start
-            self._note_bad(self._training, [part[2] for part in parts], self._config.train_split)
-            sums = self._engine.train_step([part[:2] for part in parts])
-            self._step += 1
-            self._pending.append((self._step, sums))
-            self._read(_IN_FLIGHT)
-            self._log_sums["seconds"] += time.monotonic() - start
-            self._on_step(self._step)
-            if self._step % self._steps_per_epoch == 0:
+    def _run(self):
+        batches = None
+        while self._step < self._total or self._owes_evaluation():
+            if not self._owes_evaluation():
+                batches = batches or iter(self._engine.batches(self._training_batches))
+                self._take_step(batches)
+            if self._owes_evaluation():
                 self._end_epoch()
-            if self._engine.agree_to_stop(self._step, bool(signals)):
-                self._save()
-                raise Preempted(
-                    f"Stopped by {signals[0] if signals else 'SIGTERM'} after step "
-                    f"{self._step:,}; start the same command again to go on from {self._last()}."
-                )
+            self._stop_if_asked()
             if self._is_due():
                 self._save()
+
+    def _take_step(self, batches):
+        start = time.monotonic()
+        parts = [next(batches) for _ in range(self._config.accumulation)]
+        self._log_sums["waited"] += time.monotonic() - start
+        sums = self._engine.train_step(parts)
+        self._step += 1
+        self._pending.append((self._step, sums, [bad for _, _, bad in parts]))
+        self._read(_IN_FLIGHT)
+        self._log_sums["seconds"] += time.monotonic() - start
+        self._on_step(self._step)
+
+    def _owes_evaluation(self):
+        return self._step >= (len(self.history) + 1) * self._steps_per_epoch
+
+    def _stop_if_asked(self):
+        # Counted, because the processes of a job agree on a count where they all stop.
+        self._moments += 1
+        if self._engine.agree_to_stop(self._moments, bool(self._signals)):
+            raise _StopAsked
 
     def _training_batches(self, share):
         return self._training.training_batches(self._config, self._step, share)
@@ -140,15 +155,16 @@ class _Loop:
     def _read(self, leave):
         """Takes in the numbers of steps until `leave` are unread."""
         while len(self._pending) > leave:
-            step, sums = self._pending.popleft()
-            self._take_in(step, _floats(sums))
+            step, sums, bad = self._pending.popleft()
+            self._take_in(step, _floats(sums), bad)
 
-    def _take_in(self, step, sums):
-        if not math.isfinite(sums["loss"]):
-            raise RunError(
-                f"The loss of step {step:,} is {sums['loss']}: lower --learning-rate, lengthen "
-                f"--warmup-epochs or set --clip-norm, and start from {self._last()}."
-            )
+    def _take_in(self, step, sums, bad):
+        for name in ("loss", "norm"):
+            if not math.isfinite(sums[name]):
+                self._has_diverged(f"the {name} of step {step:,} is {sums[name]}")
+        if sums.pop("bad"):
+            found = self._engine.bad_pictures(bad)
+            self._note_bad(self._training, found, self._config.train_split)
         sums["pictures"] = self._config.batch_size
         self._epoch_sums.update(sums)
         self._log_sums.update(sums | {"steps": 1})
@@ -188,15 +204,22 @@ class _Loop:
             self._journal.say(_epoch_line(len(self.history), self._config.epochs, results))
 
     def _evaluate(self, prefix):
-        sums, split = [], self._config.validation_split
-        for *batch, bad in self._evaluation_data:
-            self._note_bad(self._validation, [bad], split)
-            sums.append(self._engine.evaluate_step(*batch))
-            if len(sums) > _IN_FLIGHT:
-                sums[-1 - _IN_FLIGHT] = _floats(sums[-1 - _IN_FLIGHT])
-        totals = collections.Counter()
-        for values in sums:
-            totals.update(_floats(values))
+        totals, pending = collections.Counter(), collections.deque()
+
+        def read(leave):
+            while len(pending) > leave:
+                sums, bad = pending.popleft()
+                sums = _floats(sums)
+                totals.update(sums)
+                if sums["bad"]:
+                    found = self._engine.bad_pictures([bad])
+                    self._note_bad(self._validation, found, self._config.validation_split)
+
+        for batch in self._evaluation_data:
+            pending.append((self._engine.evaluate_step(*batch), batch[-1]))
+            read(_IN_FLIGHT)
+            self._stop_if_asked()
+        read(0)
         names = {"loss": "loss", "correct": "accuracy", "correct_5": "top_5"}
         return {f"{prefix}_{new}": totals[old] / totals["count"] for old, new in names.items()}
 
@@ -206,23 +229,32 @@ class _Loop:
             lambda share: self._validation.evaluation_batches(self._config, share)
         )
 
-    def _note_bad(self, pictures, bad, split):
-        values = [value for part in bad for value in self._engine.bad_pictures(part)]
-        found = {int(i) for value in values for i in value[value >= 0]}
+    def _note_bad(self, pictures, found, split):
         for index in sorted(found):
             if (split, index) in self._bad:
                 continue
-            self._bad.add((split, index))
-            line = f"{pictures.name(index)}: {pictures.why_unreadable(index)}"
-            self._journal.say(f"Skipped: {line}")
-            self._journal.note("bad_images.txt", line)
-        of_split = [pictures.name(index) for name, index in self._bad if name == split]
-        if found and len(of_split) > self._config.max_bad_images * len(pictures):
+            reason = pictures.why_unreadable(index)
+            if not reason:
+                self._journal.say(f"Skipped once: {pictures.name(index)}; it can be read now.")
+                continue
+            self._bad[split, index] = f"{pictures.name(index)}: {reason}"
+            self._journal.say(f"Skipped: {self._bad[split, index]}")
+            self._journal.note_bad(self._bad[split, index])
+        of_split = [index for name, index in self._bad if name == split]
+        if len(of_split) > self._config.max_bad_images * len(pictures):
+            names = ", ".join(pictures.name(index) for index in sorted(of_split)[:10])
             raise RunError(
                 f"{len(of_split)} of {len(pictures):,} pictures of {split} could not be read, more "
                 f"than --max-bad-images {self._config.max_bad_images:g} allows: mend or remove "
-                f"them ({', '.join(sorted(of_split)[:10])}), or allow more."
+                f"them ({names}), or allow more."
             )
+
+    def _has_diverged(self, what):
+        raise RunError(
+            f"Training has diverged: {what}. Lower --learning-rate, lengthen --warmup-epochs or "
+            "set --clip-norm, and give another --out; the last checkpoint before it is "
+            f"{_last(self._checkpoints)}."
+        )
 
     def _is_due(self):
         if self._checkpoints is None or self._saved_step == self._step:
@@ -243,12 +275,16 @@ class _Loop:
             about = {
                 "config": config_module.as_dict(self._config),
                 "classes": self._training.classes,
+                "data": self._about_data(),
                 "history": self.history,
                 "epoch_sums": self._epoch_sums,
                 "log_sums": self._log_sums,
-                "bad": sorted(self._bad),
+                "bad": [[*key, line] for key, line in sorted(self._bad.items())],
             }
-            self._checkpoints.save(self._step, self._engine.state(), about)
+            state = self._engine.state()
+            if not all(_is_finite(value) for values in state.values() for value in values):
+                self._has_diverged(f"after step {self._step:,} a weight is not a finite number")
+            self._checkpoints.save(self._step, state, about)
         self._saved_at, self._saved_step = time.monotonic(), self._step
 
     def _resume(self, warn):
@@ -261,60 +297,62 @@ class _Loop:
         if found is None:
             return
         self._step, state, about = found
+        if about["data"] != self._about_data():
+            raise UsageError(
+                f"--data must be what the run of {_last(self._checkpoints)} was started with, "
+                f"{_data_line(about['data'])} of the same names, or give another --out. "
+                f"Received: {_data_line(self._about_data())}"
+            )
         self._engine.load_state(state)
         self.history = about["history"]
         self._epoch_sums.update(about["epoch_sums"])
         self._log_sums.update(about["log_sums"])
-        self._bad = {tuple(pair) for pair in about["bad"]}
+        self._bad = {(split, index): line for split, index, line in about["bad"]}
         warn(f"Continuing after step {self._step:,} of {self._total:,}.")
 
-    def _last(self):
-        paths = self._checkpoints.paths() if self._checkpoints is not None else []
-        return str(paths[-1]) if paths else "the beginning: there is no checkpoint"
+    def _about_data(self):
+        return {
+            "class_names": list(self._training.class_names),
+            "training": len(self._training),
+            "validation": len(self._validation),
+        }
 
 
-def save_models(engine, folder):
-    """Writes model.keras and, with an average of the weights, model_ema.keras, complete or not."""
-    _save_model(engine.model, folder / "model.keras")
-    if engine.has_averages:
-
-        def save():
-            engine.sync_model()
-            _save_model(engine.model, folder / "model_ema.keras")
-
-        engine.with_averages(save)
-        engine.sync_model()
-
-
-def _save_model(model, path):
-    with tempfile.TemporaryDirectory() as scratch:
-        local = pathlib.Path(scratch, path.name)
-        model.save(local)
-        files.write(path, local.read_bytes())
-
-
-def prepare_folder(folder, config):
-    """Makes the run folder and writes the configuration, or checks the one that is there.
-
-    Raises:
-        UsageError: The folder cannot be written, or belongs to a run of another configuration.
-    """
-    path = folder / "config.json"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if not path.exists():
-            config_module.save(config, path)
-            return
-        (folder / ".writable").write_text("")
-        (folder / ".writable").unlink()
-    except OSError as error:
-        raise UsageError(f"--out must be a folder to write into. Received: {error}") from None
-    differing = config_module.differences(config_module.load(path), config)
-    if differing:
-        raise UsageError(
-            f"--out {folder} holds a run of another configuration: give another folder, or the "
-            f"settings of that run (--config {path}). They differ in:\n  " + "\n  ".join(differing)
+def _explained(error, engine, last):
+    """Returns the `RunError` for an error of another kind, or None where there is none."""
+    if isinstance(error, OSError):
+        return RunError(f"The run folder cannot be written: {error}.")
+    if "No space left" in str(error):  # As TensorFlow, which writes TensorBoard's, says it.
+        return RunError("The run folder cannot be written: the disk is full.")
+    if engine.is_out_of_memory(error):
+        return RunError(
+            "The device has not enough memory: raise --accumulation or lower --batch-size."
         )
+    if engine.is_lost(error):
+        return Disconnected(
+            "The connection to a device, to the data or to another process of the job was lost; "
+            f"start the same command again (on all hosts) to go on from {last}. "
+            f"It said: {str(error).splitlines()[0][:200]}"
+        )
+    return None
+
+
+def _last(checkpoints):
+    if checkpoints is None:
+        return "the beginning: no checkpoints are kept"
+    paths = checkpoints.paths()
+    return str(paths[-1]) if paths else "the beginning: there is no checkpoint"
+
+
+def _data_line(about):
+    return (
+        f"{about['training']:,} pictures and {about['validation']:,} for validation, in "
+        f"{len(about['class_names'])} classes"
+    )
+
+
+def _is_finite(array):
+    return bool(np.isfinite(array).all())
 
 
 def _means(sums):
@@ -342,6 +380,8 @@ def _stop_signals():
     received = []
 
     def receive(number, frame):
+        if received:  # Asked again: at once.
+            raise KeyboardInterrupt
         received.append(signal.Signals(number).name)
 
     try:

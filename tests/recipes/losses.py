@@ -6,6 +6,7 @@ import sys
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 import keras_mixers
 from recipes.training import devices
@@ -24,10 +25,21 @@ CONFIG = TrainingConfig(
 )
 
 
+class WithBadPictures(ArrayData):
+    """Calls some pictures bad, by their first pixel, by which it numbers them as well."""
+
+    def training_batches(self, *args):
+        def call_some_bad(images, labels, bad):
+            pixels = images[:, 0, 0, 0]
+            return images, labels, tf.where(pixels > 1, tf.cast(1000 * pixels, tf.int32), bad)
+
+        return super().training_batches(*args).map(call_some_bad)
+
+
 def data_set():
     rng = np.random.default_rng(0)
     images = rng.normal(size=(80, 16, 16, 3)).astype("float32")
-    return ArrayData(images, rng.integers(0, 5, 80), classes=5)
+    return WithBadPictures(images, rng.integers(0, 5, 80), classes=5)
 
 
 def build(family):
@@ -51,18 +63,21 @@ def run(engine, config, steps=20):
     """Returns the steps' losses and gradient norms, and the evaluation after them."""
     data = data_set()
     batches = iter(engine.batches(lambda share: data.training_batches(config, 0, share)))
-    taken = []
+    taken, bad = [], []
     for _ in range(steps):
-        parts = [next(batches)[:2] for _ in range(config.accumulation)]
+        parts = [next(batches) for _ in range(config.accumulation)]
         taken.append({name: float(value) for name, value in engine.train_step(parts).items()})
+        bad.append(sorted(engine.bad_pictures([part[2] for part in parts])))
 
     def evaluate():
         parts = engine.batches(lambda share: data.evaluation_batches(config, share))
-        return sum(float(engine.evaluate_step(*batch[:3])["loss"]) for batch in parts)
+        return sum(float(engine.evaluate_step(*batch)["loss"]) for batch in parts)
 
     return {
         "loss": [sums["loss"] for sums in taken],
         "norm": [sums["norm"] for sums in taken],
+        "bad": bad,
+        "number_of_bad": [sums["bad"] for sums in taken],
         "evaluation": evaluate(),
         "averaged": engine.with_averages(evaluate),
     }

@@ -43,6 +43,9 @@ def test_two_replicas_give_the_losses_of_one(family):
     for name in ("loss", "norm", "evaluation", "averaged"):
         np.testing.assert_allclose(two[name], one[name], rtol=1e-4, err_msg=name)
     assert one["evaluation"] != one["averaged"]
+    assert two["bad"] == one["bad"]
+    assert one["number_of_bad"] == two["number_of_bad"] == [len(step) for step in one["bad"]]
+    assert sum(one["number_of_bad"]) > 20
 
 
 def test_accumulation_gives_the_losses_of_a_whole_batch():
@@ -86,8 +89,8 @@ def run_jax(*commands):
 
 
 @pytest.mark.slow
-def test_jax_one_device_two_devices_two_processes():
-    family = "smlpnet"
+@pytest.mark.parametrize("family", FAMILIES)
+def test_jax_one_device_two_devices_two_processes(family):
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
@@ -106,6 +109,8 @@ def test_jax_one_device_two_devices_two_processes():
     for other in (two, first, second):
         for name in ("loss", "norm", "evaluation", "averaged"):
             np.testing.assert_allclose(other[name], one[name], rtol=1e-4, err_msg=name)
+        assert other["bad"] == one["bad"]
+        assert other["number_of_bad"] == one["number_of_bad"]
 
 
 def all_nodes(graph_def):
@@ -121,11 +126,14 @@ def test_the_step_has_no_nested_xla_function_and_no_dynamic_shape(family):
     batches = iter(
         taker.batches(lambda share: losses.data_set().training_batches(config, 0, share))
     )
-    parts = tuple(next(batches)[:2] for _ in range(2))
+    parts = tuple(next(batches) for _ in range(2))
     step = taker._train.get_concrete_function(parts)
     graph = step.graph.as_graph_def(add_shapes=True)
     assert len(list(all_nodes(graph))) > 100
     assert_fit_for_tpu(graph)
+
+
+_WITHOUT_A_TENSOR = ()
 
 
 def assert_fit_for_tpu(graph):
@@ -134,6 +142,8 @@ def assert_fit_for_tpu(graph):
     for node in all_nodes(graph):
         assert not node.attr["_XlaMustCompile"].b, node.name
         for shape in node.attr["_output_shapes"].list.shape:
+            if node.op not in _WITHOUT_A_TENSOR:
+                assert not shape.unknown_rank, f"{node.name} ({node.op}) has an unknown shape"
             sizes = [dimension.size for dimension in shape.dim]
             assert -1 not in sizes, f"{node.name} ({node.op}) has shape {sizes}"
 
@@ -144,8 +154,10 @@ def test_that_test_sees_what_it_looks_for():
         return x + 1
 
     nested = tf.function(lambda x: compiled(x)).get_concrete_function(tf.TensorSpec((2,)))
-    dynamic = tf.function(lambda x: x + 1).get_concrete_function(tf.TensorSpec((None, 2)))
-    for function in (nested, dynamic):
+    plus_one = tf.function(lambda x: x + 1)
+    dynamic = plus_one.get_concrete_function(tf.TensorSpec((None, 2)))
+    unknown = plus_one.get_concrete_function(tf.TensorSpec(None))
+    for function in (nested, dynamic, unknown):
         with pytest.raises(AssertionError):
             assert_fit_for_tpu(function.graph.as_graph_def(add_shapes=True))
 
@@ -169,7 +181,7 @@ def test_averages_by_hand():
     batches = iter(
         taker.batches(lambda share: losses.data_set().training_batches(config, 0, share))
     )
-    taker.train_step([next(batches)[:2]])
+    taker.train_step([next(batches)])
     after = [weight.numpy() for weight in taker.model.weights]
     for average, old, new in zip(taker.state()["average"], before, after, strict=True):
         np.testing.assert_allclose(average, 0.75 * old + 0.25 * new, rtol=1e-5, atol=1e-7)

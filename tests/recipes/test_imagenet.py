@@ -1,7 +1,9 @@
 """The command as a whole, on a few small pictures."""
 
 import json
+import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -13,7 +15,7 @@ import pytest
 from PIL import Image
 
 from recipes import imagenet
-from recipes.training import checkpoints
+from recipes.training import checkpoints, run_folder
 from tests.recipes import pictures
 
 pytestmark = pytest.mark.tensorflow
@@ -162,10 +164,13 @@ def test_nan_ends_the_run_and_keeps_the_checkpoint(folder, tmp_path, capfd):
     arguments = ("--learning-rate", "1e30", "--clip-norm", "None", "--checkpoint-steps", "1")
     assert run(folder, tmp_path, *arguments) == 1
     error = capfd.readouterr().err
-    assert "lower --learning-rate" in error
-    assert "nan" in error or "inf" in error
-    for path in (tmp_path / "checkpoints").iterdir():
-        checkpoints.load(path)
+    assert re.search(r"Training has diverged: .* is (nan|inf)", error), error
+    assert "Lower --learning-rate" in error
+    kept = sorted((tmp_path / "checkpoints").iterdir())
+    assert f"the last checkpoint before it is {kept[-1]}." in error
+    for path in kept:
+        for values in checkpoints.load(path)[0].values():
+            assert all(np.isfinite(value).all() for value in values)
 
 
 def test_without_data_one_screen_says_what_to_put_where(tmp_path, capfd):
@@ -187,13 +192,13 @@ def test_without_data_one_screen_says_what_to_put_where(tmp_path, capfd):
         (["--model", "MLPMixerB61"], "--model must be one of .*MLPMixerB16.*MLPMixerB61"),
         (["--model-options", "widht=3"], "MLPMixer cannot be built: .*widht"),
         (["--image-size", "25"], "MLPMixer cannot be built: .*multiple"),
+        (["--model-options", "classes=3"], "--model-options must not hold classes: .*data's"),
+        (["--seed", "-1"], "--seed must be from 0 to .*-1"),
     ],
 )
 def test_what_cannot_be_used_is_one_sentence_and_status_2(
     folder, tmp_path, capfd, arguments, sentence
 ):
-    import re
-
     assert run(folder, tmp_path, *arguments) == 2
     error = capfd.readouterr().err
     assert re.search(sentence, error), error
@@ -301,14 +306,112 @@ def test_a_disk_that_tensorboard_finds_full(folder, tmp_path, capfd, monkeypatch
 
 
 def test_a_disk_that_is_full_at_the_very_end(folder, tmp_path, capfd, monkeypatch):
-    from recipes.training import trainer
-
     def full(engine, folder):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(trainer, "save_models", full)
+    monkeypatch.setattr(run_folder, "save_models", full)
     assert run(folder, tmp_path) == 1
     error = capfd.readouterr().err
     assert "cannot be written" in error
     assert "Traceback" not in error
     assert checkpoints.load(sorted((tmp_path / "checkpoints").iterdir())[-1])
+
+
+def test_a_failed_first_start_does_not_lock_the_folder(folder, tmp_path, capfd):
+    assert run(folder, tmp_path, "--model-options", "widht=3") == 2
+    assert run(folder, tmp_path, "--epochs", "1") == 0
+    assert "another configuration" not in capfd.readouterr().err
+
+
+def test_other_data_is_refused(folder, tmp_path, capfd):
+    data = pictures.write_folder(tmp_path / "data")
+    assert run(data, tmp_path / "run", "--epochs", "1") == 0
+    for split in ("train", "validation"):
+        (data / split / "ant").rename(data / split / "asp")
+    assert run(data, tmp_path / "run", "--epochs", "1") == 2
+    error = capfd.readouterr().err
+    assert "--data must be what the run of" in error
+    assert "24 pictures and 6 for validation, in 3 classes of the same names" in error
+    assert run(folder, tmp_path / "run", "--epochs", "1") == 0
+
+
+def test_stopped_while_evaluating_it_evaluates_later(
+    finished, folder, tmp_path, monkeypatch, capfd
+):
+    from recipes.training.tensorflow_engine import TensorFlowEngine
+
+    evaluate, calls = TensorFlowEngine.evaluate_step, []
+
+    def interrupted(self, *batch):
+        calls.append(1)
+        if len(calls) == 4:  # In the second epoch's, by the averaged weights.
+            os.kill(os.getpid(), signal.SIGTERM)
+        return evaluate(self, *batch)
+
+    monkeypatch.setattr(TensorFlowEngine, "evaluate_step", interrupted)
+    assert run(folder, tmp_path) == 75
+    assert "Stopped by SIGTERM after step 6" in capfd.readouterr().err
+    assert [line["step"] for line in log(tmp_path, "epoch")] == [3]
+    assert run(folder, tmp_path) == 0
+    for one, two in zip(log(tmp_path, "epoch"), log(finished, "epoch"), strict=True):
+        assert one == pytest.approx(two, rel=1e-3)
+
+
+def test_a_second_signal_ends_it_at_once(folder, tmp_path, monkeypatch, capfd):
+    from recipes.training.tensorflow_engine import TensorFlowEngine
+
+    def impatient(self, parts):
+        for _ in range(2):
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(TensorFlowEngine, "train_step", impatient)
+    assert run(folder, tmp_path) == 130
+    assert "stopped by SIGINT" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("answer", ["", "UnavailableError"])
+def test_a_fault_of_the_moment_is_nobodys_picture(tmp_path, capfd, monkeypatch, answer):
+    import tensorflow as tf
+
+    from recipes.training.data import PictureData
+
+    folder = pictures.write_folder(tmp_path / "data")
+    (folder / "train" / "bee" / "2.jpg").write_bytes(b"nothing")
+
+    def why(self, index):
+        if answer:
+            raise getattr(tf.errors, answer)(None, None, "no route to the bucket")
+        return ""
+
+    monkeypatch.setattr(PictureData, "why_unreadable", why)
+    assert run(folder, tmp_path / "run", "--epochs", "1") == (75 if answer else 0)
+    error = capfd.readouterr().err
+    assert ("no route to the bucket" if answer else "2.jpg; it can be read now") in error
+    assert not (tmp_path / "run" / "bad_images.txt").exists()
+
+
+def test_bad_pictures_are_noted_once_over_all_starts(tmp_path, capfd):
+    folder = pictures.write_folder(tmp_path / "data")
+    for name in ("bee/2.jpg", "cow/1.jpg"):
+        (folder / "train" / name).write_bytes(b"nothing")
+    arguments = ("--max-bad-images", "0.1", "--checkpoint-steps", "1", "--keep-checkpoints", "9")
+    assert run(folder, tmp_path / "run", "--epochs", "2", *arguments) == 0
+    noted = (tmp_path / "run" / "bad_images.txt").read_text()
+    assert len(noted.splitlines()) == 2
+    for path in sorted((tmp_path / "run" / "checkpoints").iterdir())[1:]:
+        path.unlink()
+    assert run(folder, tmp_path / "run", "--epochs", "2", *arguments) == 0
+    again = (tmp_path / "run" / "bad_images.txt").read_text()
+    assert sorted(again.splitlines()) == sorted(noted.splitlines())
+
+
+def test_two_devices_train_as_one(folder, tmp_path):
+    """Pictures that are augmented and mixed, LAMB, and a batch that evaluation does not fill."""
+    settings = ("--optimizer", "lamb", "--mixup", "0.8", "--cutmix", "1", "--flip")
+    settings += ("--drop-path-rate", "0.2", "--log-steps", "1", "--checkpoint-steps", "6")
+    for devices in ("1", "2"):
+        assert run(folder, tmp_path / devices, *settings, "--cpu-devices", devices) == 0
+    for kind in ("train", "epoch"):
+        for one, two in zip(log(tmp_path / "1", kind), log(tmp_path / "2", kind), strict=True):
+            for name in {"loss", "gradient_norm", "val_loss", "ema_loss"} & {*one}:
+                assert two[name] == pytest.approx(one[name], rel=1e-4), (name, one["step"])

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from recipes.training import sources
 from recipes.training.errors import UsageError
 from recipes.training.sources import open_source
 from tests.recipes import pictures
@@ -181,3 +182,13 @@ def test_shards_that_are_not_whole(folder, tmp_path):
     (tmp_path / "s" / "classes.txt").unlink()
     with pytest.raises(UsageError, match=r"classes.txt"):
         open_source(str(tmp_path / "s"), "", "validation")
+
+
+def test_files_that_are_not_on_disk(folder, shards, tmp_path, monkeypatch):
+    """As in a bucket: read by TensorFlow only, places of records noted down at the first start."""
+    monkeypatch.setattr(sources, "_CACHE", tmp_path)
+    assert contents(open_source(f"file://{folder}", "", "train")) == of_folder(folder)
+    assert contents(open_source(f"file://{shards}", "", "train")) == of_folder(folder)
+    assert len(list(tmp_path.iterdir())) == len(list(shards.glob("train-*")))
+    monkeypatch.setattr(sources, "_scan", pytest.fail)
+    assert contents(open_source(f"file://{shards}", "", "train")) == of_folder(folder)

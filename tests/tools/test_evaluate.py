@@ -334,6 +334,11 @@ def test_checkpoints_that_do_not_fit(world, capsys, tmp_path):
         found = refuse(capsys, tmp_path / "run", *data)
         assert sentence in found
         assert f"{tmp_path / 'run'}, step 1 is no checkpoint of this version" in found
+    other = about["data"] | {"class_names": ["x", *about["data"]["class_names"][1:]]}
+    checkpoints.save(1, state, about | {"data": other})
+    assert "--data must have the classes that MODEL was trained for, x, " in refuse(
+        capsys, tmp_path / "run", *data
+    )
     config = about["config"] | {"ema_decay": None}
     checkpoints.save(1, state | {"average": []}, about | {"config": config})
     assert "--averaged needs a run with --ema-decay" in refuse(

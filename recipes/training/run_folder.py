@@ -1,0 +1,60 @@
+"""What a run folder holds beside the checkpoints and the log: the configuration, the models."""
+
+import pathlib
+import tempfile
+
+from recipes.training import config as config_module
+from recipes.training import files
+from recipes.training.checkpoints import Checkpoints
+from recipes.training.errors import UsageError
+
+
+def save_models(engine, folder):
+    """Writes model.keras and, with an average of the weights, model_ema.keras, complete or not."""
+    _save_model(engine.model, folder / "model.keras")
+    if engine.has_averages:
+
+        def save():
+            engine.sync_model()
+            _save_model(engine.model, folder / "model_ema.keras")
+
+        engine.with_averages(save)
+        engine.sync_model()
+
+
+def _save_model(model, path):
+    with tempfile.TemporaryDirectory() as scratch:
+        local = pathlib.Path(scratch, path.name)
+        model.save(local)
+        files.write(path, local.read_bytes())
+
+
+def prepare(folder, config):
+    """Makes the run folder and writes the configuration.
+
+    Where there are checkpoints already, the configuration must be theirs.
+
+    Returns:
+        Whether the run begins: there is no checkpoint.
+
+    Raises:
+        UsageError: The folder cannot be written, or belongs to a run of another configuration.
+    """
+    path = folder / "config.json"
+    begun = bool(Checkpoints(folder / "checkpoints", keep=1).paths())
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / ".writable").write_text("")
+        (folder / ".writable").unlink()
+        if not (begun and path.exists()):
+            config_module.save(config, path)
+            return not begun
+    except OSError as error:
+        raise UsageError(f"--out must be a folder to write into. Received: {error}") from None
+    differing = config_module.differences(config_module.load(path), config)
+    if differing:
+        raise UsageError(
+            f"--out {folder} holds a run of another configuration: give another folder, or the "
+            f"settings of that run (--config {path}). They differ in:\n  " + "\n  ".join(differing)
+        )
+    return False
