@@ -33,6 +33,7 @@ from concurrent.futures.process import BrokenProcessPool
 if __package__ is None:
     sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
 
+import recipes.training  # noqa: F401  (sets what TensorFlow reads when it is imported)
 from tools import cli
 
 CLASSES = 1000

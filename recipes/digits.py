@@ -23,6 +23,7 @@ import time
 if __package__ is None:
     sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
 
+import recipes.training  # noqa: F401  (sets what TensorFlow reads when it is imported)
 from tools import cli
 
 MODELS = ("mlp_mixer", "s2_mlp", "smlpnet")

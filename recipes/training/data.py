@@ -225,8 +225,6 @@ def _training_parts(pictures, config, start_step, share):
     _check_pairs(size, config, share)
     # Repeats of a picture are as far from each other as a batch allows.
     distinct = -(-config.batch_size // config.repeated_augmentation)
-    if config.repeated_augmentation > 1 and distinct < config.batch_size:
-        distinct |= 1  # Odd, so that repeats have different neighbours to be mixed with.
 
     def parts_of(epoch):
         # The complement of the seed: what is drawn for a picture is drawn from the seed itself.
@@ -238,7 +236,9 @@ def _training_parts(pictures, config, start_step, share):
             step, rest = number // per_step, number % per_step
             places = _part_start(rest, size, share) + tf.range(size, dtype=tf.int64)
             numbers = (epoch * steps + step) * config.batch_size + places
-            return numbers, tf.gather(order, step * distinct + places % distinct)
+            # Rotated by one with each repeat: other neighbours to be mixed with.
+            chosen = (places + places // distinct) % distinct
+            return numbers, tf.gather(order, step * distinct + chosen)
 
         first = tf.maximum(start_step - epoch * steps, 0)
         return tf.data.Dataset.range(first * per_step, steps * per_step).map(part)

@@ -62,7 +62,8 @@ class LAMB(keras.optimizers.Lamb):
         update = mean / (deviation + self.epsilon)
         if self.weight_decay and self._use_weight_decay(variable):
             update = update + self.weight_decay * variable
-        old, change = ops.norm(variable), ops.norm(update)
+        # Not ops.norm, which takes no kernel of a convolution on TensorFlow.
+        old, change = (ops.sqrt(ops.sum(ops.square(x))) for x in (variable, update))
         trust = ops.where((old > 0) & (change > 0), old / ops.maximum(change, 1e-30), 1.0)
         self.assign_sub(variable, rate * trust * update)
 

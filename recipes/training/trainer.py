@@ -192,11 +192,12 @@ class _Loop:
     def _end_epoch(self):
         self._read(0)
         loss, accuracy = _means(self._epoch_sums)
-        self._epoch_sums.clear()
         results = {"step": self._step, "loss": loss, "accuracy": accuracy}
         results |= self._evaluate("val")
         if self._config.ema_decay:
             results |= self._engine.with_averages(lambda: self._evaluate("ema"))
+        # Not before: a stop while evaluating leaves all this to be done again.
+        self._epoch_sums.clear()
         self.history.append(results)
         values = {name: value for name, value in results.items() if name != "step"}
         self._journal.record("epoch", self._step, values)

@@ -79,7 +79,11 @@ def test_pictures_and_labels_stay_together():
 def test_repeated_augmentation_repeats_each_picture_in_the_batch():
     for labels in order(4, pictures=24, batch_size=12, repeated_augmentation=3):
         assert (np.unique(labels, return_counts=True)[1] == 3).all()
-        np.testing.assert_array_equal(labels[:4], labels[4:8])
+        # A third of the batch away, and beside another neighbour.
+        pairs = labels.reshape(-1, 2)
+        neighbours = {(a, b) for a, b in [*pairs, *pairs[:, ::-1]]}
+        assert len(neighbours) == 8
+        np.testing.assert_array_equal(np.roll(labels[:4], -1), labels[4:8])
 
 
 def test_arrays_are_evaluated_in_order_once_each():

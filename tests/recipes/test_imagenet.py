@@ -319,20 +319,20 @@ def test_a_disk_that_is_full_at_the_very_end(folder, tmp_path, capfd, monkeypatc
 
 def test_a_failed_first_start_does_not_lock_the_folder(folder, tmp_path, capfd):
     assert run(folder, tmp_path, "--model-options", "widht=3") == 2
-    assert run(folder, tmp_path, "--epochs", "1") == 0
+    assert run(folder, tmp_path, "--epochs", "2") == 0
     assert "another configuration" not in capfd.readouterr().err
 
 
 def test_other_data_is_refused(folder, tmp_path, capfd):
     data = pictures.write_folder(tmp_path / "data")
-    assert run(data, tmp_path / "run", "--epochs", "1") == 0
+    assert run(data, tmp_path / "run", "--epochs", "2") == 0
     for split in ("train", "validation"):
         (data / split / "ant").rename(data / split / "asp")
-    assert run(data, tmp_path / "run", "--epochs", "1") == 2
+    assert run(data, tmp_path / "run", "--epochs", "2") == 2
     error = capfd.readouterr().err
     assert "--data must be what the run of" in error
-    assert "24 pictures and 6 for validation, in 3 classes of the same names" in error
-    assert run(folder, tmp_path / "run", "--epochs", "1") == 0
+    assert "24 pictures and 12 for validation, in 3 classes of the same names" in error
+    assert run(folder, tmp_path / "run", "--epochs", "2") == 0
 
 
 def test_stopped_while_evaluating_it_evaluates_later(
@@ -344,7 +344,7 @@ def test_stopped_while_evaluating_it_evaluates_later(
 
     def interrupted(self, *batch):
         calls.append(1)
-        if len(calls) == 4:  # In the second epoch's, by the averaged weights.
+        if len(calls) == 8:  # In the second epoch's, by the averaged weights.
             os.kill(os.getpid(), signal.SIGTERM)
         return evaluate(self, *batch)
 
@@ -384,7 +384,7 @@ def test_a_fault_of_the_moment_is_nobodys_picture(tmp_path, capfd, monkeypatch, 
         return ""
 
     monkeypatch.setattr(PictureData, "why_unreadable", why)
-    assert run(folder, tmp_path / "run", "--epochs", "1") == (75 if answer else 0)
+    assert run(folder, tmp_path / "run", "--epochs", "2") == (75 if answer else 0)
     error = capfd.readouterr().err
     assert ("no route to the bucket" if answer else "2.jpg; it can be read now") in error
     assert not (tmp_path / "run" / "bad_images.txt").exists()
