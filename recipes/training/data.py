@@ -15,7 +15,7 @@ from recipes.training.rand_augment import DEIT_RECIPE, MIXER_RECIPE, rand_augmen
 from recipes.training.sources import is_remote
 
 _GOOD = -1
-_LARGEST_CHUNK = 16
+_LARGEST_CHUNK = 32
 _NUMBER = tf.TensorSpec((), tf.int64)
 
 LOST_CONNECTION = (
@@ -329,8 +329,7 @@ def _batches(parts, prepare, instead, finish, readers):
     def chunk_of(*pictures):
         at_once = tf.data.Dataset.from_tensors(pictures).map(whole).ignore_errors()
         one_by_one = tf.data.Dataset.from_tensor_slices(pictures).flat_map(one)
-        pictures = at_once.concatenate(one_by_one.batch(chunk, drop_remainder=True)).take(1)
-        return pictures.map(finish)
+        return at_once.concatenate(one_by_one.batch(chunk, drop_remainder=True)).take(1)
 
     def chunks(*part):
         return tf.data.Dataset.from_tensor_slices(
@@ -345,6 +344,7 @@ def _batches(parts, prepare, instead, finish, readers):
         .interleave(
             chunk_of, cycle_length=readers, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
         )
+        .map(finish, num_parallel_calls=tf.data.AUTOTUNE)
         .batch(size // chunk, drop_remainder=True)
         .map(joined, num_parallel_calls=tf.data.AUTOTUNE)
         .prefetch(tf.data.AUTOTUNE)
@@ -352,7 +352,7 @@ def _batches(parts, prepare, instead, finish, readers):
 
 
 def _chunk_size(size):
-    """The largest divisor from 2 to 16; even where `size` is, so that no pair is parted."""
+    """The largest divisor from 2 to 32; even where `size` is, so that no pair is parted."""
     divisors = [d for d in range(2, _LARGEST_CHUNK + 1) if size % d == 0]
     even = [d for d in divisors if d % 2 == 0]
     return max(even or divisors or [size])
