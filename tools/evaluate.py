@@ -193,6 +193,7 @@ def run(args):
     """Evaluates, prints and writes what `args` ask for."""
     from etils import epath
 
+    from recipes.training.bad_pictures import require_few
     from recipes.training.data import PictureData
     from recipes.training.sources import open_source
 
@@ -220,13 +221,7 @@ def run(args):
         matrix = result.confusion(len(names)).tolist()
         rows = [(name, *row) for name, row in zip(names, matrix, strict=True)]
         _write(args.confusion, [("truth", *names), *rows])
-    if len(result.bad) > config.max_bad_images * len(pictures):
-        some = ", ".join(pictures.name(index) for index in result.bad[:10])
-        raise RunError(
-            f"{len(result.bad):,} of {len(pictures):,} pictures could not be read, more than "
-            f"--max-bad-images {config.max_bad_images:g} allows: mend or remove them ({some}"
-            f"{', ...' if len(result.bad) > 10 else ''}), or allow more."
-        )
+    require_few(pictures, result.bad, args.split, config.max_bad_images)
 
 
 def _some(names):

@@ -91,7 +91,8 @@ def _rebuild(name, state, about, averaged):
 
     try:
         config = settings.from_dict(about["config"])
-        model = build(config, about["classes"])
+        class_names = tuple(about["data"]["class_names"])
+        model = build(config, len(class_names))
         if not averaged:
             _assign(model.trainable_variables, state["trainable"])
             _assign(model.non_trainable_variables, state["non_trainable"])
@@ -102,7 +103,7 @@ def _rebuild(name, state, about, averaged):
     if averaged and not config.ema_decay:
         raise UsageError(f"--averaged needs a run with --ema-decay. Received: {name}")
     candidate = _of_keras(model, f"{name}, averaged weights" if averaged else name, config)
-    return dataclasses.replace(candidate, class_names=tuple(about["data"]["class_names"]))
+    return dataclasses.replace(candidate, class_names=class_names)
 
 
 def _assign(variables, values):

@@ -12,9 +12,9 @@ MixUp 0.8 or CutMix 1.0, smoothing 0.1, erasing 0.25, repeated augmentation, ave
 Differences: main.py goes on for 10 epochs at the last learning rate. Its cosine begins at epoch 0,
 of which the warm-up covers the first 20 epochs, and changes once an epoch; here it begins after the
 warm-up and changes every step. It mixes a whole batch with one coefficient, this recipe each pair
-of pictures with its own. Its RandAugment interpolates bilinearly or bicubically by chance and fills
-with the mean color; here, bilinearly, with gray. It leaves color jitter out where RandAugment is
-on, as timm does; so does this recipe.
+of pictures with its own. Its RandAugment interpolates bicubically and fills with the mean color;
+here, bilinearly, with gray. It leaves color jitter out where RandAugment is on, as timm does; so
+does this recipe.
 """
 
 from recipes.training.config import TrainingConfig

@@ -12,6 +12,7 @@ import zipfile
 
 import numpy as np
 
+from recipes.training import files
 from recipes.training.errors import RunError
 
 _ABOUT = "about"
@@ -43,17 +44,15 @@ class Checkpoints:
             RunError: The disk does not take it. What was there is still there.
         """
         path = self._path(step)
-        aside = path.parent / f"{path.name}.part"
         arrays = {f"{name}/{i}": v for name, vs in state.items() for i, v in enumerate(vs)}
         arrays[_ABOUT] = np.frombuffer(json.dumps(about).encode(), "uint8")
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            _write(aside, arrays)
-            aside.replace(path)
+            with files.aside(path) as part:
+                _write(part, arrays)
             for old in self.paths()[: -self._keep]:
                 old.unlink()
         except OSError as error:
-            aside.unlink(missing_ok=True)
             raise RunError(
                 f"The checkpoint of step {step:,} could not be written: {error}. Make room or give "
                 f"another --out; {self._good()}."
@@ -120,7 +119,7 @@ def _step(path):
 
 
 def _write(path, arrays):
-    if "://" in str(path):
+    if files.is_remote(path):
         memory = io.BytesIO()
         np.savez(memory, **arrays)
         path.write_bytes(memory.getvalue())

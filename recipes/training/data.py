@@ -9,10 +9,9 @@ import dataclasses
 
 import tensorflow as tf
 
-from recipes.training import augmentation, cropping, mixing
+from recipes.training import augmentation, cropping, files, mixing
 from recipes.training.errors import UsageError
 from recipes.training.rand_augment import DEIT_RECIPE, MIXER_RECIPE, rand_augment
-from recipes.training.sources import is_remote
 
 _GOOD = -1
 _LARGEST_CHUNK = 32
@@ -104,7 +103,7 @@ class PictureData:
         self.class_names = source.classes
         self.classes = len(source.classes)
         # A bucket answers late, so that it is asked for more at once.
-        self._readers = 64 if is_remote(source.name(0)) else 16
+        self._readers = 64 if files.is_remote(source.name(0)) else 16
 
     def __len__(self):
         return len(self._source)

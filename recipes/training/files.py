@@ -1,13 +1,26 @@
 """Files that are complete or not there at all, in a folder or a bucket."""
 
+import contextlib
+
+
+@contextlib.contextmanager
+def aside(path):
+    """Yields a path to write to, which becomes `path`, an `epath.Path`, where that succeeds."""
+    part = path.parent / f"{path.name}.part"
+    try:
+        yield part
+        part.replace(path)
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise
+
 
 def write(path, data):
-    """Writes a file aside and puts it in place.
+    """Writes bytes, or text, to an `epath.Path`."""
+    with aside(path) as part:
+        part.write_bytes(data.encode() if isinstance(data, str) else data)
 
-    Args:
-        path: An `epath.Path`.
-        data: Bytes, or text.
-    """
-    aside = path.parent / f"{path.name}.part"
-    aside.write_bytes(data.encode() if isinstance(data, str) else data)
-    aside.replace(path)
+
+def is_remote(path):
+    """Returns whether a path is in a bucket."""
+    return "://" in str(path)

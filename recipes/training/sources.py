@@ -121,7 +121,7 @@ def open_source(data, data_dir, split):
     if match is None:
         raise UsageError(f"A split must be written as train or train[:99%]. Received: {split}")
     name = match["name"]
-    folder = str(pathlib.Path(data).expanduser()) if "://" not in data else data
+    folder = _expanded(data)
     if not tf.io.gfile.isdir(folder):
         source = _from_tfds(_prepared(data, data_dir), name)
     elif tf.io.gfile.exists(f"{folder}/dataset_info.json"):
@@ -213,7 +213,7 @@ def _from_shards(folder, split):
 def _prepared(name, data_dir):
     import tensorflow_datasets as tfds
 
-    data_dir = str(pathlib.Path(data_dir).expanduser()) if "://" not in data_dir else data_dir
+    data_dir = _expanded(data_dir)
     try:
         builder = tfds.builder(name, data_dir=data_dir, try_gcs=False)
         missing = not builder.is_prepared()
@@ -265,7 +265,7 @@ def _from_tfds(builder, split):
 
 
 def _records(shards, classes, image_key, label_key):
-    with concurrent.futures.ThreadPoolExecutor(64 if is_remote(shards[0]) else 16) as pool:
+    with concurrent.futures.ThreadPoolExecutor(64 if files.is_remote(shards[0]) else 16) as pool:
         scanned = list(pool.map(_scan_once, shards))
     places = np.concatenate(
         [
@@ -278,14 +278,13 @@ def _records(shards, classes, image_key, label_key):
     return RecordSource(classes, np.array(shards, object), places, image_key, label_key)
 
 
-def is_remote(path):
-    """Returns whether a file is in a bucket."""
-    return "://" in path
+def _expanded(path):
+    return path if files.is_remote(path) else str(pathlib.Path(path).expanduser())
 
 
 def _scan_once(path):
     """What `_scan` returns; of a file in a bucket, which it reads through, noted down."""
-    if not is_remote(path):
+    if not files.is_remote(path):
         return _scan(path)
     stat = tf.io.gfile.stat(path)
     name = hashlib.sha256(f"{path} {stat.length} {stat.mtime_nsec}".encode()).hexdigest()
@@ -306,7 +305,7 @@ def _scan(path):
     """
     starts, position = [], 0
     size = tf.io.gfile.stat(path).length
-    remote = is_remote(path)
+    remote = files.is_remote(path)
     with tf.io.gfile.GFile(path, "rb") if remote else open(path, "rb", buffering=0) as file:
         while position < size:
             file.seek(position)

@@ -12,6 +12,7 @@ import numpy as np
 
 from recipes.training import config as config_module
 from recipes.training import data, optimisation, run_folder
+from recipes.training.bad_pictures import BadPictures
 from recipes.training.checkpoints import Checkpoints
 from recipes.training.errors import Disconnected, Preempted, RunError, UsageError
 from recipes.training.journal import Journal
@@ -87,7 +88,7 @@ class _Loop:
         self._learning_rate = optimisation.schedule(config, self._steps_per_epoch)
         self.history, self._step = [], 0
         self._epoch_sums, self._log_sums = collections.Counter(), collections.Counter()
-        self._pending, self._bad = collections.deque(), {}
+        self._pending, self._bad = collections.deque(), BadPictures(config.max_bad_images)
         self._checkpoints, self._signals, self._moments = checkpoints, signals, 0
 
     def run(self, open_journal):
@@ -103,7 +104,7 @@ class _Loop:
         size = self._config.batch_size
         self._journal = open_journal(pictures=self._total * size, done=self._step * size)
         try:
-            self._journal.forget_after(self._step, list(self._bad.values()))
+            self._journal.forget_after(self._step, self._bad.lines())
             for sentence in warnings:
                 self._journal.say(sentence)
             self._run()
@@ -231,24 +232,7 @@ class _Loop:
         )
 
     def _note_bad(self, pictures, found, split):
-        for index in sorted(found):
-            if (split, index) in self._bad:
-                continue
-            reason = pictures.why_unreadable(index)
-            if not reason:
-                self._journal.say(f"Skipped once: {pictures.name(index)}; it can be read now.")
-                continue
-            self._bad[split, index] = f"{pictures.name(index)}: {reason}"
-            self._journal.say(f"Skipped: {self._bad[split, index]}")
-            self._journal.note_bad(self._bad[split, index])
-        of_split = [index for name, index in self._bad if name == split]
-        if len(of_split) > self._config.max_bad_images * len(pictures):
-            names = ", ".join(pictures.name(index) for index in sorted(of_split)[:10])
-            raise RunError(
-                f"{len(of_split)} of {len(pictures):,} pictures of {split} could not be read, more "
-                f"than --max-bad-images {self._config.max_bad_images:g} allows: mend or remove "
-                f"them ({names}), or allow more."
-            )
+        self._bad.note(pictures, found, split, self._journal.say, self._journal.note_bad)
 
     def _has_diverged(self, what):
         raise RunError(
@@ -275,15 +259,14 @@ class _Loop:
         if self._engine.is_chief:
             about = {
                 "config": config_module.as_dict(self._config),
-                "classes": self._training.classes,
                 "data": self._about_data(),
                 "history": self.history,
                 "epoch_sums": self._epoch_sums,
                 "log_sums": self._log_sums,
-                "bad": [[*key, line] for key, line in sorted(self._bad.items())],
+                "bad": self._bad.state(),
             }
             state = self._engine.state()
-            if not all(_is_finite(value) for values in state.values() for value in values):
+            if not all(np.isfinite(value).all() for values in state.values() for value in values):
                 self._has_diverged(f"after step {self._step:,} a weight is not a finite number")
             self._checkpoints.save(self._step, state, about)
         self._saved_at, self._saved_step = time.monotonic(), self._step
@@ -308,7 +291,7 @@ class _Loop:
         self.history = about["history"]
         self._epoch_sums.update(about["epoch_sums"])
         self._log_sums.update(about["log_sums"])
-        self._bad = {(split, index): line for split, index, line in about["bad"]}
+        self._bad.load_state(about["bad"])
         warn(f"Continuing after step {self._step:,} of {self._total:,}.")
 
     def _about_data(self):
@@ -350,10 +333,6 @@ def _data_line(about):
         f"{about['training']:,} pictures and {about['validation']:,} for validation, in "
         f"{len(about['class_names'])} classes"
     )
-
-
-def _is_finite(array):
-    return bool(np.isfinite(array).all())
 
 
 def _means(sums):

@@ -133,17 +133,13 @@ def test_the_step_has_no_nested_xla_function_and_no_dynamic_shape(family):
     assert_fit_for_tpu(graph)
 
 
-_WITHOUT_A_TENSOR = ()
-
-
 def assert_fit_for_tpu(graph):
     for function in graph.library.function:
         assert not function.attr["_XlaMustCompile"].b, function.signature.name
     for node in all_nodes(graph):
         assert not node.attr["_XlaMustCompile"].b, node.name
         for shape in node.attr["_output_shapes"].list.shape:
-            if node.op not in _WITHOUT_A_TENSOR:
-                assert not shape.unknown_rank, f"{node.name} ({node.op}) has an unknown shape"
+            assert not shape.unknown_rank, f"{node.name} ({node.op}) has an unknown shape"
             sizes = [dimension.size for dimension in shape.dim]
             assert -1 not in sizes, f"{node.name} ({node.op}) has shape {sizes}"
 

@@ -257,7 +257,10 @@ def test_unreadable_pictures(world, capsys, tmp_path):
         assert re.search(f"Skipped: .*bee/{name}: .+", error)
     assert "27/27" in error.replace("27.0", "27")
     last = error.strip().splitlines()[-1]
-    assert "2 of 27 pictures could not be read, more than --max-bad-images 0.001 allows" in last
+    assert (
+        "2 of 27 pictures of validation could not be read, more than --max-bad-images 0.001 allows"
+        in last
+    )
     assert "bee/broken.png" in last
     status, table, error = run_tool(capsys, *arguments, "--max-bad-images", 0.1)
     assert (status, table["unreadable"]) == (0, "2")
@@ -326,7 +329,8 @@ def test_checkpoints_that_do_not_fit(world, capsys, tmp_path):
     for changes, sentence in (
         ({"config": about["config"] | {"later": 1}}, "no checkpoint of this version: later is 1"),
         ({"config": about["config"] | {"model": "VGG"}}, "--model must be one of"),
-        ({"classes": 6}, "is no checkpoint of this version"),
+        ({"data": {"class_names": ["x"] * 6}}, "is no checkpoint of this version"),
+        ({"data": {}}, "is no checkpoint of this version"),
         ({"config": None}, "is no checkpoint of this version"),
     ):
         checkpoints = Checkpoints(epath.Path(tmp_path / "run" / "checkpoints"), 1)
