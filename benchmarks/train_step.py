@@ -38,7 +38,7 @@ from tools import cli
 
 CLASSES = 1000
 PEERS = {"MLPMixerB16": "mixer_b16_224"}
-WARM_UP = 2  # Steps that nobody times.
+WARM_UP = 6  # Steps that nobody times: PyTorch's memory on CPUs takes five to settle.
 PAUSE = 0.3  # Seconds before each turn: threads may spin for 0.2 s after their last work.
 
 # Published dense bfloat16 TFLOP/s (float16 of the T4), by the name that the driver gives the card:

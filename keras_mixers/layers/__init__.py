@@ -4,6 +4,7 @@ from keras_mixers.layers.axial_projection import AxialProjection
 from keras_mixers.layers.batch_normalization import SyncBatchNormalization
 from keras_mixers.layers.channel_mixing import ChannelMixing
 from keras_mixers.layers.drop_path import DropPath
+from keras_mixers.layers.layer_normalization import LayerNormalization
 from keras_mixers.layers.patch_embedding import PatchEmbedding
 from keras_mixers.layers.patch_merging import PatchMerging
 from keras_mixers.layers.spatial_shift import SpatialShift2D
@@ -13,6 +14,7 @@ __all__ = [
     "AxialProjection",
     "ChannelMixing",
     "DropPath",
+    "LayerNormalization",
     "PatchEmbedding",
     "PatchMerging",
     "SpatialShift2D",

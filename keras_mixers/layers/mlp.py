@@ -34,13 +34,14 @@ class MLP(keras.layers.Layer):
 
     def build_mlp(self, dim):
         """Creates and builds the two dense layers for a last axis of size `dim`."""
-        self.fc1 = built_dense(self, "fc1", dim, self.hidden_dim, self.activation)
+        self.fc1 = built_dense(self, "fc1", dim, self.hidden_dim)
         self.fc2 = built_dense(self, "fc2", self.hidden_dim, dim)
 
-    def mlp(self, x, training):
-        """The perceptron along the last axis of `x`."""
-        x = self._dropout(self.fc1(x), training)
-        return self._dropout(self.fc2(x), training)
+    def mlp(self, x, training, apply=lambda dense, x: dense(x)):
+        """The perceptron along the last axis of `x`, or where `apply` has its dense layers work."""
+        activation = activations.of_training(self.activation) if training else self.activation
+        x = self._dropout(activation(apply(self.fc1, x)), training)
+        return self._dropout(apply(self.fc2, x), training)
 
     def _dropout(self, x, training):
         if training and self.dropout_rate:

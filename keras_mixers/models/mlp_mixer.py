@@ -1,8 +1,13 @@
 """MLP-Mixer: https://arxiv.org/abs/2105.01601."""
 
-import keras
 
-from keras_mixers.layers import ChannelMixing, PatchEmbedding, TokenMixing, checks
+from keras_mixers.layers import (
+    ChannelMixing,
+    LayerNormalization,
+    PatchEmbedding,
+    TokenMixing,
+    checks,
+)
 from keras_mixers.models import assembly, preprocessing
 from keras_mixers.models.assembly import variant_of
 
@@ -97,7 +102,7 @@ def _block(x, tokens_mlp_dim, channels_mlp_dim, activation, dropout_rate, drop_p
 
 
 def _norm(name):
-    return keras.layers.LayerNormalization(epsilon=_EPSILON, name=name)
+    return LayerNormalization(epsilon=_EPSILON, name=name)
 
 
 def preprocess_input(images):

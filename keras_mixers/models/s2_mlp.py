@@ -2,7 +2,13 @@
 
 import keras
 
-from keras_mixers.layers import ChannelMixing, PatchEmbedding, SpatialShift2D, checks
+from keras_mixers.layers import (
+    ChannelMixing,
+    LayerNormalization,
+    PatchEmbedding,
+    SpatialShift2D,
+    checks,
+)
 from keras_mixers.layers.initializers import fan_in_uniform
 from keras_mixers.models import assembly, preprocessing
 from keras_mixers.models.assembly import variant_of
@@ -102,7 +108,7 @@ def _block(x, channels_mlp_dim, directions, dropout_rate, drop_path_rate, name):
 
 
 def _norm(name):
-    return keras.layers.LayerNormalization(epsilon=_EPSILON, name=name)
+    return LayerNormalization(epsilon=_EPSILON, name=name)
 
 
 def _dense(dim, activation, name):

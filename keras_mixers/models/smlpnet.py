@@ -5,6 +5,7 @@ import keras
 from keras_mixers.layers import (
     AxialProjection,
     ChannelMixing,
+    LayerNormalization,
     PatchEmbedding,
     PatchMerging,
     SyncBatchNormalization,
@@ -114,7 +115,7 @@ def _block(x, fusion, mlp_ratio, dropout_rate, drop_path_rate, name):
     y = _batch_norm_gelu(y, f"{name}_axial")
     y = AxialProjection(fusion, name=f"{name}_axial_projection", **_INITIALIZERS)(y)
     x = assembly.residual_sum(x, y, drop_path_rate, f"{name}_axial")
-    y = keras.layers.LayerNormalization(epsilon=_EPSILON, name=f"{name}_channel_norm")(x)
+    y = LayerNormalization(epsilon=_EPSILON, name=f"{name}_channel_norm")(x)
     y = ChannelMixing(
         mlp_ratio * x.shape[-1],
         dropout_rate=dropout_rate,

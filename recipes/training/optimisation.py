@@ -80,12 +80,18 @@ def schedule(config, steps_per_epoch):
     )
 
 
-def optimizer(model, config, steps_per_epoch):
+def optimizer(model, config, steps_per_epoch, adamw=keras.optimizers.AdamW):
     """Returns the optimizer, built, whose weight decay touches the kernels of `model` only.
 
     Clipping is not its business: the gradient must be summed over all devices before.
+
+    Args:
+        model: Whose trainable variables it moves.
+        config: A `TrainingConfig`.
+        steps_per_epoch: For the learning rate's schedule.
+        adamw: Class of the optimizer of that name.
     """
-    kind = {"adamw": keras.optimizers.AdamW, "lamb": LAMB}[config.optimizer]
+    kind = {"adamw": adamw, "lamb": LAMB}[config.optimizer]
     result = kind(
         schedule(config, steps_per_epoch),
         beta_1=config.beta_1,

@@ -10,6 +10,26 @@ from recipes.training.data import LOST_CONNECTION, Share
 _SUM = tf.distribute.ReduceOp.SUM
 
 
+class FusedAdamW(keras.optimizers.AdamW):
+    """Keras' AdamW with one operation for each variable, one pass over the memory, not a dozen."""
+
+    def update_step(self, gradient, variable, learning_rate):
+        index, dtype = self._get_variable_index(variable), variable.dtype
+        step = tf.cast(self.iterations + 1, dtype)
+        tf.raw_ops.ResourceApplyAdam(
+            var=variable.handle,
+            m=self._momentums[index].value.handle,
+            v=self._velocities[index].value.handle,
+            beta1_power=tf.pow(self.beta_1, step),
+            beta2_power=tf.pow(self.beta_2, step),
+            lr=tf.cast(learning_rate, dtype),
+            beta1=self.beta_1,
+            beta2=self.beta_2,
+            epsilon=self.epsilon,
+            grad=tf.cast(gradient, dtype),
+        )
+
+
 class TensorFlowEngine:
     """Holds a model, its optimizer and the average of its weights, and moves them by steps.
 
@@ -28,7 +48,9 @@ class TensorFlowEngine:
         self.replicas = strategy.num_replicas_in_sync
         with strategy.scope():
             self.model = build()
-            self._optimizer = optimisation.optimizer(self.model, config, steps_per_epoch)
+            self._optimizer = optimisation.optimizer(
+                self.model, config, steps_per_epoch, FusedAdamW
+            )
             self._averages = self._copies() if config.ema_decay else []
         # The step sums gradients itself, before it clips them: clipping each replica's by itself,
         # as Keras does, would make the result depend on the number of replicas.

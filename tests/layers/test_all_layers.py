@@ -60,6 +60,12 @@ CASES = {
         (2, 2, 3, 5),
     ),
     "drop_path": (layers.DropPath, dict(rate=0.25, seed=3), (2, 4, 3, 8), (2, 4, 3, 8)),
+    "layer_norm": (
+        layers.LayerNormalization,
+        dict(epsilon=1e-4, center=False),
+        (2, 4, 3, 8),
+        (2, 4, 3, 8),
+    ),
     "batch_norm": (
         layers.SyncBatchNormalization,
         dict(momentum=0.8, epsilon=1e-4, center=False),

@@ -4,6 +4,7 @@ import pytest
 
 from keras_mixers import layers
 from tests import reference
+from tests.layers.gradients import agrees_with_differences, in_training
 
 
 def weights_of(layer):
@@ -19,6 +20,24 @@ def test_agrees_with_numpy(cls, name, gelu, rng):
     got = layer(x.astype("float32"))
     expected = formula[cls](x, weights_of(layer), "m", getattr(reference, gelu))
     np.testing.assert_allclose(got, expected, atol=3e-6)
+
+
+@pytest.mark.parametrize("gelu", ["gelu", "gelu_tanh"])
+@pytest.mark.parametrize("cls", ["TokenMixing", "ChannelMixing"])
+def test_training_agrees_with_numpy_too(cls, gelu, rng):
+    """Values and gradients, which training computes in another way than inference."""
+    formula = {"TokenMixing": reference.token_mixing, "ChannelMixing": reference.channel_mixing}
+    layer = getattr(layers, cls)(7, gelu, bias_initializer="fan_in_uniform", name="m")
+    x, upstream = rng.normal(size=(2, 2, 3, 4, 5)) * 2
+    values, gradients = in_training(layer, x.astype("float32"), upstream.astype("float32"))
+    weights = weights_of(layer)
+
+    def compute():
+        return formula[cls](x, weights, "m", getattr(reference, gelu))
+
+    np.testing.assert_allclose(values, compute(), atol=3e-6)
+    for array, gradient in zip([*weights.values(), x], gradients, strict=True):
+        agrees_with_differences(gradient, lambda: (compute() * upstream).sum(), array, rng)
 
 
 def test_exact_and_tanh_gelu_differ(rng):
@@ -58,7 +77,7 @@ def test_dropout_after_each_dense_layer(cls):
     y = np.array(layer(x, training=True))
     assert 0.45 < (y == 0).mean() < 0.55  # the second dropout
     hidden_kept = y[y != 0] / (2 * 2 * 64 * 64)  # share of the 64 hidden units
-    assert 0.3 < hidden_kept.min() < 0.48 < 0.52 < hidden_kept.max() < 0.7  # the first
+    assert 0.2 < hidden_kept.min() < 0.48 < 0.52 < hidden_kept.max() < 0.8  # the first
     assert abs(y.mean() / (64 * 64) - 1) < 0.05  # the expectation is kept
     np.testing.assert_allclose(layer(x), 64 * 64, rtol=1e-6)  # nothing at inference
 

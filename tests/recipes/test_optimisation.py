@@ -56,6 +56,29 @@ def test_weight_decay_shrinks_kernels_and_nothing_else(family):
         np.testing.assert_allclose(weight.numpy(), expected, rtol=1e-6, err_msg=weight.path)
 
 
+def test_fused_adamw_is_keras_adamw(rng):
+    from recipes.training.tensorflow_engine import FusedAdamW
+
+    config = dataclasses.replace(CONFIG, warmup_epochs=0, beta_1=0.8, beta_2=0.9, epsilon=1e-3)
+    models = [build("mlp_mixer") for _ in range(2)]
+    models[1].set_weights(models[0].get_weights())
+    kinds = (keras.optimizers.AdamW, FusedAdamW)
+    optimizers = [
+        optimisation.optimizer(model, config, 10, kind)
+        for model, kind in zip(models, kinds, strict=True)
+    ]
+    for _ in range(3):
+        gradients = [
+            rng.normal(size=v.shape).astype("float32") for v in models[0].trainable_weights
+        ]
+        for model, optimizer in zip(models, optimizers, strict=True):
+            optimizer.apply(gradients, model.trainable_weights)
+    for one, other in zip(*[optimizer.variables for optimizer in optimizers], strict=True):
+        np.testing.assert_allclose(one.numpy(), other.numpy(), rtol=1e-4, atol=1e-6)
+    for one, other in zip(*[model.weights for model in models], strict=True):
+        np.testing.assert_allclose(one.numpy(), other.numpy(), rtol=1e-4, atol=1e-5)
+
+
 def test_lamb_against_numpy(rng):
     """Algorithm 2 of https://arxiv.org/abs/1904.00962, three steps, decay on the kernel only."""
     variables = [

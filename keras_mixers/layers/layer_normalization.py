@@ -1,0 +1,52 @@
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="keras_mixers")
+class LayerNormalization(keras.layers.LayerNormalization):
+    """Keras' LayerNormalization with a gradient that takes fewer passes over the memory.
+
+    The values are the same, computed in float32 at least. Inference is left to Keras, in the form
+    that converters know, and so is training along other axes than the last, or without a scale or
+    an offset.
+
+    Args:
+        epsilon: Added to the variance. Defaults to 1e-6 (Flax's; PyTorch's is 1e-5).
+        **kwargs: Keras' other arguments.
+
+    Input and output shape: `(..., channels)`.
+
+    Paper: https://arxiv.org/abs/1607.06450.
+    """
+
+    def __init__(self, epsilon=1e-6, **kwargs):
+        super().__init__(epsilon=epsilon, **kwargs)
+
+    def call(self, inputs, training=None):
+        last = self.axis in ([-1], [len(inputs.shape) - 1])
+        if not (training and last and self.scale and self.center) or self.rms_scaling:
+            return super().call(inputs)
+        dtype = keras.backend.result_type(inputs.dtype, "float32")
+        arrays = (ops.cast(array, dtype) for array in (inputs, self.gamma, self.beta))
+        normalize = ops.custom_gradient(lambda *arrays: _normalize(*arrays, self.epsilon))
+        return ops.cast(normalize(*arrays), self.compute_dtype)
+
+
+def _normalize(x, gamma, beta, epsilon):
+    centred = x - _mean(x)
+    scale = ops.rsqrt(_mean(ops.square(centred)) + epsilon)
+    normal = centred * scale
+
+    def gradient(*args, upstream=None):
+        (upstream,) = args if upstream is None else (upstream,)
+        others = tuple(range(len(x.shape) - 1))
+        of_normal = upstream * gamma
+        along = normal * _mean(of_normal * normal)
+        of_x = (of_normal - _mean(of_normal) - along) * scale
+        return of_x, ops.sum(upstream * normal, others), ops.sum(upstream, others)
+
+    return normal * gamma + beta, gradient
+
+
+def _mean(x):
+    return ops.mean(x, axis=-1, keepdims=True)
