@@ -1,6 +1,5 @@
 """MLP-Mixer: https://arxiv.org/abs/2105.01601."""
 
-
 from keras_mixers.layers import (
     ChannelMixing,
     LayerNormalization,
