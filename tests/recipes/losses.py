@@ -45,13 +45,13 @@ def data_set():
 def build(family):
     keras.utils.set_random_seed(0)
     common = {"input_shape": (16, 16, 3), "classes": 5, "classifier_activation": None}
-    mixer = {"patch_size": 4, "num_blocks": 3, "hidden_dim": 32, "channels_mlp_dim": 64}
+    mixer = {"patch_size": 4, "num_blocks": 2, "hidden_dim": 32, "channels_mlp_dim": 64}
     builder, arguments = {
         "mlp_mixer": (keras_mixers.MLPMixer, mixer | {"tokens_mlp_dim": 16}),
         "s2_mlp": (keras_mixers.S2MLP, mixer),
         "smlpnet": (
             keras_mixers.SMLPNet,
-            {"patch_size": 2, "hidden_dim": 8, "depths": (2, 2)},
+            {"patch_size": 2, "hidden_dim": 8, "depths": (1, 1)},
         ),
         "mixer_without_drops": (keras_mixers.MLPMixer, mixer | {"tokens_mlp_dim": 16}),
     }[family]
