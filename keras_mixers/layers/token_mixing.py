@@ -55,4 +55,15 @@ class TokenMixing(MLP):
 
 def _from_left(dense, x):
     """A dense layer along the axis before the last: in training, quicker than transposing twice."""
-    return ops.matmul(ops.transpose(dense.kernel), x) + dense.bias[:, None]
+    weights = ops.transpose(dense.kernel)
+    return ops.custom_gradient(_product)(weights, x) + dense.bias[:, None]
+
+
+def _product(weights, x):
+    def gradient(*args, upstream=None):
+        # Not TensorFlow's own, which finds out at run time what was broadcast.
+        (upstream,) = args if upstream is None else (upstream,)
+        of_each = ops.matmul(upstream, ops.swapaxes(x, 1, 2))
+        return ops.sum(of_each, axis=0), ops.matmul(ops.transpose(weights), upstream)
+
+    return ops.matmul(weights, x), gradient
