@@ -8,6 +8,8 @@ import sys
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+# Nothing here runs for long: most of the time would go into optimising what runs once.
+QUICK_TO_COMPILE = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 
 
 @pytest.mark.tensorflow
@@ -22,7 +24,12 @@ def test_layers_and_models_on_jax():
             *("-k", "numpy or saved_and_loaded or shapes or reference or gradient or by_hand"),
         ],
         cwd=ROOT,
-        env={**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"},
+        env={
+            **os.environ,
+            "KERAS_BACKEND": "jax",
+            "JAX_PLATFORMS": "cpu",
+            "XLA_FLAGS": QUICK_TO_COMPILE,
+        },
         capture_output=True,
         text=True,
     )

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.tensorflow
 def test_the_two_commands_stand_on_the_first_screen():
     first_screen = README.splitlines()[:40]
     assert 'pip install -e ".[recipes]" && python recipes/digits.py' in first_screen
-    assert 'pip install -e ".[test]" && pytest' in first_screen
+    assert 'pip install -e ".[test]" && pytest -n 2' in first_screen
 
 
 def test_python_examples_run(tmp_path, monkeypatch):

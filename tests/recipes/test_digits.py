@@ -51,18 +51,18 @@ def test_the_initial_weights_and_the_order_are_seeded(tmp_path):
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         keras.random.uniform((3,))
-        losses.append(digits.run("smlpnet", splits, tmp_path / name, 1)["history"]["loss"])
+        losses.append(digits.run("mlp_mixer", splits, tmp_path / name, 1)["history"]["loss"])
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
 
 
 def test_a_short_run_leaves_everything_and_says_what_it_misses(tmp_path, capsys):
     """Two epochs do not reach the bar: status 1, and the sentence why."""
-    arguments = ["--model", "smlpnet", "--epochs", "2", "--out", str(tmp_path / "run")]
+    arguments = ["--model", "mlp_mixer", "--epochs", "2", "--out", str(tmp_path / "run")]
     assert digits.main(arguments) == 1
     printed = capsys.readouterr().out
-    assert "| smlpnet " in printed
+    assert "| mlp_mixer " in printed
     assert "360 of 360" in printed
-    assert "smlpnet reached " in printed
+    assert "mlp_mixer reached " in printed
     run = tmp_path / "run"
     assert sorted(p.name for p in run.rglob("*") if p.is_file()) == [
         "history.json",
@@ -70,9 +70,9 @@ def test_a_short_run_leaves_everything_and_says_what_it_misses(tmp_path, capsys)
         "model.tflite",
         "report.png",
     ]
-    history = json.loads((run / "smlpnet" / "history.json").read_text())
+    history = json.loads((run / "mlp_mixer" / "history.json").read_text())
     assert len(history["val_accuracy"]) == 2
-    model = keras.models.load_model(run / "smlpnet" / "model.keras")
+    model = keras.models.load_model(run / "mlp_mixer" / "model.keras")
     assert model.output_shape == (None, 10)
     assert (run / "report.png").read_bytes().startswith(b"\x89PNG")
 
