@@ -17,8 +17,7 @@ from recipes.training.errors import RunError
 
 _ABOUT = "about"
 _NAME = re.compile(r"step-(\d+)")
-# All that a file of other bytes has been seen to raise.
-_DAMAGED = (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile)
+_STATE = ("trainable", "non_trainable", "optimizer", "average")
 
 
 class Checkpoints:
@@ -31,9 +30,12 @@ class Checkpoints:
 
     def __init__(self, folder, keep):
         self._folder, self._keep = folder, keep
+        self._damaged = set()
 
     def save(self, step, state, about):
         """Writes a checkpoint aside, puts it in place, and removes those that are too many.
+
+        Removed are also those that were found damaged, and what a killed process had begun.
 
         Args:
             step: Steps done.
@@ -45,11 +47,17 @@ class Checkpoints:
         """
         path = self._path(step)
         arrays = {f"{name}/{i}": v for name, vs in state.items() for i, v in enumerate(vs)}
+        about = {**about, "arrays": _counts(state)}
         arrays[_ABOUT] = np.frombuffer(json.dumps(about).encode(), "uint8")
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
+            for begun in self._folder.glob("step-*.npz.part"):
+                begun.unlink()
             with files.aside(path) as part:
                 _write(part, arrays)
+            for damaged in self._damaged - {path}:
+                damaged.unlink(missing_ok=True)
+            self._damaged = set()
             for old in self.paths()[: -self._keep]:
                 old.unlink()
         except OSError as error:
@@ -72,6 +80,7 @@ class Checkpoints:
             try:
                 found = load(path)
             except RunError as error:
+                self._damaged.add(path)
                 warn(f"{error} One before it is looked for.")
             else:
                 return (_step(path), *found)
@@ -83,11 +92,11 @@ class Checkpoints:
         return None
 
     def paths(self):
-        """Returns the checkpoints' paths, oldest first."""
+        """Returns the paths of the checkpoints not known to be damaged, oldest first."""
         if not self._folder.exists():
             return []
         paths = [path for path in self._folder.glob("step-*.npz") if _NAME.fullmatch(path.stem)]
-        return sorted(paths, key=_step)
+        return sorted(set(paths) - self._damaged, key=_step)
 
     def _path(self, step):
         return self._folder / f"step-{step:09d}.npz"
@@ -104,14 +113,31 @@ def load(path):
         RunError: It is damaged.
     """
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            state = {"trainable": [], "non_trainable": [], "optimizer": [], "average": []}
-            names = [name for name in arrays.files if name != _ABOUT]
-            for name in sorted(names, key=lambda name: int(name.rsplit("/")[-1])):
-                state[name.rsplit("/")[0]].append(arrays[name])
-            return state, json.loads(arrays[_ABOUT].tobytes())
-    except _DAMAGED as error:
+        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+            arrays = {part.filename: _array(archive, part) for part in archive.infolist()}
+        about = json.loads(arrays.pop(f"{_ABOUT}.npy").tobytes())
+        state = {name: [] for name in _STATE}
+        for name in _STATE:
+            while (array := arrays.pop(f"{name}/{len(state[name])}.npy", None)) is not None:
+                state[name].append(array)
+        if arrays or about.pop("arrays") != _counts(state):
+            raise ValueError("its arrays are not those that were written")
+        return state, about
+    except Exception as error:  # What other bytes make of zip, NumPy and JSON has no end.
         raise RunError(f"The checkpoint {path} is damaged ({error}).") from None
+
+
+def _array(archive, part):
+    """Reads a part whole, since its checksum is compared at its end only."""
+    memory = io.BytesIO(archive.read(part))
+    array = np.lib.format.read_array(memory, allow_pickle=False)
+    if memory.read(1):
+        raise ValueError(f"{part.filename} is longer than its header says")
+    return array
+
+
+def _counts(state):
+    return {name: len(state.get(name, ())) for name in _STATE}
 
 
 def _step(path):

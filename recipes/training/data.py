@@ -124,7 +124,7 @@ class PictureData:
         except LOST_CONNECTION:
             raise
         except (tf.errors.OpError, ValueError) as error:
-            return str(error).split(" [Op:")[0].splitlines()[0].split("}} ")[-1]
+            return _said(error)
         return ""
 
     def training_batches(self, config, start_step=0, share=Share()):
@@ -186,12 +186,18 @@ class PictureData:
     def _load(self, index):
         """Returns bytes and label; raises where the label is not one of the classes."""
         data, label = self._source.read(index)
+        why = f"its label must be from 0 to {self.classes - 1}; it is {{}}"
         known = tf.debugging.Assert(
-            (label >= 0) & (label < self.classes),
-            [f"its label must be from 0 to {self.classes - 1}; it is", label],
+            (label >= 0) & (label < self.classes), [tf.strings.format(why, label)]
         )
         with tf.control_dependencies([] if known is None else [known]):
             return tf.identity(data), label
+
+
+def _said(error):
+    """What matters of TensorFlow's message, which quotes what an assertion says."""
+    said = str(error).split("Summarized data: b")[-1].split(" [Op:")[0]
+    return said.splitlines()[0].split("}} ")[-1].strip("'\"")
 
 
 def _part_size(config, share):

@@ -10,22 +10,23 @@ from recipes.training.errors import UsageError
 
 
 def save_models(engine, folder):
-    """Writes model.keras and, with an average of the weights, model_ema.keras, complete or not."""
-    _save_model(engine.model, folder / "model.keras")
+    """Writes model.keras and, with an average of the weights, model_ema.keras, complete or not.
+
+    All processes of a job must call this together; the first one writes.
+    """
+    _save_model(engine, folder / "model.keras")
     if engine.has_averages:
-
-        def save():
-            engine.sync_model()
-            _save_model(engine.model, folder / "model_ema.keras")
-
-        engine.with_averages(save)
+        engine.with_averages(lambda: _save_model(engine, folder / "model_ema.keras"))
         engine.sync_model()
 
 
-def _save_model(model, path):
+def _save_model(engine, path):
+    engine.sync_model()
+    if not engine.is_chief:
+        return
     with tempfile.TemporaryDirectory() as scratch:
         local = pathlib.Path(scratch, path.name)
-        model.save(local)
+        engine.model.save(local)
         files.write(path, local.read_bytes())
 
 

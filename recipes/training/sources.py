@@ -174,6 +174,7 @@ def _split_folder(folder, split):
 
 def _folders(folder):
     names = (name.rstrip("/") for name in tf.io.gfile.listdir(folder))
+    names = (name for name in names if not name.startswith("."))
     return [name for name in names if tf.io.gfile.isdir(f"{folder}/{name}")]
 
 

@@ -63,7 +63,7 @@ def train(
             loop = _Loop(config, engine, training, validation, checkpoints, signals, on_step)
             loop.run(functools.partial(Journal, folder, name, quiet=not engine.is_chief))
         engine.sync_model()
-        if folder is not None and engine.is_chief:
+        if folder is not None:
             run_folder.save_models(engine, folder)
     except RunError:
         raise

@@ -50,18 +50,13 @@ def bytes_cut(data):
     return data[: len(data) // 2]
 
 
-def bit_flipped(data):
-    middle = len(data) // 2
-    return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
-
-
 def in_the_numbers(data):
     place = data.index(np.arange(6, dtype="float32").tobytes()) + 9
     return data[:place] + b"\xff" + data[place + 1 :]
 
 
 @pytest.mark.parametrize(
-    "damage", [bytes_cut, bit_flipped, in_the_numbers, lambda _: b"", lambda _: b"no zip at all"]
+    "damage", [bytes_cut, in_the_numbers, lambda _: b"", lambda _: b"no zip at all"]
 )
 def test_a_damaged_one_is_told_and_the_one_before_is_used(folder, damage):
     kept = Checkpoints(folder, 3)
@@ -76,21 +71,50 @@ def test_a_damaged_one_is_told_and_the_one_before_is_used(folder, damage):
     assert "One before it is looked for" in told[0]
 
 
-def test_every_flipped_bit_of_the_directory_is_damage_or_harmless(folder):
-    """Of the last 200 bytes, where zip files keep their names and places."""
+def test_every_flipped_bit_is_damage_or_harmless(folder):
     kept = Checkpoints(folder, 3)
-    kept.save(1, {**STATE, "optimizer": []}, ABOUT)
+    state = {name: [] for name in STATE} | {"trainable": STATE["trainable"]}
+    kept.save(1, state, ABOUT)
     path = kept.paths()[0]
     data = path.read_bytes()
-    for place in range(8 * (len(data) - 200), 8 * len(data)):
+    for place in range(8 * len(data)):
         flipped = bytearray(data)
         flipped[place // 8] ^= 1 << place % 8
         path.write_bytes(bytes(flipped))
         try:
-            _, about = checkpoints.load(path)
+            found, about = checkpoints.load(path)
         except RunError:
             continue
-        assert about == ABOUT
+        assert about == ABOUT, place
+        for name, values in state.items():
+            for value, same in zip(values, found[name], strict=True):
+                assert same.dtype == value.dtype, place
+                np.testing.assert_array_equal(same, value, err_msg=str(place))
+
+
+def test_damaged_ones_do_not_count_and_go_when_a_good_one_is_saved(folder):
+    kept = Checkpoints(folder, 2)
+    for step in (1, 2):
+        kept.save(step, STATE, ABOUT)
+    for step in (3, 4):
+        (folder / f"step-{step:09d}.npz").write_bytes(b"damaged")
+    kept = Checkpoints(folder, 2)
+    assert kept.load_newest(lambda sentence: None)[0] == 2
+    assert [path.name for path in kept.paths()] == ["step-000000001.npz", "step-000000002.npz"]
+    kept.save(3, STATE, ABOUT)
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "step-000000002.npz",
+        "step-000000003.npz",
+    ]
+    assert Checkpoints(folder, 2).load_newest(pytest.fail)[0] == 3
+
+
+def test_what_a_killed_process_had_begun_goes(folder):
+    kept = Checkpoints(folder, 2)
+    kept.save(1, STATE, ABOUT)
+    (folder / "step-000000002.npz.part").write_bytes(b"begun")
+    kept.save(3, STATE, ABOUT)
+    assert not list(folder.glob("*.part"))
 
 
 def test_other_files_beside_them_are_let_alone(folder):

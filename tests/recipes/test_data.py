@@ -292,7 +292,7 @@ def test_a_label_outside_the_classes_is_a_bad_picture(tmp_path):
     bad = np.concatenate([batch[2] for batch in take(data, PLAIN, 3)])
     assert (bad >= 0).sum() == 8
     reason = data.why_unreadable(int(bad.max()))
-    assert "label must be from 0 to 1" in reason
+    assert reason == "its label must be from 0 to 1; it is 2"
 
 
 def test_mixing_needs_even_parts(data):

@@ -10,9 +10,11 @@ import subprocess
 import sys
 import time
 
+import keras
 import numpy as np
 import pytest
 
+import keras_mixers  # noqa: F401  Its layers are in the models that are loaded.
 from recipes.training import checkpoints
 from tests.recipes import pictures
 from tests.recipes.test_imagenet import SMALL
@@ -143,6 +145,20 @@ def test_a_job_that_loses_a_process_says_so_and_resumes(tmp_path, victim, capsys
     errors = [process.communicate(timeout=120)[1] for process in processes]
     assert [process.returncode for process in processes] == [75, 75], errors
     assert f"Continuing after step {before}" in errors[0]
+
+
+def test_a_job_that_ends_leaves_all_that_one_process_leaves(tmp_path):
+    folder = pictures.write_folder(tmp_path / "data")
+    processes = job(folder, tmp_path / "out", "--epochs", "2", "--ema-decay", "0.9")
+    errors = [process.communicate(timeout=200)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], errors
+    left = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"model.keras", "model_ema.keras", "summary.md", "curves.png"} <= left
+    one, averaged = (
+        keras.models.load_model(tmp_path / "out" / name).get_weights()
+        for name in ("model.keras", "model_ema.keras")
+    )
+    assert not np.array_equal(one[0], averaged[0])
 
 
 def wait_until(condition, processes, seconds=240):
