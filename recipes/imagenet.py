@@ -18,6 +18,7 @@ import importlib
 import os
 import pathlib
 import re
+import signal
 import sys
 import time
 
@@ -246,6 +247,17 @@ def _write_preview(config, path):
     print(path)
 
 
+def _stop_at_once(number, frame):
+    """SIGTERM before or after the training loop, which has its own way: nothing is half written."""
+    print(
+        "recipes/imagenet.py: Stopped by SIGTERM before or after the training steps; start the same "
+        "command again.",
+        file=sys.stderr,
+        flush=True,
+    )
+    os._exit(75)
+
+
 def _leave(status):
     """Ends the process; after a failure at once, as JAX would wait minutes for lost processes."""
     sys.stdout.flush()
@@ -254,4 +266,5 @@ def _leave(status):
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _stop_at_once)
     _leave(main())

@@ -122,14 +122,18 @@ def test_the_written_configuration_starts_the_same_run(finished, folder, tmp_pat
             np.testing.assert_allclose(same, value, rtol=1e-3, atol=1e-4)
 
 
-def test_sigterm_saves_and_exits_with_75(folder, tmp_path):
+def start(folder, out):
     command = [sys.executable, "recipes/imagenet.py", *SMALL, "--epochs", "100000"]
-    process = subprocess.Popen(
-        [*command, "--data", str(folder), "--out", str(tmp_path)],
+    return subprocess.Popen(
+        [*command, "--data", str(folder), "--out", str(out)],
         cwd=ROOT,
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def test_sigterm_saves_and_exits_with_75(folder, tmp_path):
+    process = start(folder, tmp_path)
     wait_for(lambda: (tmp_path / "log.jsonl").exists() and len(log(tmp_path, "train")) > 3, process)
     process.send_signal(signal.SIGTERM)
     _, error = process.communicate(timeout=60)
@@ -138,6 +142,15 @@ def test_sigterm_saves_and_exits_with_75(folder, tmp_path):
     step = int(newest.stem.removeprefix("step-"))
     assert f"Stopped by SIGTERM after step {step:,}" in error
     assert "Traceback" not in error
+
+
+def test_sigterm_before_the_first_step(folder, tmp_path):
+    process = start(folder, tmp_path)
+    wait_for((tmp_path / "config.json").exists, process)
+    process.send_signal(signal.SIGTERM)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 75
+    assert "Stopped by SIGTERM before or after the training steps" in error
 
 
 def wait_for(condition, process, seconds=120):
