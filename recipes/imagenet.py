@@ -250,8 +250,8 @@ def _write_preview(config, path):
 def _stop_at_once(number, frame):
     """SIGTERM before or after the training loop, which has its own way: nothing is half written."""
     print(
-        "recipes/imagenet.py: Stopped by SIGTERM before or after the training steps; start the same "
-        "command again.",
+        "recipes/imagenet.py: Stopped by SIGTERM before or after the training steps; start the "
+        "same command again.",
         file=sys.stderr,
         flush=True,
     )

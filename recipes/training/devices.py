@@ -4,7 +4,9 @@ import contextlib
 import ctypes
 import functools
 import os
+import re
 import signal
+import socket
 import sys
 import typing
 
@@ -125,6 +127,7 @@ def _tpu_strategy(name):
 
     asked = f"--tpu-name {name}" if name else "--tpu"
     try:
+        _check_answers(name or "")
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=name or "local")
         if name:
             tf.config.experimental_connect_to_cluster(resolver)
@@ -137,6 +140,13 @@ def _tpu_strategy(name):
             "tpu), check the name by `gcloud compute tpus tpu-vm list`, or leave --tpu out. "
             f"TensorFlow says: {reason[0][:200]}"
         ) from None
+
+
+def _check_answers(address, seconds=20):
+    """Raises OSError where a grpc:// address does not: TensorFlow would wait for it for ever."""
+    place = re.fullmatch(r"grpc://(.+):(\d+)", address)
+    if place:
+        socket.create_connection((place[1].strip("[]"), int(place[2])), seconds).close()
 
 
 def _connect_jax(config):
@@ -169,6 +179,7 @@ def _join_job():
 
     if os.environ.get("JAX_PLATFORMS") == "cpu":
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    ctypes.CDLL(None).signal(signal.SIGABRT, _say_that_the_first_process_is_gone)
     try:
         keras.distribution.initialize()
     except Exception as error:  # ValueError, RuntimeError, JaxRuntimeError.
@@ -178,7 +189,6 @@ def _join_job():
             "KERAS_DISTRIBUTION_NUM_PROCESSES on all, and KERAS_DISTRIBUTION_PROCESS_ID from 0. "
             f"JAX says: {str(error).splitlines()[0][:200]}"
         ) from None
-    ctypes.CDLL(None).signal(signal.SIGABRT, _say_that_the_first_process_is_gone)
 
 
 @ctypes.CFUNCTYPE(None, ctypes.c_int)
@@ -187,8 +197,8 @@ def _say_that_the_first_process_is_gone(_):
     # Python's own handlers come too late.
     os.write(
         sys.stderr.fileno(),
-        b"\nThe first process of the job was lost, or JAX failed (see above); start the same "
-        b"command again on all hosts to go on from the last checkpoint.\n",
+        b"\nThe first process of the job did not answer or was lost, or JAX failed (see above); "
+        b"start the same command again on all hosts to go on from the last checkpoint.\n",
     )
     os._exit(Disconnected.status)
 

@@ -199,6 +199,7 @@ def test_without_data_one_screen_says_what_to_put_where(tmp_path, capfd):
     [
         (["--tpu"], "--tpu: no TPU answered"),
         (["--tpu", "--tpu-name", "nobody"], "--tpu-name nobody: no TPU answered"),
+        (["--tpu", "--tpu-name", "grpc://127.0.0.1:9"], "grpc://127.0.0.1:9: no TPU answered.*refused"),
         (["--multi-host"], "--multi-host needs JAX"),
         (["--cpu-devices", "2", "--batch-size", "9"], "multiple of 2: .* the nearest is 8"),
         (["--batch-size", "25"], "--batch-size .* from 1 to .* 24. Received: 25"),
