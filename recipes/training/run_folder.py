@@ -42,14 +42,18 @@ def prepare(folder, config):
         UsageError: The folder cannot be written, or belongs to a run of another configuration.
     """
     path = folder / "config.json"
-    begun = bool(Checkpoints(folder / "checkpoints", keep=1).paths())
+    checkpoints = Checkpoints(folder / "checkpoints", keep=1)
+    begun = bool(checkpoints.paths())
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / ".writable").write_text("")
         (folder / ".writable").unlink()
-        if not (begun and path.exists()):
+        if not begun:
             config_module.save(config, path)
-            return not begun
+            return True
+        if not path.exists():  # Lost: each checkpoint has it too.
+            found = checkpoints.load_newest(lambda sentence: None)
+            config_module.save(config_module.from_dict(found[2]["config"]), path)
     except OSError as error:
         raise UsageError(f"--out must be a folder to write into. Received: {error}") from None
     differing = config_module.differences(config_module.load(path), config)

@@ -161,6 +161,14 @@ def wait_for(condition, process, seconds=120):
         time.sleep(0.05)
 
 
+def test_a_lost_configuration_is_that_of_the_checkpoints(folder, tmp_path, capfd):
+    assert run(folder, tmp_path) == 0
+    (tmp_path / "config.json").unlink()
+    assert run(folder, tmp_path, "--learning-rate", "0.5") == 2
+    assert "--learning-rate: 0.02 in the folder, 0.5 now" in capfd.readouterr().err
+    assert run(folder, tmp_path) == 0
+
+
 def test_a_damaged_checkpoint_is_passed_over(folder, tmp_path, capfd):
     assert run(folder, tmp_path, "--checkpoint-steps", "5") == 0
     newest = sorted((tmp_path / "checkpoints").iterdir())[-1]
@@ -199,7 +207,7 @@ def test_without_data_one_screen_says_what_to_put_where(tmp_path, capfd):
     [
         (["--tpu"], "--tpu: no TPU answered"),
         (["--tpu", "--tpu-name", "nobody"], "--tpu-name nobody: no TPU answered"),
-        (["--tpu", "--tpu-name", "grpc://127.0.0.1:9"], "grpc://127.0.0.1:9: no TPU answered.*refused"),
+        (["--tpu", "--tpu-name", "grpc://127.0.0.1:9"], "127.0.0.1:9: no TPU answered.*refused"),
         (["--multi-host"], "--multi-host needs JAX"),
         (["--cpu-devices", "2", "--batch-size", "9"], "multiple of 2: .* the nearest is 8"),
         (["--batch-size", "25"], "--batch-size .* from 1 to .* 24. Received: 25"),
