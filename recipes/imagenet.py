@@ -26,6 +26,7 @@ if __package__ is None:
     sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
 
 import recipes.training  # noqa: F401  (sets what TensorFlow reads when it is imported)
+from recipes.training.errors import Preempted
 from tools import cli
 
 _MODULES = ("etils", "matplotlib", "tabulate", "tensorflow_datasets", "tqdm", "tyro")
@@ -255,7 +256,7 @@ def _stop_at_once(number, frame):
         file=sys.stderr,
         flush=True,
     )
-    os._exit(75)
+    os._exit(Preempted.status)
 
 
 def _leave(status):

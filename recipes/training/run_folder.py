@@ -12,12 +12,11 @@ from recipes.training.errors import UsageError
 def save_models(engine, folder):
     """Writes model.keras and, with an average of the weights, model_ema.keras, complete or not.
 
-    All processes of a job must call this together; the first one writes.
+    All processes of a job must call this together; the first one writes. `sync_model` is to follow.
     """
     _save_model(engine, folder / "model.keras")
     if engine.has_averages:
         engine.with_averages(lambda: _save_model(engine, folder / "model_ema.keras"))
-        engine.sync_model()
 
 
 def _save_model(engine, path):

@@ -62,9 +62,9 @@ def train(
         with watch as signals:
             loop = _Loop(config, engine, training, validation, checkpoints, signals, on_step)
             loop.run(functools.partial(Journal, folder, name, quiet=not engine.is_chief))
-        engine.sync_model()
         if folder is not None:
             run_folder.save_models(engine, folder)
+        engine.sync_model()
     except RunError:
         raise
     except Exception as error:
