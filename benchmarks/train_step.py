@@ -64,8 +64,8 @@ def ours(config, cores):
     import numpy as np
     import tensorflow as tf
 
-    from recipes.imagenet import build
     from recipes.training import devices
+    from recipes.training.model import build
 
     tf.config.threading.set_intra_op_parallelism_threads(cores)
     where = devices.connect(config)
@@ -219,8 +219,8 @@ def multiply_adds(names, size):
     """Returns the multiply-adds of each model for one picture. For a process of its own."""
     # The count reads TensorFlow's graph, and the GPU's memory is for those that are measured.
     os.environ |= {"KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": "-1"}
-    from recipes.imagenet import build
     from recipes.training.config import TrainingConfig
+    from recipes.training.model import build
     from tools.model_table import multiply_adds
 
     configs = [TrainingConfig(model=name, image_size=size) for name in names]

@@ -17,7 +17,6 @@ import argparse
 import importlib
 import os
 import pathlib
-import re
 import signal
 import sys
 import time
@@ -51,42 +50,6 @@ To try the command without ImageNet:
   python benchmarks/jpeg_digits.py runs/jpeg_digits
   python recipes/imagenet.py --recipe digits_mixer --data runs/jpeg_digits/shards
 """
-
-
-def build(config, classes):
-    """Returns the model that `config` describes, from pictures to logits."""
-    import keras_mixers
-    from recipes.training.errors import UsageError
-
-    constructors = {*keras_mixers.models.VARIANTS} | {
-        variant.__name__
-        for variants in keras_mixers.models.VARIANTS.values()
-        for variant in variants
-    }
-    if config.model not in constructors:
-        raise UsageError(
-            f"--model must be one of {', '.join(sorted(constructors))}. Received: {config.model}"
-        )
-    arguments = {
-        "input_shape": (config.image_size, config.image_size, 3),
-        "classes": classes,
-        "classifier_activation": None,
-        "drop_path_rate": config.drop_path_rate,
-    }
-    try:
-        model = getattr(keras_mixers, config.model)(**arguments | config.model_arguments())
-    except (TypeError, ValueError) as error:
-        raise UsageError(f"--model {config.model} cannot be built: {_reason(error)}") from None
-    bias = model.get_layer("head").bias
-    bias.assign(bias + config.head_bias)
-    return model
-
-
-def _reason(error):
-    """What an error says, without what Keras puts around it when a layer raises it."""
-    lines = re.sub(r"\x1b\[\d+m", "", str(error)).splitlines()
-    lines = [line for line in lines if line and not line.startswith("Exception encountered")]
-    return lines[0] if lines else type(error).__name__
 
 
 def read_command(argv):
@@ -139,14 +102,14 @@ def presets():
 def preset(name):
     """Returns the `TrainingConfig` of a recipe, whose run folder is named after it."""
     import dataclasses
-    import difflib
 
-    from recipes.training.errors import UsageError
+    from recipes.training.errors import UsageError, did_you_mean
 
     if name not in presets():
-        near = difflib.get_close_matches(name, presets(), 1)
-        hint = f" Did you mean {near[0]}?" if near else ""
-        raise UsageError(f"--recipe must be one of {', '.join(presets())}. Received: {name}.{hint}")
+        raise UsageError(
+            f"--recipe must be one of {', '.join(presets())}. Received: {name}."
+            f"{did_you_mean(name, presets())}"
+        )
     config = importlib.import_module(f"recipes.presets.{name}").CONFIG
     return dataclasses.replace(config, out=f"runs/{name}")
 
@@ -179,8 +142,9 @@ def run(config):
     """Trains as `config` says; prints the result and writes it into the run folder."""
     from etils import epath
 
-    from recipes.training import devices, journal, report, run_folder, trainer
+    from recipes.training import devices, journal, model, report, run_folder, trainer
 
+    model.check(config)
     training, validation = open_data(config)
     where = devices.connect(config)
     folder = epath.Path(config.out).expanduser()
@@ -198,7 +162,7 @@ def run(config):
     start = time.monotonic()
     engine, history = trainer.train(
         config,
-        lambda: build(config, training.classes),
+        lambda: model.build(config, training.classes),
         training,
         validation,
         where.make_engine,
@@ -240,11 +204,13 @@ def _write_preview(config, path):
     from recipes.training import report
     from recipes.training.errors import UsageError
 
+    if not path.endswith(".png"):
+        raise UsageError(f"--preview must name a PNG, such as batch.png. Received: {path}")
     pictures, _ = open_data(config)
     try:
         report.preview(pictures, config, epath.Path(path).expanduser())
-    except (OSError, ValueError) as error:
-        raise UsageError(f"--preview must be a PNG that can be written. {error}") from None
+    except OSError as error:
+        raise UsageError(f"--preview must be a file that can be written. {error}") from None
     print(path)
 
 

@@ -87,7 +87,7 @@ def _from_checkpoint(path, averaged):
 
 
 def _rebuild(name, state, about, averaged):
-    from recipes.imagenet import build
+    from recipes.training.model import build
 
     try:
         config = settings.from_dict(about["config"])

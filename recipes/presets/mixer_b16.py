@@ -9,7 +9,11 @@ https://github.com/google-research/big_vision, big_vision/configs/mlp_mixer_i1k.
 
 Differences: big_vision mixes a whole batch with one coefficient, this recipe each pair of pictures
 with its own. It writes the decay as 1e-4, because it is not multiplied by the learning rate there.
-Its validation pictures for choosing settings are train[99%:]; these are set aside here as well.
+It resizes by area for evaluation, this recipe by antialiased bilinear interpolation. How its
+RandAugment interpolates rotated and sheared pictures is not written down; here it is bilinear, and
+contrast is towards the mean of the gray picture, as in Pillow. Its warm-up is 10,000 steps; 32
+epochs of train[:99%] are 9,888. Its validation pictures for choosing settings are train[99%:];
+these are set aside here as well.
 """
 
 from recipes.training.config import TrainingConfig

@@ -6,7 +6,6 @@ checksums, and reading one runs no code.
 
 import io
 import json
-import os
 import re
 import zipfile
 
@@ -62,8 +61,8 @@ class Checkpoints:
                 old.unlink()
         except OSError as error:
             raise RunError(
-                f"The checkpoint of step {step:,} could not be written: {error}. Make room or give "
-                f"another --out; {self._good()}."
+                f"The checkpoint of step {step:,} could not be written: {error}. Make room, or "
+                f"let the folder be written to, or give another --out; {self._good()}."
             ) from None
 
     def load_newest(self, warn):
@@ -152,5 +151,3 @@ def _write(path, arrays):
         return
     with open(path, "wb") as file:
         np.savez(file, **arrays)
-        file.flush()
-        os.fsync(file.fileno())

@@ -3,11 +3,12 @@
 import ast
 import dataclasses
 import json
+import math
 import typing
 from typing import Literal
 
 from recipes.training import files
-from recipes.training.errors import UsageError
+from recipes.training.errors import UsageError, did_you_mean
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +46,7 @@ class TrainingConfig:
     crop_min_area: float = 0.05
     """Smallest part of a picture that a random crop takes, as a share of its area (big_vision)."""
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
-    """For resizing: bilinear as big_vision's, or bicubic with antialiasing as timm's."""
+    """Of resizing: bilinear (big_vision), antialiased in evaluation only, or bicubic (timm)."""
     flip: bool = True
     """Mirror every other picture (section 3)."""
     randaugment: Literal["none", "fixed", "increasing"] = "fixed"
@@ -148,7 +149,7 @@ class TrainingConfig:
         return {name: _python_value(value) for name, _, value in pairs}
 
 
-_BY_OTHER_SETTINGS = {
+BY_OTHER_SETTINGS = {
     "input_shape": "give --image-size",
     "classes": "they are the data's",
     "classifier_activation": "--loss takes logits",
@@ -165,6 +166,9 @@ _FREE = (
 
 def check(config):
     """Raises a `UsageError` where a setting is out of range."""
+    for name, value in as_dict(config).items():
+        finite = not isinstance(value, float) or math.isfinite(value)
+        _require(finite, config, name, "a finite number")
     positive = ("image_size", "epochs", "batch_size", "accumulation", "repeated_augmentation")
     positive += ("keep_checkpoints", "log_steps", "cpu_devices", "learning_rate", "epsilon")
     for name in (*positive, "checkpoint_steps", "clip_norm", "randaugment_layers"):
@@ -193,9 +197,9 @@ def check(config):
         name, equals, _ = option.partition("=")
         if not (equals and name.isidentifier()):
             raise UsageError(f"--model-options must be like hidden_dim=128. Received: {option}")
-        if name in _BY_OTHER_SETTINGS:
+        if name in BY_OTHER_SETTINGS:
             raise UsageError(
-                f"--model-options must not hold {name}: {_BY_OTHER_SETTINGS[name]}. "
+                f"--model-options must not hold {name}: {BY_OTHER_SETTINGS[name]}. "
                 f"Received: {option}"
             )
     if config.tpu_name and not config.tpu:
@@ -237,7 +241,9 @@ def from_dict(settings):
     kinds = typing.get_type_hints(TrainingConfig)
     settings = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
     for name, value in settings.items():
-        if name not in kinds or not _is_of(kinds[name], value):
+        if name not in kinds:
+            raise ValueError(f"{name} is no setting.{did_you_mean(name, kinds)}")
+        if not _is_of(kinds[name], value):
             raise ValueError(f"{name} is {value!r}")
     return TrainingConfig(**settings)
 

@@ -39,7 +39,7 @@ def random_crop(data, seed, config):
         )
         return tf.concat([begin[:2], size[:2]], axis=0)
 
-    return _resize(_crop(data, choose), config)
+    return _resize(_crop(data, choose), config, antialias=config.interpolation == "bicubic")
 
 
 def central_crop(data, config):
@@ -51,14 +51,12 @@ def central_crop(data, config):
         side = tf.maximum(tf.cast(tf.round(side), tf.int32), 1)
         return tf.stack([(height - side) // 2, (width - side) // 2, side, side])
 
-    return _resize(_crop(data, choose), config)
+    return _resize(_crop(data, choose), config, antialias=True)
 
 
-def _resize(image, config):
+def _resize(image, config, antialias):
     size = (config.image_size, config.image_size)
-    if config.interpolation == "bilinear":
-        return rounded(tf.image.resize(image, size))
-    image = tf.image.resize(image, size, "bicubic", antialias=True)
+    image = tf.image.resize(image, size, config.interpolation, antialias=antialias)
     return rounded(tf.clip_by_value(image, 0, 255))
 
 

@@ -156,6 +156,7 @@ class PictureData:
             return images, labels, bad
 
         parts = _training_parts(len(self), config, start_step, share)
+        _check_pairs(config, share)
         return _batches(parts, prepare, instead, finish, self._readers)
 
     def evaluation_batches(self, config, share=Share()):
@@ -211,12 +212,12 @@ def _part_size(config, share):
     return micro // share.parts
 
 
-def _check_pairs(size, config, share):
-    if (config.mixup or config.cutmix) and size % 2:
+def _check_pairs(config, share):
+    if _part_size(config, share) % 2:
         raise UsageError(
-            "--mixup and --cutmix mix pairs, so that each device's part of a batch must be even: "
-            f"--batch-size must be a multiple of {2 * share.parts * config.accumulation}, or both "
-            f"be 0. Received: {config.batch_size}"
+            f"--batch-size must be a multiple of {2 * share.parts * config.accumulation}: pictures "
+            "are mixed, and unreadable ones replaced, in pairs, which no device may part. "
+            f"Received: {config.batch_size}"
         )
 
 
@@ -227,7 +228,6 @@ def _training_parts(pictures, config, start_step, share):
     """
     steps = steps_per_epoch(pictures, config.batch_size)
     per_step, size = config.accumulation * share.count, _part_size(config, share)
-    _check_pairs(size, config, share)
     # Repeats of a picture are as far from each other as a batch allows.
     distinct = -(-config.batch_size // config.repeated_augmentation)
 
@@ -364,10 +364,8 @@ def _chunk_size(size):
 
 
 def _replace_bad(images, labels, bad):
-    size = images.shape[0]
-    places = tf.range(size)
-    neighbour = tf.where(places ^ 1 < size, places ^ 1, tf.maximum(places - 1, 0))
-    taken = tf.where(bad == _GOOD, places, neighbour)
+    places = tf.range(images.shape[0])
+    taken = tf.where(bad == _GOOD, places, places ^ 1)
     return tf.cond(
         tf.reduce_all(bad == _GOOD),
         lambda: (images, labels),

@@ -154,9 +154,14 @@ def _connect_jax(config):
 
     from recipes.training.jax_engine import JaxEngine
 
-    hide_accelerators_from_tensorflow()
     if config.tpu_name:
         raise UsageError("--tpu-name is for TensorFlow; JAX finds the TPU by itself: --tpu.")
+    if config.deterministic:
+        raise UsageError(
+            "--deterministic is for TensorFlow; leave it out on JAX, where CPUs and TPUs are so "
+            "anyway, and GPUs by XLA_FLAGS=--xla_gpu_deterministic_ops=true."
+        )
+    hide_accelerators_from_tensorflow()
     if config.cpu_devices > 1:
         jax.config.update("jax_num_cpu_devices", config.cpu_devices)
     if config.multi_host:
@@ -180,6 +185,12 @@ def _join_job():
     if os.environ.get("JAX_PLATFORMS") == "cpu":
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
     ctypes.CDLL(None).signal(signal.SIGABRT, _say_that_the_first_process_is_gone)
+    addresses = os.environ.get("KERAS_DISTRIBUTION_JOB_ADDRESSES", "those that JAX finds by itself")
+    print(
+        f"--multi-host: waiting, up to 5 minutes, for all processes of the job ({addresses}).",
+        file=sys.stderr,
+        flush=True,
+    )
     try:
         keras.distribution.initialize()
     except Exception as error:  # ValueError, RuntimeError, JaxRuntimeError.
@@ -212,12 +223,13 @@ def hide_accelerators_from_tensorflow():
 
 
 def _check_divides(config, devices):
-    whole = devices * config.accumulation
+    whole = 2 * devices * config.accumulation
     if config.batch_size % whole:
         near = max(round(config.batch_size / whole), 1) * whole
         raise UsageError(
             f"--batch-size must be a multiple of {whole}: {devices} devices, {config.accumulation} "
-            f"parts by --accumulation. Received: {config.batch_size}; the nearest is {near}"
+            "parts by --accumulation, and pairs of pictures, by which they are mixed and replaced. "
+            f"Received: {config.batch_size}; the nearest is {near}"
         )
 
 

@@ -1,5 +1,7 @@
 """How a run ends before its last step: one sentence, and an exit status that scripts can read."""
 
+import difflib
+
 
 class RunError(Exception):
     """Ends the run with one sentence, which says what to do."""
@@ -23,3 +25,9 @@ class Disconnected(RunError):
     """The run lost a part of its machine; the same command continues it."""
 
     status = Preempted.status
+
+
+def did_you_mean(name, names):
+    """Returns a question to end a sentence with, or "" where none of `names` is near `name`."""
+    near = difflib.get_close_matches(name, names, 1)
+    return f" Did you mean {near[0]}?" if near else ""

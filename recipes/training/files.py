@@ -1,6 +1,7 @@
 """Files that are complete or not there at all, in a folder or a bucket."""
 
 import contextlib
+import os
 
 
 @contextlib.contextmanager
@@ -9,6 +10,9 @@ def aside(path):
     part = path.parent / f"{path.name}.part"
     try:
         yield part
+        if not is_remote(part):
+            with open(part, "rb") as file:
+                os.fsync(file.fileno())  # Or a crash of the machine leaves the name and no content.
         part.replace(path)
     except OSError:
         part.unlink(missing_ok=True)

@@ -9,6 +9,7 @@ import numpy as np
 matplotlib.use("Agg")  # Files only: no window, no display needed.
 
 import matplotlib.pyplot as plt
+from matplotlib.ticker import MaxNLocator
 
 from recipes.training.data import Share
 
@@ -91,9 +92,8 @@ def preview(pictures, config, path):
 
 
 def _shown(size):
-    """Largest number up to _SHOWN_AUGMENTED that divides `size`, even where that is even."""
-    step = 2 if size % 2 == 0 else 1
-    return max(n for n in range(step, _SHOWN_AUGMENTED + 1, step) if size % n == 0)
+    """Largest even number up to _SHOWN_AUGMENTED that divides `size`."""
+    return max((n for n in range(2, _SHOWN_AUGMENTED + 1, 2) if size % n == 0), default=size)
 
 
 def _label_text(label, names):
@@ -128,6 +128,7 @@ def write_results(model, history, seconds, folder):
         lines.append(("the same, averaged weights", average))
     lines += [
         ("best validation top-1", f"{best['val_accuracy']:.2%} (epoch {history.index(best) + 1})"),
+        ("unreadable pictures", f"{last['unreadable']:,} (bad_images.txt)"),
         ("time of this start", f"{seconds / 60:.1f} minutes"),
         ("files", f"{folder}: model.keras, curves.png, log.jsonl, tensorboard/"),
     ]
@@ -151,6 +152,7 @@ def _draw_run(history, path):
                 values = [epoch[prefix + metric] for epoch in history]
                 axes.plot(epochs, values, ".-", label=label)
         axes.set(title=metric, xlabel="epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
         axes.legend()
     _save(figure, path)

@@ -50,15 +50,30 @@ def prepare(folder, config):
         if not begun:
             config_module.save(config, path)
             return True
-        if not path.exists():  # Lost: each checkpoint has it too.
-            found = checkpoints.load_newest(lambda sentence: None)
-            config_module.save(config_module.from_dict(found[2]["config"]), path)
+        before = _configuration(path, checkpoints)
     except OSError as error:
         raise UsageError(f"--out must be a folder to write into. Received: {error}") from None
-    differing = config_module.differences(config_module.load(path), config)
+    differing = config_module.differences(before, config)
     if differing:
         raise UsageError(
             f"--out {folder} holds a run of another configuration: give another folder, or the "
             f"settings of that run (--config {path}). They differ in:\n  " + "\n  ".join(differing)
         )
     return False
+
+
+def _configuration(path, checkpoints):
+    """That of the run folder; where it is lost or cut off, each checkpoint has it too."""
+    try:
+        return config_module.load(path)
+    except UsageError:
+        _, _, about = checkpoints.load_newest(lambda sentence: None)
+    try:
+        config = config_module.from_dict(about["config"])
+    except ValueError as error:
+        raise UsageError(
+            f"--out {path.parent} holds checkpoints of another version of this command ({error}): "
+            "give another folder."
+        ) from None
+    config_module.save(config, path)
+    return config

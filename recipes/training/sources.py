@@ -139,12 +139,16 @@ def _from_folder(folder, split):
     train = _split_folder(folder, "train")
     classes = tuple(sorted(_folders(train)))
     if not classes:
-        raise UsageError(f"{train} must hold one folder of pictures per class; it has no folder.")
+        raise UsageError(
+            f"{train} must hold one folder of pictures per class; it has no folder: put the "
+            f"pictures into {train}/<class>/."
+        )
     top = _split_folder(folder, split)
     unknown = sorted(set(_folders(top)) - set(classes))
     if unknown:
         raise UsageError(
-            f"{top} must hold the classes of {train} only. Received also: {', '.join(unknown[:5])}"
+            f"{top} must hold the classes of {train} only; remove these folders, or put pictures "
+            f"of theirs there too: {', '.join(unknown[:5])}"
         )
     with concurrent.futures.ThreadPoolExecutor(16) as pool:
         found = list(pool.map(lambda name: _pictures_under(f"{top}/{name}"), classes))
@@ -155,7 +159,10 @@ def _from_folder(folder, split):
             f"these folders: {', '.join(empty[:5])}"
         )
     if len(empty) == len(classes):
-        raise UsageError(f"{top} must hold one folder per class; it has no picture in them.")
+        raise UsageError(
+            f"{top} must hold one folder per class; it has no picture (JPEG or PNG) in them: put "
+            f"some into {top}/<class>/."
+        )
     paths = [path for class_paths in found for path in class_paths]
     labels = np.repeat(np.arange(len(classes)), [len(class_paths) for class_paths in found])
     # Shuffled once and for all, so that a part of a split has all classes.
@@ -169,7 +176,10 @@ def _split_folder(folder, split):
         if tf.io.gfile.isdir(f"{folder}/{name}"):
             return f"{folder}/{name}"
     there = ", ".join(sorted(_folders(folder))) or "nothing"
-    raise UsageError(f"{folder} must hold a folder {names[0]}. Received a folder with: {there}")
+    raise UsageError(
+        f"{folder} must hold a folder {names[0]}: make it, or choose another split. "
+        f"Received a folder with: {there}"
+    )
 
 
 def _folders(folder):
@@ -193,21 +203,29 @@ def _from_shards(folder, split):
     pattern = f"{folder}/{split}-*.tfrecord"
     shards = sorted(tf.io.gfile.glob(pattern))
     if not shards:
-        raise UsageError(f"{folder} has no shards of the split {split}, {pattern}.")
+        raise UsageError(
+            f"{folder} must hold shards of the split {split}, {pattern}: make them by "
+            "tools/make_shards.py, or choose a split that is there."
+        )
     numbered = re.search(r"-of-(\d+)\.tfrecord$", shards[0])
     if numbered is None:
         raise UsageError(
-            f"Shards must be named like {split}-00000-of-00008.tfrecord. Received: {shards[0]}"
+            f"Shards must be named like {split}-00000-of-00008.tfrecord, as tools/make_shards.py "
+            f"names them: rename them. Received: {shards[0]}"
         )
     if len(shards) != (listed := int(numbered[1])):
         raise UsageError(
-            f"{folder} must hold all {listed} shards of {split}; it has {len(shards)}."
+            f"{folder} must hold all {listed} shards of {split}; it has {len(shards)}: copy the "
+            "others as well, or make them again by tools/make_shards.py."
         )
     try:
         with tf.io.gfile.GFile(f"{folder}/classes.txt") as file:
             classes = tuple(file.read().splitlines())
     except tf.errors.NotFoundError:
-        raise UsageError(f"{folder} must hold classes.txt, a class name a line.") from None
+        raise UsageError(
+            f"{folder} must hold classes.txt, a class name a line, which tools/make_shards.py "
+            "writes beside the shards: copy it as well."
+        ) from None
     return _records(shards, classes, "image", "label")
 
 
@@ -215,17 +233,18 @@ def _prepared(name, data_dir):
     import tensorflow_datasets as tfds
 
     data_dir = _expanded(data_dir)
+    reason = ""
     try:
         builder = tfds.builder(name, data_dir=data_dir, try_gcs=False)
-        missing = not builder.is_prepared()
-    except Exception:  # tfds has errors of many kinds for a name that it does not know.
-        missing = True
-    if missing:
-        raise UsageError(
-            f"No data: --data must be a folder, or the name of a data set that tensorflow-datasets "
-            f"has prepared in --data-dir {data_dir}. Received: {name}"
-        )
-    return builder
+        if builder.is_prepared():
+            return builder
+    except Exception as error:  # tfds has errors of many kinds for a name that it does not know.
+        said = str(error).splitlines() or [type(error).__name__]
+        reason = f" (tensorflow-datasets says: {said[0][:200]})"
+    raise UsageError(
+        f"No data: --data must be a folder, or the name of a data set that tensorflow-datasets has "
+        f"prepared in --data-dir {data_dir}. Received: {name}{reason}"
+    )
 
 
 def _prepared_folder(folder):
@@ -248,19 +267,18 @@ def _from_tfds(builder, split):
     labels = [key for key, value in features.items() if isinstance(value, tfds.features.ClassLabel)]
     if len(images) != 1 or len(labels) != 1:
         raise UsageError(
-            "--data must have one picture and one class per example. "
+            "--data must have one picture and one class per example: choose another set. "
             f"Received: {info.name} with {', '.join(features)}"
         )
     if split not in info.splits:
         raise UsageError(
-            f"{info.name} has no split {split}; set --train-split and --validation-split to one "
-            f"of: {', '.join(info.splits)}"
+            f"{info.name} has no split {split}; choose one of: {', '.join(info.splits)}"
         )
     shards = [str(path) for path in info.splits[split].filepaths]
     if ".tfrecord" not in shards[0]:
         raise UsageError(
-            f"{info.name} must be prepared as TFRecord files (tensorflow-datasets' file_format "
-            f"tfrecord). Received: {shards[0]}"
+            f"{info.name} must be prepared as TFRecord files: prepare it again with "
+            f"tensorflow-datasets' file_format tfrecord. Received: {shards[0]}"
         )
     return _records(shards, tuple(features[labels[0]].names), images[0], labels[0])
 
@@ -275,7 +293,10 @@ def _records(shards, classes, image_key, label_key):
         ]
     )
     if not len(places):
-        raise UsageError(f"{shards[0]} and the shards beside it hold no picture.")
+        raise UsageError(
+            f"{shards[0]} and the shards beside it must hold pictures; they are empty: make them "
+            "again."
+        )
     return RecordSource(classes, np.array(shards, object), places, image_key, label_key)
 
 
@@ -324,7 +345,8 @@ def _part(source, start, stop, split):
     first, last = (_place(text, len(source), end) for text, end in ((start, 0), (stop, 1)))
     if not 0 <= first < last <= len(source):
         raise UsageError(
-            f"A split must hold a picture; this one has {len(source)}. Received: {split}"
+            f"A split must hold a picture; of {len(source):,}, this one takes none that exist: "
+            f"take a larger part. Received: {split}"
         )
     if isinstance(source, FolderSource):
         return dataclasses.replace(

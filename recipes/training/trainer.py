@@ -45,8 +45,9 @@ def train(
 
     Returns:
         The engine, whose `model` is trained, and a list of one dict per epoch: `step`, `loss`,
-        `accuracy`, `val_loss`, `val_accuracy`, `val_top_5` and, with an average of the weights,
-        `ema_loss`, `ema_accuracy`, `ema_top_5`.
+        `accuracy`, `val_loss`, `val_accuracy`, `val_top_5`, with an average of the weights
+        `ema_loss`, `ema_accuracy`, `ema_top_5`, and `unreadable`, the number of pictures of both
+        sets found unreadable so far.
 
     Raises:
         RunError: The run cannot go on; its class has the exit status.
@@ -133,12 +134,12 @@ class _Loop:
     def _take_step(self, batches):
         start = time.monotonic()
         parts = [next(batches) for _ in range(self._config.accumulation)]
-        self._log_sums["waited"] += time.monotonic() - start
+        waited = time.monotonic() - start
         sums = self._engine.train_step(parts)
         self._step += 1
-        self._pending.append((self._step, sums, [bad for _, _, bad in parts]))
+        times = {"waited": waited, "seconds": time.monotonic() - start}
+        self._pending.append((self._step, sums, [bad for _, _, bad in parts], times))
         self._read(_IN_FLIGHT)
-        self._log_sums["seconds"] += time.monotonic() - start
         self._on_step(self._step)
 
     def _owes_evaluation(self):
@@ -156,10 +157,13 @@ class _Loop:
     def _read(self, leave):
         """Takes in the numbers of steps until `leave` are unread."""
         while len(self._pending) > leave:
-            step, sums, bad = self._pending.popleft()
-            self._take_in(step, _floats(sums), bad)
+            step, sums, bad, times = self._pending.popleft()
+            start = time.monotonic()
+            sums = _floats(sums)  # Waits for the device.
+            times["seconds"] += time.monotonic() - start
+            self._take_in(step, sums, bad, times)
 
-    def _take_in(self, step, sums, bad):
+    def _take_in(self, step, sums, bad, times):
         for name in ("loss", "norm"):
             if not math.isfinite(sums[name]):
                 self._has_diverged(f"the {name} of step {step:,} is {sums[name]}")
@@ -168,7 +172,7 @@ class _Loop:
             self._note_bad(self._training, found, self._config.train_split)
         sums["pictures"] = self._config.batch_size
         self._epoch_sums.update(sums)
-        self._log_sums.update(sums | {"steps": 1})
+        self._log_sums.update(sums | times | {"steps": 1})
         loss, accuracy = _means(self._epoch_sums)
         self._journal.advance(
             self._config.batch_size, loss=f"{loss:.3f}", accuracy=f"{accuracy:.1%}"
@@ -197,6 +201,7 @@ class _Loop:
         results |= self._evaluate("val")
         if self._config.ema_decay:
             results |= self._engine.with_averages(lambda: self._evaluate("ema"))
+        results["unreadable"] = len(self._bad.lines())
         # Not before: a stop while evaluating leaves all this to be done again.
         self._epoch_sums.clear()
         self.history.append(results)
@@ -305,9 +310,9 @@ class _Loop:
 def _explained(error, engine, last):
     """Returns the `RunError` for an error of another kind, or None where there is none."""
     if isinstance(error, OSError):
-        return RunError(f"The run folder cannot be written: {error}.")
+        return RunError(_cannot_write(error, last))
     if "No space left" in str(error):  # As TensorFlow, which writes TensorBoard's, says it.
-        return RunError("The run folder cannot be written: the disk is full.")
+        return RunError(_cannot_write("No space left on device", last))
     if engine.is_out_of_memory(error):
         return RunError(
             "The device has not enough memory: raise --accumulation or lower --batch-size."
@@ -319,6 +324,13 @@ def _explained(error, engine, last):
             f"It said: {str(error).splitlines()[0][:200]}"
         )
     return None
+
+
+def _cannot_write(reason, last):
+    return (
+        f"The run folder cannot be written: {reason}. Make room, or let it be written to, and "
+        f"start the same command again to go on from {last}."
+    )
 
 
 def _last(checkpoints):

@@ -1,5 +1,6 @@
 import errno
 import json
+import os
 
 import numpy as np
 import pytest
@@ -160,6 +161,26 @@ def test_a_full_disk_leaves_the_last_one(folder, monkeypatch, moment):
         kept.save(2, STATE, ABOUT)
     assert [path.name for path in folder.iterdir()] == ["step-000000001.npz"]
     assert kept.load_newest(pytest.fail)[0] == 1
+
+
+def test_it_is_on_the_disk_before_it_has_its_name(folder, monkeypatch):
+    events, sync, replace = [], os.fsync, type(folder).replace
+
+    def note_sync(descriptor):
+        size = os.fstat(descriptor).st_size
+        events.append(("sync", size))
+        sync(descriptor)
+
+    def note_replace(path, target):
+        events.append(("replace", path.stat().length))
+        return replace(path, target)
+
+    monkeypatch.setattr(os, "fsync", note_sync)
+    monkeypatch.setattr(type(folder), "replace", note_replace)
+    Checkpoints(folder, 3).save(1, STATE, ABOUT)
+    (one, size), (two, same_size) = events
+    assert (one, two) == ("sync", "replace")
+    assert size == same_size > 1000
 
 
 def test_a_half_written_one_is_never_seen(folder, monkeypatch):

@@ -72,7 +72,10 @@ def test_model_options_are_python_values():
         (["--accumulation", "3"], "--accumulation must be a divisor of --batch-size 4096"),
         (["--model-options", "alpha"], "--model-options must be like hidden_dim=128"),
         (["--tpu-name", "x"], "--tpu-name needs --tpu"),
-        (["--learning-rate", "nan"], "--learning-rate must be greater than 0"),
+        (["--learning-rate", "nan"], "--learning-rate must be a finite number. Received: nan"),
+        (["--learning-rate", "inf"], "--learning-rate must be a finite number. Received: inf"),
+        (["--clip-norm", "inf"], "--clip-norm must be a finite number"),
+        (["--preview", "batch.jpg"], "--preview must name a PNG"),
     ],
 )
 def test_bad_settings_are_one_sentence_and_status_2(command, sentence, capfd):
@@ -105,7 +108,6 @@ def test_a_written_configuration_can_be_given_back(tmp_path):
     [
         "{",
         "[1]",
-        '{"epochz": 3}',
         '{"epochs": "many"}',
         '{"loss": "l2"}',
         '{"flip": 3}',
@@ -119,6 +121,12 @@ def test_a_file_that_is_no_configuration_is_refused(tmp_path, text):
         settings.load(tmp_path / "config.json")
 
 
+def test_an_unknown_setting_in_a_file_suggests_the_nearest(tmp_path):
+    (tmp_path / "config.json").write_text('{"epochz": 3}')
+    with pytest.raises(UsageError, match=r"epochz is no setting. Did you mean epochs\?"):
+        settings.load(tmp_path / "config.json")
+
+
 def test_differences_are_of_what_matters():
     one = TrainingConfig()
     other = dataclasses.replace(one, seed=1, mixup=0.2, out="x", cpu_devices=2, keep_checkpoints=9)
@@ -126,6 +134,19 @@ def test_differences_are_of_what_matters():
         "--mixup: 0.5 in the folder, 0.2 now",
         "--seed: 0 in the folder, 1 now",
     ]
+
+
+FREE = {
+    *("data", "data_dir", "out", "max_bad_images", "tpu", "tpu_name", "multi_host", "cpu_devices"),
+    *("checkpoint_minutes", "checkpoint_steps", "keep_checkpoints", "log_steps"),
+}
+
+
+@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(TrainingConfig)])
+def test_only_where_and_how_safely_may_differ_within_a_run(name):
+    one = TrainingConfig()
+    lines = settings.differences(one, dataclasses.replace(one, **{name: "another"}))
+    assert len(lines) == (0 if name in FREE else 1)
 
 
 @pytest.mark.parametrize("name", FULL_SIZE)

@@ -7,6 +7,7 @@ from PIL import Image
 
 import keras_mixers
 from recipes.presets import digits_mixer, mixer_b16, smlpnet_t
+from recipes.training import data as data_module
 from recipes.training import pixels
 from recipes.training.data import ArrayData, PictureData, Share
 from recipes.training.errors import UsageError
@@ -31,6 +32,16 @@ def data(tmp_path_factory):
 def validation(tmp_path_factory):
     folder = pictures.write_folder(tmp_path_factory.mktemp("pictures"))
     return PictureData(open_source(str(folder), "", "validation"))
+
+
+@pytest.fixture(scope="module")
+def noise_data(tmp_path_factory):
+    """Pictures of noise."""
+    folder = pictures.write_folder(tmp_path_factory.mktemp("pictures"))
+    noise = np.random.default_rng(0).integers(0, 256, (24, 40, 48, 3)).astype("uint8")
+    for path, image in zip(sorted((folder / "train").rglob("*.jpg")), noise, strict=True):
+        path.write_bytes(pictures.encode(image))
+    return PictureData(open_source(str(folder), "", "train"))
 
 
 def take(data, config, count, start=0, share=Share()):  # noqa: B008
@@ -172,7 +183,8 @@ def test_pictures_travel_as_bytes(data, validation):
         assert validation.evaluation_batches(config).element_spec[0].dtype == tf.uint8
 
 
-def test_evaluation_crops_the_centre(tmp_path):
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_evaluation_crops_the_centre(tmp_path, interpolation):
     """224/256 of the shorter side, against Pillow."""
     image = Image.effect_mandelbrot((80, 64), (-2, -1.5, 1, 1.5), 100).convert("RGB")
     folder = pictures.write_folder(tmp_path, 1, 1)
@@ -180,12 +192,13 @@ def test_evaluation_crops_the_centre(tmp_path):
         image.save(folder / "validation" / name / "0.png")
         (folder / "validation" / name / "0.jpg").unlink()
     data = PictureData(open_source(str(folder), "", "validation"))
-    config = dataclasses.replace(PLAIN, eval_crop=0.875, image_size=28, interpolation="bicubic")
+    config = dataclasses.replace(PLAIN, eval_crop=0.875, image_size=28, interpolation=interpolation)
     got = next(iter(data.evaluation_batches(config)))[0].numpy()[0].astype("float32")
     box = (12, 4, 68, 60)
-    expected = np.array(image.crop(box).resize((28, 28), Image.Resampling.BICUBIC), "float32")
-    assert np.abs(got - expected).mean() < 2
-    shifted = image.crop((8, 4, 64, 60)).resize((28, 28), Image.Resampling.BICUBIC)
+    method = Image.Resampling[interpolation.upper()]  # Pillow's are antialiased.
+    expected = np.array(image.crop(box).resize((28, 28), method), "float32")
+    assert np.abs(got - expected).mean() < 1
+    shifted = image.crop((8, 4, 64, 60)).resize((28, 28), method)
     assert np.abs(got - np.array(shifted, "float32")).mean() > 4
 
 
@@ -261,6 +274,21 @@ def test_bad_pictures_are_replaced_by_their_neighbours_and_told(tmp_path):
     assert {data.why_unreadable(i) for i in good} == {""}
 
 
+def test_what_replaces_a_bad_picture_does_not_depend_on_the_share(tmp_path):
+    folder = pictures.write_folder(tmp_path)
+    spoil(folder, "ant/0.jpg", "bee/3.jpg", "cow/7.jpg")
+    data = PictureData(open_source(str(folder), "", "train"))
+    config = dataclasses.replace(PLAIN, batch_size=12)
+    whole = take(data, config, 2)
+    thirds = take(data, dataclasses.replace(config, accumulation=3), 6)
+    for step in range(2):
+        for i in range(3):
+            joined = np.concatenate([part[i] for part in thirds[3 * step : 3 * step + 3]])
+            np.testing.assert_array_equal(joined, whole[step][i])
+    with pytest.raises(UsageError, match=r"multiple of 8"):  # Parts of 3 would part a pair.
+        take(data, dataclasses.replace(config, accumulation=4), 1)
+
+
 def test_two_bad_neighbours_are_blank_and_without_label(tmp_path):
     folder = pictures.write_folder(tmp_path)
     for path in folder.rglob("*.jpg"):
@@ -297,13 +325,58 @@ def test_a_label_outside_the_classes_is_a_bad_picture(tmp_path):
 
 def test_mixing_needs_even_parts(data):
     config = dataclasses.replace(EVERYTHING, batch_size=6)
-    with pytest.raises(UsageError, match=r"must be a multiple of 4, or both be 0. Received: 6"):
+    with pytest.raises(UsageError, match=r"must be a multiple of 4: .* pairs.* Received: 6"):
         take(data, config, 1, share=Share(2, 0, 1))
 
 
 def test_parts_must_be_whole(data):
     with pytest.raises(UsageError, match=r"multiple of 3: 3 devices .* Received: 8"):
         take(data, PLAIN, 1, share=Share(3, 0, 1))
+
+
+RANDAUGMENT = {"randaugment": "increasing"}
+
+
+@pytest.mark.parametrize(
+    ("base", "change"),
+    [
+        ({}, {"seed": 1}),
+        ({}, {"crop_min_area": 0.2}),
+        ({}, {"interpolation": "bicubic"}),
+        ({}, {"flip": True}),
+        ({}, {"color_jitter": 0.9}),
+        ({}, {"erasing": 0.9}),
+        ({}, {"mixup": 0.8}),
+        ({}, {"cutmix": 1.0}),
+        ({"mixup": 0.8}, {"mixup_keeps_half": True}),
+        ({}, {"repeated_augmentation": 2}),
+        ({}, RANDAUGMENT),
+        (RANDAUGMENT, {"randaugment_layers": 4}),
+        (RANDAUGMENT, {"randaugment_magnitude": 3.0}),
+    ],
+)
+def test_every_setting_of_the_augmentation_has_an_effect(noise_data, base, change):
+    config = dataclasses.replace(PLAIN, randaugment_magnitude=9.0, mixup_keeps_half=False, **base)
+    before, after = (
+        take(noise_data, each, 1)[0][0] for each in (config, dataclasses.replace(config, **change))
+    )
+    assert not np.array_equal(before, after)
+
+
+def test_each_step_of_the_augmentation_draws_from_a_seed_of_its_own(monkeypatch):
+    seeds = []
+
+    def record(image, seed, *args, **kwargs):
+        seeds.append(tuple(seed.numpy()))
+        return image
+
+    for name in ("flip", "color_jitter", "random_erasing"):
+        monkeypatch.setattr(data_module.augmentation, name, record)
+    monkeypatch.setattr(data_module, "rand_augment", record)
+    image = tf.zeros((24, 24, 3), tf.uint8)
+    data_module._augment(image, tf.constant([3, 4], tf.int64), EVERYTHING)
+    assert len(seeds) == 4
+    assert len({*seeds, (3, 4)}) == 5
 
 
 def test_nothing_random_is_left_to_global_state(data):

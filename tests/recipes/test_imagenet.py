@@ -12,10 +12,12 @@ import time
 import keras
 import numpy as np
 import pytest
+from etils import epath
 from PIL import Image
 
 from recipes import imagenet
-from recipes.training import checkpoints, run_folder
+from recipes.training import checkpoints, devices, model, run_folder, trainer
+from recipes.training.errors import UsageError
 from tests.recipes import pictures
 
 pytestmark = pytest.mark.tensorflow
@@ -161,12 +163,77 @@ def wait_for(condition, process, seconds=120):
         time.sleep(0.05)
 
 
-def test_a_lost_configuration_is_that_of_the_checkpoints(folder, tmp_path, capfd):
+@pytest.mark.parametrize("left", [None, "", '{"epochs": 3,'])
+def test_a_lost_configuration_is_that_of_the_checkpoints(folder, tmp_path, capfd, left):
     assert run(folder, tmp_path) == 0
     (tmp_path / "config.json").unlink()
+    if left is not None:
+        (tmp_path / "config.json").write_text(left)
     assert run(folder, tmp_path, "--learning-rate", "0.5") == 2
     assert "--learning-rate: 0.02 in the folder, 0.5 now" in capfd.readouterr().err
     assert run(folder, tmp_path) == 0
+
+
+def test_a_configuration_of_another_version(folder, tmp_path, capfd):
+    assert run(folder, tmp_path) == 0
+    (tmp_path / "config.json").unlink()
+    kept = checkpoints.Checkpoints(epath.Path(tmp_path / "checkpoints"), 3)
+    step, state, about = kept.load_newest(pytest.fail)
+    kept.save(step, state, {**about, "config": {**about["config"], "epoch": 3}})
+    assert run(folder, tmp_path) == 2
+    error = capfd.readouterr().err
+    assert "another version of this command (epoch is no setting. Did you mean epochs?)" in error
+
+
+def test_a_run_that_goes_on_within_a_line_of_the_log_logs_the_same(finished, folder, tmp_path):
+    arguments = ("--checkpoint-steps", "5")
+    assert run(folder, tmp_path, *arguments) == 0
+    for path in sorted((tmp_path / "checkpoints").iterdir())[1:]:
+        path.unlink()
+    assert run(folder, tmp_path, *arguments) == 0
+    for one, two in zip(log(tmp_path, "train"), log(finished, "train"), strict=True):
+        for name in ("step", "loss", "accuracy", "gradient_norm"):
+            assert one[name] == pytest.approx(two[name], rel=1e-3), (name, one["step"])
+
+
+@pytest.mark.parametrize(("minutes", "count"), [("0", 12), ("1000", 1)])
+def test_checkpoints_come_by_time(folder, tmp_path, minutes, count):
+    arguments = ("--checkpoint-minutes", minutes, "--keep-checkpoints", "99")
+    assert run(folder, tmp_path, *arguments) == 0
+    assert len([*(tmp_path / "checkpoints").iterdir()]) == count
+
+
+@pytest.mark.parametrize("slow", ["data", "step"])
+def test_the_share_of_waiting_for_data_is_measured(folder, tmp_path, monkeypatch, slow):
+    from recipes.training.tensorflow_engine import TensorFlowEngine
+
+    batches, take = TensorFlowEngine.batches, TensorFlowEngine.train_step
+
+    def slow_batches(self, make):
+        for batch in batches(self, make):
+            time.sleep(0.2 if slow == "data" else 0)
+            yield batch
+
+    def slow_step(self, parts):
+        time.sleep(0.2 if slow == "step" else 0)
+        return take(self, parts)
+
+    monkeypatch.setattr(TensorFlowEngine, "train_step", slow_step)
+    monkeypatch.setattr(trainer._Loop, "_end_epoch", lambda loop: loop.history.append({}))
+    monkeypatch.setattr(TensorFlowEngine, "batches", slow_batches)
+    with pytest.raises(KeyError):  # No evaluation: there is nothing to report.
+        run(folder, tmp_path, "--epochs", "2", "--ema-decay", "None")
+    waiting = [line["waiting_for_data"] for line in log(tmp_path, "train")][1:]
+    assert all((share > 0.5) == (slow == "data") for share in waiting), waiting
+
+
+def test_signals_are_the_commands_own_again_while_models_are_written(folder, tmp_path, monkeypatch):
+    during, before = [], signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(
+        run_folder, "save_models", lambda *_: during.append(signal.getsignal(signal.SIGTERM))
+    )
+    assert run(folder, tmp_path, "--epochs", "2") == 0
+    assert during == [before]
 
 
 def test_a_damaged_checkpoint_is_passed_over(folder, tmp_path, capfd):
@@ -209,10 +276,8 @@ def test_without_data_one_screen_says_what_to_put_where(tmp_path, capfd):
         (["--tpu", "--tpu-name", "nobody"], "--tpu-name nobody: no TPU answered"),
         (["--tpu", "--tpu-name", "grpc://127.0.0.1:9"], "127.0.0.1:9: no TPU answered.*refused"),
         (["--multi-host"], "--multi-host needs JAX"),
-        (["--cpu-devices", "2", "--batch-size", "9"], "multiple of 2: .* the nearest is 8"),
-        (["--batch-size", "25"], "--batch-size .* from 1 to .* 24. Received: 25"),
-        (["--model", "MLPMixerB61"], "--model must be one of .*MLPMixerB16.*MLPMixerB61"),
-        (["--model-options", "widht=3"], "MLPMixer cannot be built: .*widht"),
+        (["--cpu-devices", "2", "--batch-size", "9"], "multiple of 4: .* the nearest is 8"),
+        (["--batch-size", "26"], "--batch-size .* from 1 to .* 24. Received: 26"),
         (["--image-size", "25"], "MLPMixer cannot be built: .*multiple"),
         (["--model-options", "classes=3"], "--model-options must not hold classes: .*data's"),
         (["--seed", "-1"], "--seed must be from 0 to .*-1"),
@@ -225,6 +290,62 @@ def test_what_cannot_be_used_is_one_sentence_and_status_2(
     error = capfd.readouterr().err
     assert re.search(sentence, error), error
     assert "Traceback" not in error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--model", "MLPMixerB61"], r"--model must be one of .* Did you mean MLPMixerB16\?"),
+        (["--model-options", "hiden_dim=3"], r"Received: hiden_dim.* Did you mean hidden_dim\?"),
+        (["--model-options", "hidden_dim=3"], "MLPMixer needs --model-options for patch_size"),
+        (["--model", "SMLPNetT"], r"Received: num_blocks, in patch_size=8 .* \(a recipe's own"),
+    ],
+)
+def test_a_model_that_is_none_is_refused_before_anything_is_written(
+    folder, tmp_path, capfd, arguments, sentence
+):
+    assert run(folder, tmp_path / "run", *arguments) == 2
+    error = capfd.readouterr().err
+    assert re.search(sentence, error), error
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("bias", "classes"), [(-6.9, 3), (0.5, 2)])
+def test_the_bias_of_the_head_is_that_of_the_configuration(bias, classes):
+    config, _ = imagenet.read_command([*SMALL, "--head-bias", str(bias)])
+    built = model.build(config, classes)
+    np.testing.assert_allclose(built.get_layer("head").bias, [bias] * classes)
+
+
+@pytest.mark.parametrize(
+    ("asked", "kind", "got"),
+    [
+        ("auto", "CPU", "float32"),
+        ("auto", "GPU", "mixed_bfloat16"),
+        ("auto", "TPU", "mixed_bfloat16"),
+        ("float32", "TPU", "float32"),
+        ("mixed_bfloat16", "CPU", "mixed_bfloat16"),
+    ],
+)
+def test_precision_is_what_suits_the_device(folder, asked, kind, got, monkeypatch):
+    import tensorflow as tf
+
+    one = tf.distribute.get_strategy()
+    monkeypatch.setattr(devices, "_strategy", lambda config: (one, kind))
+    config, _ = imagenet.read_command([*SMALL, "--precision", asked])
+    try:
+        assert got in devices.connect(config).about
+        assert keras.config.dtype_policy().name == got
+    finally:
+        keras.config.set_dtype_policy("float32")
+
+
+def test_what_is_not_for_jax_is_refused_there(monkeypatch):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    for flags, words in ((["--deterministic"], "XLA_FLAGS"), (["--tpu", "--tpu-name", "x"], "JAX")):
+        config, _ = imagenet.read_command([*SMALL, *flags])
+        with pytest.raises(UsageError, match=f"{flags[-2 if 'x' in flags else 0]} is for.*{words}"):
+            devices.connect(config)
 
 
 def test_a_folder_that_cannot_be_written(folder, tmp_path, capfd):
@@ -245,6 +366,11 @@ def test_too_many_bad_pictures_end_the_run_with_their_names(tmp_path, capfd):
     noted = (tmp_path / "lax" / "bad_images.txt").read_text().splitlines()
     assert len(noted) == 1
     assert noted[0].startswith(f"{bad}: ")
+    assert [line["unreadable"] for line in log(tmp_path / "lax", "epoch")] == [1] * 4
+    assert re.search(
+        r"unreadable pictures +\| 1 \(bad_images.txt\)",
+        (tmp_path / "lax" / "summary.md").read_text(),
+    )
 
 
 def test_preview_writes_a_picture_and_stops(folder, tmp_path, capfd):
@@ -310,7 +436,7 @@ def test_a_full_disk_ends_the_run(folder, tmp_path, capfd, monkeypatch):
 def test_preview_into_no_folder(folder, tmp_path, capfd):
     assert run(folder, tmp_path / "run", "--preview", str(tmp_path / "none" / "batch.png")) == 2
     error = capfd.readouterr().err
-    assert "--preview must be a PNG that can be written" in error
+    assert "--preview must be a file that can be written" in error
     assert "Traceback" not in error
 
 
@@ -322,9 +448,13 @@ def test_a_disk_that_tensorboard_finds_full(folder, tmp_path, capfd, monkeypatch
     def full(self, kind, step, values):
         raise tf.errors.ResourceExhaustedError(None, None, "events; No space left on device")
 
-    monkeypatch.setattr(Journal, "record", full)
-    assert run(folder, tmp_path) == 1
-    assert "the disk is full" in capfd.readouterr().err
+    record = Journal.record
+    monkeypatch.setattr(Journal, "record", lambda *a: (full if a[2] > 3 else record)(*a))
+    assert run(folder, tmp_path, "--checkpoint-steps", "1") == 1
+    error = capfd.readouterr().err
+    assert "cannot be written: No space left" in error
+    assert "Make room" in error
+    assert f"go on from {tmp_path}/checkpoints/step-" in error
 
 
 def test_a_disk_that_is_full_at_the_very_end(folder, tmp_path, capfd, monkeypatch):
@@ -340,7 +470,8 @@ def test_a_disk_that_is_full_at_the_very_end(folder, tmp_path, capfd, monkeypatc
 
 
 def test_a_failed_first_start_does_not_lock_the_folder(folder, tmp_path, capfd):
-    assert run(folder, tmp_path, "--model-options", "widht=3") == 2
+    assert run(folder, tmp_path, "--image-size", "25") == 2
+    assert (tmp_path / "config.json").exists()
     assert run(folder, tmp_path, "--epochs", "2") == 0
     assert "another configuration" not in capfd.readouterr().err
 
@@ -426,14 +557,17 @@ def test_bad_pictures_are_noted_once_over_all_starts(tmp_path, capfd):
     assert run(folder, tmp_path / "run", "--epochs", "2", *arguments) == 0
     again = (tmp_path / "run" / "bad_images.txt").read_text()
     assert sorted(again.splitlines()) == sorted(noted.splitlines())
+    assert run(folder, tmp_path / "run", "--epochs", "2", *arguments) == 0  # Meets none of them.
+    once_more = (tmp_path / "run" / "bad_images.txt").read_text()
+    assert sorted(once_more.splitlines()) == sorted(noted.splitlines())
 
 
 def test_two_devices_train_as_one(folder, tmp_path):
     """Pictures that are augmented and mixed, LAMB, and a batch that evaluation does not fill."""
     settings = ("--optimizer", "lamb", "--mixup", "0.8", "--cutmix", "1", "--flip")
     settings += ("--drop-path-rate", "0.2", "--log-steps", "1", "--checkpoint-steps", "6")
-    for devices in ("1", "2"):
-        assert run(folder, tmp_path / devices, *settings, "--cpu-devices", devices) == 0
+    for count in ("1", "2"):
+        assert run(folder, tmp_path / count, *settings, "--cpu-devices", count) == 0
     for kind in ("train", "epoch"):
         for one, two in zip(log(tmp_path / "1", kind), log(tmp_path / "2", kind), strict=True):
             for name in {"loss", "gradient_norm", "val_loss", "ema_loss"} & {*one}:
