@@ -163,7 +163,7 @@ def wait_for(condition, process, seconds=120):
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize("left", [None, "", '{"epochs": 3,'])
+@pytest.mark.parametrize("left", [None, '{"epochs": 3,'])
 def test_a_lost_configuration_is_that_of_the_checkpoints(folder, tmp_path, capfd, left):
     assert run(folder, tmp_path) == 0
     (tmp_path / "config.json").unlink()

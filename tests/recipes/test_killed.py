@@ -135,6 +135,7 @@ def test_a_job_that_loses_a_process_says_so_and_resumes(tmp_path, victim, capsys
         )
     assert survivor.returncode == 75, error[-3000:]
     assert "start the same command again" in error
+    assert "waiting, up to 5 minutes, for all processes of the job (127.0.0.1:" in error
     processes[victim].communicate()
 
     before = at(tmp_path / "out")
