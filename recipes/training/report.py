@@ -82,6 +82,7 @@ def preview(pictures, config, path):
     figure, panels = plt.subplots(
         rows, columns, figsize=(2 * columns, 2.3 * rows), layout="constrained", squeeze=False
     )
+    figure.get_layout_engine().set(h_pad=0.1)  # Else the uppermost labels are cut.
     for panel in panels.ravel():
         panel.axis("off")
     for panel, image, label in zip(panels.ravel(), images, labels.numpy(), strict=False):
@@ -116,6 +117,7 @@ def write_results(model, history, seconds, folder):
 
     last = history[-1]
     parameters = sum(math.prod(weight.shape) for weight in model.trainable_weights)
+    bad_images = ", bad_images.txt" if last["unreadable"] else ""
     best = max(history, key=lambda epoch: epoch["val_accuracy"])
     lines = [
         ("model", f"{model.name}, {parameters:,} parameters"),
@@ -128,9 +130,9 @@ def write_results(model, history, seconds, folder):
         lines.append(("the same, averaged weights", average))
     lines += [
         ("best validation top-1", f"{best['val_accuracy']:.2%} (epoch {history.index(best) + 1})"),
-        ("unreadable pictures", f"{last['unreadable']:,} (bad_images.txt)"),
+        ("unreadable pictures", f"{last['unreadable']:,}"),
         ("time of this start", f"{seconds / 60:.1f} minutes"),
-        ("files", f"{folder}: model.keras, curves.png, log.jsonl, tensorboard/"),
+        ("files", f"{folder}: model.keras, curves.png, log.jsonl, tensorboard/{bad_images}"),
     ]
     text = tabulate(lines, ("result", ""), "github", disable_numparse=True)
     (folder / "summary.md").write_text(text + "\n")

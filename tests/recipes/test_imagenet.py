@@ -368,7 +368,7 @@ def test_too_many_bad_pictures_end_the_run_with_their_names(tmp_path, capfd):
     assert noted[0].startswith(f"{bad}: ")
     assert [line["unreadable"] for line in log(tmp_path / "lax", "epoch")] == [1] * 4
     assert re.search(
-        r"unreadable pictures +\| 1 \(bad_images.txt\)",
+        r"unreadable pictures +\| 1 [^$]*, bad_images.txt \|$",
         (tmp_path / "lax" / "summary.md").read_text(),
     )
 
