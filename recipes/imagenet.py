@@ -204,7 +204,7 @@ def _write_preview(config, path):
     from recipes.training import report
     from recipes.training.errors import UsageError
 
-    if not path.endswith(".png"):
+    if not path.lower().endswith(".png"):
         raise UsageError(f"--preview must name a PNG, such as batch.png. Received: {path}")
     pictures, _ = open_data(config)
     try:
