@@ -68,9 +68,16 @@ def bare_decoding(source, image_size, batch_size):
     import numpy as np
     import tensorflow as tf
 
+    from recipes.training.errors import UsageError
+
     count = min(len(source), 512)
     files = [source.read(tf.constant(i, tf.int64))[0].numpy() for i in range(count)]
-    windows = np.stack([_window(data, seed) for seed, data in enumerate(files)])
+    try:
+        windows = np.stack([_window(data, seed) for seed, data in enumerate(files)])
+    except tf.errors.InvalidArgumentError as error:
+        raise UsageError(
+            f"the first {count} pictures must be JPEG files that can be read: {error.message}"
+        ) from None
     files, windows = tf.constant(files), tf.constant(windows)
 
     def decode(number):

@@ -85,7 +85,7 @@ def ours(config, cores):
         "precision": keras.config.dtype_policy().name,
         "versions": _versions("tensorflow", "keras", keras.backend.backend()),
     }
-    return lambda: float(engine.train_step([batch])["loss"]), facts
+    return lambda: float(engine.train_step([batch])[0]["loss"]), facts
 
 
 def _card():
@@ -100,6 +100,16 @@ def _card():
         return None if device.platform == "cpu" else device.device_kind
     gpus = tf.config.list_physical_devices("GPU")
     return tf.config.experimental.get_device_details(gpus[0])["device_name"] if gpus else None
+
+
+def adamw_settings(config):
+    """Returns the arguments of PyTorch's AdamW that are our optimizer's settings."""
+    return {
+        "lr": config.learning_rate,
+        "weight_decay": config.weight_decay,
+        "betas": (config.beta_1, config.beta_2),
+        "eps": config.epsilon,
+    }
 
 
 def peer(config, cores, card, precision):
@@ -120,9 +130,7 @@ def peer(config, cores, card, precision):
             {"params": [p for p in model.parameters() if p.ndim > 1]},
             {"params": [p for p in model.parameters() if p.ndim <= 1], "weight_decay": 0.0},
         ],
-        lr=config.learning_rate,
-        weight_decay=config.weight_decay,
-        eps=1e-7,  # Keras' default.
+        **adamw_settings(config),
         fused=True,  # PyTorch's fastest.
     )
     images, labels = map(torch.from_numpy, _pictures(config))

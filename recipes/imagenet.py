@@ -14,6 +14,7 @@ Examples:
 """
 
 import argparse
+import contextlib
 import importlib
 import os
 import pathlib
@@ -69,6 +70,7 @@ def read_command(argv):
         raise UsageError(f"{error}") from None
     if chosen.config and chosen.recipe:
         raise UsageError("--config holds all settings of a recipe: leave --recipe out.")
+    _check_names(rest)
     names = presets()
     if chosen.config:
         default = settings.load(chosen.config)
@@ -91,6 +93,24 @@ def read_command(argv):
     )
     settings.check(config)
     return config, chosen.preview
+
+
+def _check_names(arguments):
+    """Raises a `UsageError` where a flag is none; suggests the nearest, or what it abbreviates."""
+    import dataclasses
+
+    from recipes.training import config as settings
+    from recipes.training.errors import UsageError, did_you_mean
+
+    fields = dataclasses.fields(settings.TrainingConfig)
+    names = [field.name.replace("_", "-") for field in fields] + ["recipe", "config", "preview"]
+    switches = [f"no-{field.name.replace('_', '-')}" for field in fields if field.type is bool]
+    initials = {"".join(word[0] for word in name.split("-")): name for name in names}
+    for argument in arguments:
+        name = argument.partition("=")[0].removeprefix("--").replace("_", "-")
+        if argument.startswith("--") and name not in {*names, *switches, "help"}:
+            meant = did_you_mean(initials.get(name, name), names, 0.0).replace("mean ", "mean --")
+            raise UsageError(f"{argument.partition('=')[0]} is no setting.{meant}")
 
 
 def presets():
@@ -142,12 +162,19 @@ def run(config):
     """Trains as `config` says; prints the result and writes it into the run folder."""
     from etils import epath
 
-    from recipes.training import devices, journal, model, report, run_folder, trainer
+    from recipes.training import devices, model, run_folder
 
     model.check(config)
     training, validation = open_data(config)
     where = devices.connect(config)
     folder = epath.Path(config.out).expanduser()
+    with run_folder.alone(folder) if where.is_chief else contextlib.nullcontext():
+        _run(config, training, validation, where, folder)
+
+
+def _run(config, training, validation, where, folder):
+    from recipes.training import journal, model, report, run_folder, trainer
+
     if where.is_chief:
         begins = run_folder.prepare(folder, config)
         print(

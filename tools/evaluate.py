@@ -26,6 +26,7 @@ import collections
 import csv
 import dataclasses
 import io
+import os
 import pathlib
 import sys
 import time
@@ -258,6 +259,12 @@ def _parse(argv):
     for path in filter(None, (args.per_class, args.confusion)):
         if not path.endswith(".csv"):
             parser.error(f"--per-class and --confusion must be .csv files. Received: {path}")
+        folder = os.path.dirname(os.path.expanduser(path)) or "."
+        if "://" not in path and not os.access(folder, os.W_OK):
+            parser.error(
+                "--per-class and --confusion must be in a folder that exists and can be written; "
+                f"make it. Received: {path}"
+            )
     return parser, args
 
 

@@ -23,12 +23,12 @@ class Checkpoints:
     """The newest checkpoints in a folder.
 
     Args:
-        folder: An `epath.Path`; made when the first one is saved.
+        folder: An `epath.Path`, kept as `folder`; made when the first one is saved.
         keep: How many are kept.
     """
 
     def __init__(self, folder, keep):
-        self._folder, self._keep = folder, keep
+        self.folder, self._keep = folder, keep
         self._damaged = set()
 
     def save(self, step, state, about):
@@ -49,8 +49,8 @@ class Checkpoints:
         about = {**about, "arrays": _counts(state)}
         arrays[_ABOUT] = np.frombuffer(json.dumps(about).encode(), "uint8")
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            for begun in self._folder.glob("step-*.npz.part"):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            for begun in self.folder.glob("step-*.npz.part"):
                 begun.unlink()
             with files.aside(path) as part:
                 _write(part, arrays)
@@ -85,20 +85,20 @@ class Checkpoints:
                 return (_step(path), *found)
         if paths:
             raise RunError(
-                f"All checkpoints in {self._folder} are damaged: give another --out to start anew, "
+                f"All checkpoints in {self.folder} are damaged: give another --out to start anew, "
                 "or remove them."
             )
         return None
 
     def paths(self):
         """Returns the paths of the checkpoints not known to be damaged, oldest first."""
-        if not self._folder.exists():
+        if not self.folder.exists():
             return []
-        paths = [path for path in self._folder.glob("step-*.npz") if _NAME.fullmatch(path.stem)]
+        paths = [path for path in self.folder.glob("step-*.npz") if _NAME.fullmatch(path.stem)]
         return sorted(set(paths) - self._damaged, key=_step)
 
     def _path(self, step):
-        return self._folder / f"step-{step:09d}.npz"
+        return self.folder / f"step-{step:09d}.npz"
 
     def _good(self):
         paths = self.paths()

@@ -27,7 +27,7 @@ class Disconnected(RunError):
     status = Preempted.status
 
 
-def did_you_mean(name, names):
-    """Returns a question to end a sentence with, or "" where none of `names` is near `name`."""
-    near = difflib.get_close_matches(name, names, 1)
+def did_you_mean(name, names, likeness=0.6):
+    """Returns a question to end a sentence with, or "" where none of `names` is like `name`."""
+    near = difflib.get_close_matches(name, names, 1, likeness)
     return f" Did you mean {near[0]}?" if near else ""

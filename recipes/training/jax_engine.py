@@ -51,14 +51,10 @@ class JaxEngine:
         return make(Share(self.processes, jax.process_index(), 1))
 
     def bad_pictures(self, bad):
-        """Returns the indices in a list of what the data sets call `bad`, as a set.
-
-        Of all processes, which must call this together.
-        """
-        indices = np.stack([np.asarray(part) for part in bad])
-        if self.processes > 1:
-            indices = multihost_utils.process_allgather(indices)
-        return {int(index) for index in indices.ravel() if index >= 0}
+        """Returns the indices in what a step returned as `bad`, as a set."""
+        # Every process has them all: to gather them here would make each wait for the others, who
+        # read their steps' numbers at other moments.
+        return {int(index) for index in np.asarray(bad).ravel() if index >= 0}
 
     def train_step(self, parts):
         """Takes a step; see `TensorFlowEngine.train_step`."""
@@ -66,11 +62,11 @@ class JaxEngine:
             self._global(np.stack(arrays), self._by_picture_of_part)
             for arrays in zip(*parts, strict=True)
         )
-        self._state, sums = self._train(self._state, *batch)
-        return sums
+        self._state, sums, bad = self._train(self._state, *batch)
+        return sums, bad
 
     def evaluate_step(self, *batch):
-        """Returns sums over a batch; see `TensorFlowEngine.evaluate_step`."""
+        """Judges a batch; see `TensorFlowEngine.evaluate_step`."""
         batch = [self._global(array, self._by_picture) for array in batch]
         state = self._state
         return self._evaluate(state["trainable"], state["non_trainable"], *batch)
@@ -185,7 +181,11 @@ class JaxEngine:
             "optimizer": optimizer,
             "average": averages,
         }
-        return state, sums | {"norm": norm, "bad": optimisation.count_bad(bad)}
+        sums |= {"norm": norm, "bad": optimisation.count_bad(bad)}
+        return state, sums, self._of_all_processes(bad)
+
+    def _of_all_processes(self, bad):
+        return jax.lax.with_sharding_constraint(bad, self._everywhere)
 
     def _mean_loss(self, trainable, non_trainable, images, labels):
         images = pixels.scale(images, self._config.pixel_range)
@@ -199,4 +199,5 @@ class JaxEngine:
     def _evaluate_on_all(self, trainable, non_trainable, images, labels, weights, bad):
         images = pixels.scale(images, self._config.pixel_range)
         logits, _ = self.model.stateless_call(trainable, non_trainable, images, training=False)
-        return optimisation.evaluation_sums(labels, logits, weights, bad, self._config.loss)
+        sums = optimisation.evaluation_sums(labels, logits, weights, bad, self._config.loss)
+        return sums, self._of_all_processes(bad)

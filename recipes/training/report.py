@@ -1,5 +1,6 @@
 """What a person sees of a run: an augmented batch, learning curves, mistakes, a summary."""
 
+import dataclasses
 import io
 import math
 
@@ -74,7 +75,10 @@ def preview(pictures, config, path):
     Returns:
         The pictures, uint8 of shape `(pictures, height, width, 3)`.
     """
-    parts = config.micro_batch_size // _shown(config.micro_batch_size)
+    # No whole batch where a part will do, nor more pictures than there are.
+    size = min(config.batch_size, len(pictures) // 2 * 2)
+    config = dataclasses.replace(config, batch_size=size, accumulation=1)
+    parts = size // _enough(size)
     images, labels, _ = next(iter(pictures.training_batches(config, share=Share(parts))))
     images = images[:_SHOWN_AUGMENTED].numpy()
     columns = min(8, len(images))
@@ -92,9 +96,9 @@ def preview(pictures, config, path):
     return images
 
 
-def _shown(size):
-    """Largest even number up to _SHOWN_AUGMENTED that divides `size`."""
-    return max((n for n in range(2, _SHOWN_AUGMENTED + 1, 2) if size % n == 0), default=size)
+def _enough(size):
+    """Smallest even number from _SHOWN_AUGMENTED on that divides `size`, or `size`."""
+    return min((n for n in range(_SHOWN_AUGMENTED, size, 2) if size % n == 0), default=size)
 
 
 def _label_text(label, names):

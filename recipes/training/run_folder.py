@@ -1,5 +1,8 @@
 """What a run folder holds beside the checkpoints and the log: the configuration, the models."""
 
+import contextlib
+import fcntl
+import json
 import pathlib
 import tempfile
 
@@ -29,51 +32,82 @@ def _save_model(engine, path):
         files.write(path, local.read_bytes())
 
 
-def prepare(folder, config):
-    """Makes the run folder and writes the configuration.
+@contextlib.contextmanager
+def alone(folder):
+    """Makes a run folder and, on a disk, keeps other processes out, however this one ends.
 
-    Where there are checkpoints already, the configuration must be theirs.
+    Raises:
+        UsageError: It cannot be written, or another process works in it.
+    """
+    path = folder / ".lock"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_text("")
+    except OSError as error:
+        raise UsageError(f"--out must be a folder to write into. Received: {error}") from None
+    with path.open() as file:
+        if not files.is_remote(path):
+            _lock(file, folder)
+        yield
+
+
+def _lock(file, folder):
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UsageError(
+            f"--out: {folder} is in use by another process; wait for its end, stop it, or give "
+            "another folder."
+        ) from None
+    except OSError:
+        pass  # A file system without locks.
+
+
+def prepare(folder, config):
+    """Writes the configuration; where there are checkpoints already, it must be theirs.
 
     Returns:
         Whether the run begins: there is no checkpoint.
 
     Raises:
-        UsageError: The folder cannot be written, or belongs to a run of another configuration.
+        UsageError: The folder belongs to a run of another configuration.
     """
     path = folder / "config.json"
     checkpoints = Checkpoints(folder / "checkpoints", keep=1)
-    begun = bool(checkpoints.paths())
+    if checkpoints.paths():
+        require_same(_settings(path, checkpoints), config, folder)
+        return False
+    config_module.save(config, path)
+    return True
+
+
+def _settings(path, checkpoints):
+    """Those in config.json; where it is lost or cut off, each checkpoint has them too."""
+    with contextlib.suppress(OSError, ValueError):
+        return json.loads(path.read_text())
+    _, _, about = checkpoints.load_newest(lambda sentence: None)
+    files.write(path, json.dumps(about["config"], indent=2) + "\n")
+    return about["config"]
+
+
+def require_same(before, config, folder):
+    """Raises a `UsageError` where a run must not be continued with this configuration.
+
+    Args:
+        before: The run's settings, as a dict that came through JSON.
+        config: The `TrainingConfig` now.
+        folder: Where the run is.
+    """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / ".writable").write_text("")
-        (folder / ".writable").unlink()
-        if not begun:
-            config_module.save(config, path)
-            return True
-        before = _configuration(path, checkpoints)
-    except OSError as error:
-        raise UsageError(f"--out must be a folder to write into. Received: {error}") from None
+        before = config_module.from_dict(before)
+    except ValueError as error:
+        raise UsageError(
+            f"--out: {folder} is of another version of this command ({error}): give another folder."
+        ) from None
     differing = config_module.differences(before, config)
     if differing:
         raise UsageError(
-            f"--out {folder} holds a run of another configuration: give another folder, or the "
-            f"settings of that run (--config {path}). They differ in:\n  " + "\n  ".join(differing)
+            f"--out: {folder} holds a run of another configuration; give another folder, or that "
+            "run's settings (--config, with its config.json). They differ in:\n  "
+            + "\n  ".join(differing)
         )
-    return False
-
-
-def _configuration(path, checkpoints):
-    """That of the run folder; where it is lost or cut off, each checkpoint has it too."""
-    try:
-        return config_module.load(path)
-    except UsageError:
-        _, _, about = checkpoints.load_newest(lambda sentence: None)
-    try:
-        config = config_module.from_dict(about["config"])
-    except ValueError as error:
-        raise UsageError(
-            f"--out {path.parent} holds checkpoints of another version of this command ({error}): "
-            "give another folder."
-        ) from None
-    config_module.save(config, path)
-    return config

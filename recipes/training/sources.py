@@ -129,10 +129,19 @@ def open_source(data, data_dir, split):
     elif tf.io.gfile.glob(f"{folder}/*.tfrecord"):
         source = _from_shards(folder, name)
     else:
-        source = _from_folder(folder, name)
+        source = _from_folder_in_utf8(folder, name)
     if match["start"] is None:
         return source
     return _part(source, match["start"], match["stop"], split)
+
+
+def _from_folder_in_utf8(folder, split):
+    try:
+        return _from_folder(folder, split)
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            f"{folder} must hold names in UTF-8 only: rename what is called {error.object!r} there."
+        ) from None
 
 
 def _from_folder(folder, split):
@@ -220,7 +229,9 @@ def _from_shards(folder, split):
         )
     try:
         with tf.io.gfile.GFile(f"{folder}/classes.txt") as file:
-            classes = tuple(file.read().splitlines())
+            # Not splitlines(), which knows more ends of lines than a name has to avoid.
+            lines = file.read().removesuffix("\n").split("\n")
+            classes = tuple(line.removesuffix("\r") for line in lines)
     except tf.errors.NotFoundError:
         raise UsageError(
             f"{folder} must hold classes.txt, a class name a line, which tools/make_shards.py "

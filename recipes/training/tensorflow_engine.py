@@ -77,7 +77,7 @@ class TensorFlowEngine:
         return self._strategy.distribute_datasets_from_function(of_host)
 
     def bad_pictures(self, bad):
-        """Returns the indices in a list of what the data sets call `bad`, as a set."""
+        """Returns the indices in what a step returned as `bad`, as a set."""
         arrays = [a for b in bad for a in self._strategy.experimental_local_results(b)]
         return {int(index) for array in arrays for index in array.numpy() if index >= 0}
 
@@ -86,13 +86,19 @@ class TensorFlowEngine:
 
         Returns:
             A dict of scalar tensors: sums over the batch of `loss` and `correct`, the number of
-            `bad` pictures, and the gradient's `norm` before clipping.
+            `bad` pictures, and the gradient's `norm` before clipping. And what tells
+            `bad_pictures` which ones they are.
         """
-        return self._train(tuple(parts))
+        return self._train(tuple(parts)), [bad for _, _, bad in parts]
 
     def evaluate_step(self, images, labels, weights, bad):
-        """Returns sums over a batch: `loss`, `correct`, `correct_5`, `count` and `bad`."""
-        return self._evaluate(images, labels, weights, bad)
+        """Judges a batch.
+
+        Returns:
+            A dict of scalar tensors: sums of `loss`, `correct`, `correct_5`, `count` and `bad`. And
+            what tells `bad_pictures` which ones they are.
+        """
+        return self._evaluate(images, labels, weights, bad), [bad]
 
     def with_averages(self, function):
         """Calls `function` while the model has the averages as its weights."""

@@ -135,10 +135,10 @@ class _Loop:
         start = time.monotonic()
         parts = [next(batches) for _ in range(self._config.accumulation)]
         waited = time.monotonic() - start
-        sums = self._engine.train_step(parts)
+        sums, bad = self._engine.train_step(parts)
         self._step += 1
         times = {"waited": waited, "seconds": time.monotonic() - start}
-        self._pending.append((self._step, sums, [bad for _, _, bad in parts], times))
+        self._pending.append((self._step, sums, bad, times))
         self._read(_IN_FLIGHT)
         self._on_step(self._step)
 
@@ -219,14 +219,20 @@ class _Loop:
                 sums = _floats(sums)
                 totals.update(sums)
                 if sums["bad"]:
-                    found = self._engine.bad_pictures([bad])
+                    found = self._engine.bad_pictures(bad)
                     self._note_bad(self._validation, found, self._config.validation_split)
 
         for batch in self._evaluation_data:
-            pending.append((self._engine.evaluate_step(*batch), batch[-1]))
+            pending.append(self._engine.evaluate_step(*batch))
             read(_IN_FLIGHT)
             self._stop_if_asked()
         read(0)
+        if not totals["count"]:
+            raise RunError(
+                f"None of the {len(self._validation):,} pictures of "
+                f"{self._config.validation_split} could be read: mend them, or choose another "
+                "--validation-split."
+            )
         names = {"loss": "loss", "correct": "accuracy", "correct_5": "top_5"}
         return {f"{prefix}_{new}": totals[old] / totals["count"] for old, new in names.items()}
 
@@ -286,6 +292,7 @@ class _Loop:
         if found is None:
             return
         self._step, state, about = found
+        run_folder.require_same(about["config"], self._config, self._checkpoints.folder.parent)
         if about["data"] != self._about_data():
             raise UsageError(
                 f"--data must be what the run of {_last(self._checkpoints)} was started with, "
@@ -372,7 +379,8 @@ def _stop_signals():
     received = []
 
     def receive(number, frame):
-        if received:  # Asked again: at once.
+        # A person who asks again means at once; a machine may send SIGTERM over and over.
+        if received and number == signal.SIGINT:
             raise KeyboardInterrupt
         received.append(signal.Signals(number).name)
 

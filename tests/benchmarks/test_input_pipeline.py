@@ -4,6 +4,7 @@ import re
 import pytest
 
 from benchmarks import input_pipeline, jpeg_digits
+from tests.recipes import pictures
 
 pytestmark = pytest.mark.tensorflow
 
@@ -56,6 +57,16 @@ def test_memory(folder, capsys):
     assert [int(step.replace(",", "")) for step, _ in rows] == [*range(20, 201, 20)]
     assert all(int(megabytes.replace(",", "")) > 100 for _, megabytes in rows)
     assert re.search(r"from a quarter of the way to the end: [+-]\d+ MB", output)
+
+
+def test_pictures_that_are_no_jpeg(tmp_path, capsys):
+    folder = pictures.write_folder(tmp_path)
+    for path in folder.rglob("*.jpg"):
+        path.write_bytes(b"nothing")
+    with pytest.raises(SystemExit) as end:
+        input_pipeline.main([str(folder), *SMALL])
+    assert end.value.code == 2
+    assert "first 24 pictures must be JPEG files" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

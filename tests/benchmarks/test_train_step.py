@@ -93,6 +93,14 @@ def test_no_peer(monkeypatch, missing, devices, said):
     assert said in train_step.why_no_peer(CONFIG, FACTS | {"devices": devices})
 
 
+def test_the_peer_has_our_settings():
+    config = TrainingConfig(
+        learning_rate=0.1, weight_decay=0.2, beta_1=0.3, beta_2=0.4, epsilon=0.5
+    )
+    expected = {"lr": 0.1, "weight_decay": 0.2, "betas": (0.3, 0.4), "eps": 0.5}
+    assert train_step.adamw_settings(config) == expected
+
+
 def test_plain_mixer_is_ours():
     pytest.importorskip("torch")
     import keras_mixers

@@ -66,12 +66,13 @@ def run(engine, config, steps=20):
     taken, bad = [], []
     for _ in range(steps):
         parts = [next(batches) for _ in range(config.accumulation)]
-        taken.append({name: float(value) for name, value in engine.train_step(parts).items()})
-        bad.append(sorted(engine.bad_pictures([part[2] for part in parts])))
+        sums, of_bad = engine.train_step(parts)
+        taken.append({name: float(value) for name, value in sums.items()})
+        bad.append(sorted(engine.bad_pictures(of_bad)))
 
     def evaluate():
         parts = engine.batches(lambda share: data.evaluation_batches(config, share))
-        return sum(float(engine.evaluate_step(*batch)["loss"]) for batch in parts)
+        return sum(float(engine.evaluate_step(*batch)[0]["loss"]) for batch in parts)
 
     return {
         "loss": [sums["loss"] for sums in taken],

@@ -85,11 +85,28 @@ def test_bad_settings_are_one_sentence_and_status_2(command, sentence, capfd):
     assert "Traceback" not in error
 
 
-def test_an_unknown_setting_suggests_the_nearest(capfd):
-    with pytest.raises(SystemExit) as exit_:
-        imagenet.main(["--learning-rat", "3"])
-    assert exit_.value.code == 2
-    assert "--learning-rate" in capfd.readouterr().err
+@pytest.mark.parametrize(
+    ("flag", "meant"),
+    [
+        ("--learning-rat", "learning-rate"),
+        ("--learning_rat=3", "learning-rate"),
+        ("--recip", "recipe"),
+        ("--perview", "preview"),
+        ("--confg", "config"),
+        ("--lr", "learning-rate"),
+        ("--wd", "weight-decay"),
+        ("--outt", "out"),
+    ],
+)
+def test_an_unknown_setting_suggests_the_nearest(flag, meant, capfd):
+    assert imagenet.main([flag, "3"]) == 2
+    sentence = f"{flag.partition('=')[0]} is no setting. Did you mean --{meant}?"
+    assert sentence in capfd.readouterr().err
+
+
+def test_underscores_and_switches_are_settings():
+    config, _ = imagenet.read_command(["--no-flip", "--batch_size=8", "--head-bias", "-3"])
+    assert (config.flip, config.batch_size, config.head_bias) == (False, 8, -3)
 
 
 def test_a_written_configuration_can_be_given_back(tmp_path):
@@ -184,6 +201,13 @@ def test_settings_of_the_mixer_recipe():
         cutmix=0,
         drop_path_rate=0.1,
         pixel_range="minus_one_one",
+        mixup_keeps_half=True,
+        beta_1=0.9,
+        beta_2=0.999,
+        epsilon=1e-8,
+        optimizer="adamw",
+        crop_min_area=0.05,
+        interpolation="bilinear",
     )
     assert {name: getattr(config, name) for name in expected} == expected
     steps = config.warmup_epochs * 1_281_167 * 0.99 / 4096
@@ -201,6 +225,10 @@ def test_settings_of_the_smlpnet_recipes():
         assert (config.erasing, config.randaugment) == (0.25, "increasing")
         assert (config.pixel_range, config.interpolation) == ("imagenet", "bicubic")
         assert config.clip_norm is None
+        assert (config.final_learning_rate, config.warmup_learning_rate) == (1e-5, 1e-6)
+        assert (config.epochs, config.warmup_epochs, config.schedule) == (300, 20, "cosine")
+        assert (config.loss, config.head_bias, config.optimizer) == ("softmax", 0, "adamw")
+        assert (config.randaugment_magnitude, config.randaugment_layers) == (9, 2)
 
 
 def test_the_written_settings_are_json(tmp_path):

@@ -379,6 +379,27 @@ def test_each_step_of_the_augmentation_draws_from_a_seed_of_its_own(monkeypatch)
     assert len({*seeds, (3, 4)}) == 5
 
 
+def test_the_crop_draws_from_another_seed_than_the_augmentation(data, monkeypatch):
+    seeds = {}
+
+    def record(name, result):
+        def function(first, seed, config):
+            seeds[name] = seed.numpy()
+            return result
+
+        return function
+
+    image = tf.zeros((24, 24, 3), tf.uint8)
+    monkeypatch.setattr(data_module.cropping, "random_crop", record("crop", image))
+    monkeypatch.setattr(data_module, "_augment", record("augmentation", image))
+    monkeypatch.setattr(data_module, "_batches", lambda parts, prepare, *_: prepare)
+    prepare = data.training_batches(PLAIN)
+    for number in range(5):
+        prepare(tf.constant(number, tf.int64), tf.constant(0, tf.int64))
+        drawn = {tuple(seed) for seed in seeds.values()}
+        assert len(drawn | {(PLAIN.seed, number)}) == 3
+
+
 def test_nothing_random_is_left_to_global_state(data):
     tf.random.set_seed(1)
     ((first, *_),) = take(data, EVERYTHING, 1)

@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from etils import epath
 from PIL import Image
 
 from recipes import imagenet
-from recipes.training import checkpoints, devices, model, run_folder, trainer
+from recipes.training import checkpoints, devices, model, report, run_folder, trainer
 from recipes.training.errors import UsageError
 from tests.recipes import pictures
 
@@ -194,6 +195,62 @@ def test_a_run_that_goes_on_within_a_line_of_the_log_logs_the_same(finished, fol
     for one, two in zip(log(tmp_path, "train"), log(finished, "train"), strict=True):
         for name in ("step", "loss", "accuracy", "gradient_norm"):
             assert one[name] == pytest.approx(two[name], rel=1e-3), (name, one["step"])
+
+
+def test_the_checkpoint_knows_its_configuration_too(finished, folder, tmp_path, capfd):
+    """Where config.json was edited."""
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+    path = tmp_path / "config.json"
+    path.write_text(path.read_text().replace("hidden_dim=16", "hidden_dim=24"))
+    assert imagenet.main(["--config", str(path), "--out", str(tmp_path)]) == 2
+    error = capfd.readouterr().err
+    assert "holds a run of another configuration" in error
+    assert "hidden_dim=24" in error
+
+
+def test_a_run_folder_is_one_process_at_a_time(finished, folder, capfd):
+    with run_folder.alone(epath.Path(finished)):
+        assert run(folder, finished) == 2
+    assert f"--out: {finished} is in use by another process" in capfd.readouterr().err
+    assert run(folder, finished) == 0
+
+
+def test_no_picture_to_evaluate_on(tmp_path, capfd):
+    folder = pictures.write_folder(tmp_path / "data")
+    for path in (folder / "validation").rglob("*.jpg"):
+        path.write_bytes(b"nothing")
+    assert run(folder, tmp_path / "run", "--max-bad-images", "1") == 1
+    error = capfd.readouterr().err
+    assert "None of the 12 pictures of validation could be read" in error
+    assert "Traceback" not in error
+
+
+def test_sigterm_over_and_over_is_one(folder, tmp_path, monkeypatch, capfd):
+    from recipes.training.tensorflow_engine import TensorFlowEngine
+
+    take = TensorFlowEngine.train_step
+
+    def impatient(self, parts):
+        for _ in range(3):
+            signal.raise_signal(signal.SIGTERM)
+        return take(self, parts)
+
+    monkeypatch.setattr(TensorFlowEngine, "train_step", impatient)
+    assert run(folder, tmp_path) == 75
+    assert "Stopped by SIGTERM after step 1;" in capfd.readouterr().err
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-000000001.npz"]
+
+
+def test_a_preview_of_fewer_pictures_than_a_batch(folder, tmp_path):
+    path = tmp_path / "batch.png"
+    assert run(folder, tmp_path / "run", "--batch-size", "4096", "--preview", str(path)) == 0
+    with Image.open(path) as image:
+        assert image.width > 3 * image.height / 2  # 24 pictures, eight beside each other.
+
+
+@pytest.mark.parametrize(("size", "enough"), [(4096, 32), (94, 94), (24, 24), (96, 32), (100, 50)])
+def test_a_preview_reads_no_more_than_it_must(size, enough):
+    assert report._enough(size) == enough
 
 
 @pytest.mark.parametrize(("minutes", "count"), [("0", 12), ("1000", 1)])

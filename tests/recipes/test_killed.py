@@ -149,10 +149,15 @@ def test_a_job_that_loses_a_process_says_so_and_resumes(tmp_path, victim, capsys
 
 
 def test_a_job_that_ends_leaves_all_that_one_process_leaves(tmp_path):
+    """With bad pictures, which each process meets, and checkpoints by the first one's clock."""
     folder = pictures.write_folder(tmp_path / "data")
-    processes = job(folder, tmp_path / "out", "--epochs", "2", "--ema-decay", "0.9")
+    for path in (folder / "train" / "bee").iterdir():
+        path.write_bytes(b"nothing")
+    settings = ("--epochs", "20", "--ema-decay", "0.9", "--max-bad-images", "1")
+    processes = job(folder, tmp_path / "out", *settings, "--checkpoint-minutes", "0.002")
     errors = [process.communicate(timeout=200)[1] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], errors
+    assert len((tmp_path / "out" / "bad_images.txt").read_text().splitlines()) == 8
     left = {path.name for path in (tmp_path / "out").iterdir()}
     assert {"model.keras", "model_ema.keras", "summary.md", "curves.png"} <= left
     one, averaged = (

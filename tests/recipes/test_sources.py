@@ -1,3 +1,4 @@
+import os
 import struct
 
 import numpy as np
@@ -85,6 +86,21 @@ def test_hidden_folders_are_no_classes_and_hidden_files_no_pictures(tmp_path):
     source = open_source(str(folder), "", "train")
     assert source.classes == pictures.CLASSES
     assert len(source) == 24
+
+
+def test_a_name_that_is_not_utf8_is_one_sentence(tmp_path):
+    folder = pictures.write_folder(tmp_path)
+    os.rename(folder / "train" / "ant" / "0.jpg", os.fsencode(folder / "train/ant/") + b"/\xff.jpg")
+    with pytest.raises(UsageError, match=r"names in UTF-8 only: rename .*xff"):
+        open_source(str(folder), "", "train")
+
+
+def test_a_line_of_classes_ends_where_the_line_ends(shards, tmp_path):
+    for path in shards.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    for text in ("an\x85t\nbee\ncow\n", "an\x85t\r\nbee\r\ncow"):
+        (tmp_path / "classes.txt").write_bytes(text.encode())
+        assert open_source(str(tmp_path), "", "train").classes == ("an\x85t", "bee", "cow")
 
 
 def test_shards_hold_the_same(folder, shards):

@@ -327,7 +327,10 @@ def test_checkpoints_that_do_not_fit(world, capsys, tmp_path):
     data = ("--data", world.data)
     state, about = load(epath.Path(world.models["checkpoint"]))
     for changes, sentence in (
-        ({"config": about["config"] | {"later": 1}}, "no checkpoint of this version: later is 1"),
+        (
+            {"config": about["config"] | {"later": 1}},
+            "no checkpoint of this version: later is no setting",
+        ),
         ({"config": about["config"] | {"model": "VGG"}}, "--model must be one of"),
         ({"data": {"class_names": ["x"] * 6}}, "is no checkpoint of this version"),
         ({"data": {}}, "is no checkpoint of this version"),
@@ -383,12 +386,20 @@ def test_arguments_and_data_that_cannot_be_used(world, capsys, tmp_path):
 
 
 def test_a_table_that_cannot_be_written_loses_no_number(world, capsys, tmp_path):
+    (tmp_path / "c.csv").mkdir()
     status, table, error = run_tool(
-        capsys, world.run, "--data", world.data, "--confusion", tmp_path / "no" / "c.csv"
+        capsys, world.run, "--data", world.data, "--confusion", tmp_path / "c.csv"
     )
     assert status == 2
     assert table["pictures"] == "25"
-    assert "no/c.csv" in error.splitlines()[-1]
+    assert "c.csv" in error.splitlines()[-1]
+
+
+def test_a_table_into_no_folder_is_refused_at_once(world, capsys, tmp_path):
+    error = refuse(
+        capsys, world.run, "--data", world.data, "--confusion", tmp_path / "no" / "c.csv"
+    )
+    assert "in a folder that exists and can be written; make it. Received: " in error
 
 
 @pytest.mark.slow
