@@ -63,12 +63,15 @@ def run(engine, config, steps=20):
     """Returns the steps' losses and gradient norms, and the evaluation after them."""
     data = data_set()
     batches = iter(engine.batches(lambda share: data.training_batches(config, 0, share)))
-    taken, bad = [], []
+    taken, bad, unread = [], [], []
     for _ in range(steps):
         parts = [next(batches) for _ in range(config.accumulation)]
         sums, of_bad = engine.train_step(parts)
         taken.append({name: float(value) for name, value in sums.items()})
-        bad.append(sorted(engine.bad_pictures(of_bad)))
+        unread.append(of_bad)
+        if engine.is_chief:  # The processes of a job read at moments of their own.
+            bad.append(sorted(engine.bad_pictures(unread.pop())))
+    bad += [sorted(engine.bad_pictures(of_bad)) for of_bad in unread]
 
     def evaluate():
         parts = engine.batches(lambda share: data.evaluation_batches(config, share))
