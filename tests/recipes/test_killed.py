@@ -17,7 +17,7 @@ import pytest
 import keras_mixers  # noqa: F401  Its layers are in the models that are loaded.
 from recipes.training import checkpoints
 from tests.recipes import pictures
-from tests.recipes.test_imagenet import SMALL
+from tests.recipes.command import SMALL
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
 
