@@ -36,7 +36,12 @@ def check(config):
 
 
 def build(config, classes):
-    """Returns the model that `config` describes, from pictures to logits."""
+    """Returns the model that `config` describes, from pictures to logits.
+
+    Raises:
+        UsageError: There is none.
+    """
+    check(config)
     arguments = {
         "input_shape": (config.image_size, config.image_size, 3),
         "classes": classes,
