@@ -103,14 +103,16 @@ def _check_names(arguments):
     from recipes.training.errors import UsageError, did_you_mean
 
     fields = dataclasses.fields(settings.TrainingConfig)
-    names = [field.name.replace("_", "-") for field in fields] + ["recipe", "config", "preview"]
-    switches = [f"no-{field.name.replace('_', '-')}" for field in fields if field.type is bool]
-    initials = {"".join(word[0] for word in name.split("-")): name for name in names}
+    flags = ["--" + field.name.replace("_", "-") for field in fields]
+    flags += ["--recipe", "--config", "--preview"]
+    switches = ["--no-" + field.name.replace("_", "-") for field in fields if field.type is bool]
+    initials = {"--" + "".join(word[0] for word in flag[2:].split("-")): flag for flag in flags}
     for argument in arguments:
-        name = argument.partition("=")[0].removeprefix("--").replace("_", "-")
-        if argument.startswith("--") and name not in {*names, *switches, "help"}:
-            meant = did_you_mean(initials.get(name, name), names, 0.0).replace("mean ", "mean --")
-            raise UsageError(f"{argument.partition('=')[0]} is no setting.{meant}")
+        given = argument.partition("=")[0]
+        flag = given.replace("_", "-")
+        if flag.startswith("--") and flag not in {*flags, *switches, "--help"}:
+            meant = did_you_mean(initials.get(flag, flag), flags, likeness=0.0)
+            raise UsageError(f"{given} is no setting.{meant}")
 
 
 def presets():

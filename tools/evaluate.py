@@ -38,7 +38,7 @@ if __package__ is None:
     sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
 
 from recipes.training import config as settings
-from recipes.training.errors import RunError, UsageError
+from recipes.training.errors import RunError, UsageError, first_line
 from tools import cli, model_files
 
 
@@ -286,7 +286,7 @@ def main(argv=None):
         print(f"tools/evaluate.py: {error}", file=sys.stderr)
         return error.status
     except (OSError, tf.errors.OpError) as error:
-        print(f"tools/evaluate.py: {model_files.first_line(error)}", file=sys.stderr)
+        print(f"tools/evaluate.py: {first_line(error)}", file=sys.stderr)
         return 2
     return 0
 

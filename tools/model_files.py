@@ -6,7 +6,7 @@ import typing
 import numpy as np
 
 from recipes.training import config as settings
-from recipes.training.errors import RunError, UsageError
+from recipes.training.errors import RunError, UsageError, first_line
 
 _KINDS = (
     "a run folder, a checkpoint (.npz), a .keras or .tflite file, or the folder of a SavedModel"
@@ -152,8 +152,3 @@ def _from_saved_model(path):
         return np.concatenate([serve(**{entry: tf.constant(batch)})[end] for batch in batches])
 
     return Candidate(str(path), predict, tuple(spec.shape), tuple(result.shape))
-
-
-def first_line(error):
-    """Returns what an error says, on one line."""
-    return next(iter(str(error).splitlines()), type(error).__name__)

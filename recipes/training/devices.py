@@ -12,7 +12,7 @@ import typing
 
 import keras
 
-from recipes.training.errors import Disconnected, UsageError
+from recipes.training.errors import Disconnected, UsageError, first_line
 
 
 class Devices(typing.NamedTuple):
@@ -134,11 +134,10 @@ def _tpu_strategy(name):
         tf.tpu.experimental.initialize_tpu_system(resolver)
         return tf.distribute.TPUStrategy(resolver)
     except Exception as error:  # Of many kinds: ValueError, URLError, several of TensorFlow's.
-        reason = str(error).strip().splitlines() or [type(error).__name__]
         raise UsageError(
             f"{asked}: no TPU answered; start on a TPU VM with tensorflow-tpu installed (extra "
             "tpu), check the name by `gcloud compute tpus tpu-vm list`, or leave --tpu out. "
-            f"TensorFlow says: {reason[0][:200]}"
+            f"TensorFlow says: {first_line(error)}"
         ) from None
 
 
@@ -198,7 +197,7 @@ def _join_job():
             "--multi-host: the processes did not find each other; set the same "
             "KERAS_DISTRIBUTION_JOB_ADDRESSES (host:port of the first) and "
             "KERAS_DISTRIBUTION_NUM_PROCESSES on all, and KERAS_DISTRIBUTION_PROCESS_ID from 0. "
-            f"JAX says: {str(error).splitlines()[0][:200]}"
+            f"JAX says: {first_line(error)}"
         ) from None
 
 

@@ -31,3 +31,9 @@ def did_you_mean(name, names, likeness=0.6):
     """Returns a question to end a sentence with, or "" where none of `names` is like `name`."""
     near = difflib.get_close_matches(name, names, 1, likeness)
     return f" Did you mean {near[0]}?" if near else ""
+
+
+def first_line(error, longest=300):
+    """Returns the first line of what an error of another library says."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0][:longest]

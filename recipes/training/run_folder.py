@@ -74,11 +74,11 @@ def prepare(folder, config):
     """
     path = folder / "config.json"
     checkpoints = Checkpoints(folder / "checkpoints", keep=1)
-    if checkpoints.paths():
+    begins = not checkpoints.paths()
+    if not begins:
         require_same(_settings(path, checkpoints), config, folder)
-        return False
     config_module.save(config, path)
-    return True
+    return begins
 
 
 def _settings(path, checkpoints):
@@ -86,7 +86,6 @@ def _settings(path, checkpoints):
     with contextlib.suppress(OSError, ValueError):
         return json.loads(path.read_text())
     _, _, about = checkpoints.load_newest(lambda sentence: None)
-    files.write(path, json.dumps(about["config"], indent=2) + "\n")
     return about["config"]
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from recipes.training import files
-from recipes.training.errors import UsageError
+from recipes.training.errors import UsageError, first_line
 
 _CACHE = pathlib.Path("~/.cache/keras_mixers/records")
 _PICTURES = (".jpg", ".jpeg", ".png")
@@ -250,8 +250,7 @@ def _prepared(name, data_dir):
         if builder.is_prepared():
             return builder
     except Exception as error:  # tfds has errors of many kinds for a name that it does not know.
-        said = str(error).splitlines() or [type(error).__name__]
-        reason = f" (tensorflow-datasets says: {said[0][:200]})"
+        reason = f" (tensorflow-datasets says: {first_line(error)})"
     raise UsageError(
         f"No data: --data must be a folder, or the name of a data set that tensorflow-datasets has "
         f"prepared in --data-dir {data_dir}. Received: {name}{reason}"

@@ -14,7 +14,7 @@ from recipes.training import config as config_module
 from recipes.training import data, optimisation, run_folder
 from recipes.training.bad_pictures import BadPictures
 from recipes.training.checkpoints import Checkpoints
-from recipes.training.errors import Disconnected, Preempted, RunError, UsageError
+from recipes.training.errors import Disconnected, Preempted, RunError, UsageError, first_line
 from recipes.training.journal import Journal
 
 _IN_FLIGHT = 2  # Steps given to the device ahead of the one whose numbers are read.
@@ -328,7 +328,7 @@ def _explained(error, engine, last):
         return Disconnected(
             "The connection to a device, to the data or to another process of the job was lost; "
             f"start the same command again (on all hosts) to go on from {last}. "
-            f"It said: {str(error).splitlines()[0][:200]}"
+            f"It said: {first_line(error)}"
         )
     return None
 
