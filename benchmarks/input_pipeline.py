@@ -68,16 +68,9 @@ def bare_decoding(source, image_size, batch_size):
     import numpy as np
     import tensorflow as tf
 
-    from recipes.training.errors import UsageError
-
     count = min(len(source), 512)
-    files = [source.read(tf.constant(i, tf.int64))[0].numpy() for i in range(count)]
-    try:
-        windows = np.stack([_window(data, seed) for seed, data in enumerate(files)])
-    except tf.errors.InvalidArgumentError as error:
-        raise UsageError(
-            f"the first {count} pictures must be JPEG files that can be read: {error.message}"
-        ) from None
+    files = [_jpeg(source, i) for i in range(count)]
+    windows = np.stack([_window(data, seed) for seed, data in enumerate(files)])
     files, windows = tf.constant(files), tf.constant(windows)
 
     def decode(number):
@@ -86,6 +79,23 @@ def bare_decoding(source, image_size, batch_size):
 
     numbers = tf.data.Dataset.range(tf.int64.max)
     return numbers.map(decode, os.cpu_count()).batch(batch_size).prefetch(2)
+
+
+def _jpeg(source, number):
+    """Returns the bytes of a picture, if it can be decoded."""
+    import tensorflow as tf
+
+    from recipes.training.errors import UsageError
+
+    try:
+        data = source.read(tf.constant(number, tf.int64))[0].numpy()
+        tf.io.decode_and_crop_jpeg(data, (0, 0, *tf.io.extract_jpeg_shape(data)[:2]), 3)
+    except tf.errors.OpError:
+        raise UsageError(
+            "the first 512 pictures must be JPEG files that can be read: remove what is none, or "
+            f"take another set. Received: {source.name(number)}"
+        ) from None
+    return data
 
 
 def _window(data, seed):
@@ -265,7 +275,7 @@ def _parse(argv):
 
 def main(argv=None):
     parser, args = _parse(argv)
-    from recipes.training.errors import UsageError
+    from recipes.training.errors import RunError, UsageError
     from recipes.training.sources import open_source
 
     try:
@@ -276,6 +286,9 @@ def main(argv=None):
             compare(source, args)
     except UsageError as error:
         parser.error(f"argument data: {error}")
+    except RunError as error:
+        print(f"benchmarks/input_pipeline.py: {error}", file=sys.stderr)
+        return error.status
     return 0
 
 

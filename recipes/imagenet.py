@@ -4,7 +4,8 @@ The same command, started again, goes on from the newest checkpoint of its run f
 
 Exit status: 0 at the end of the training; 1 when it cannot go on (NaN loss, full disk, too many
 unreadable pictures); 2 when the command, the data or the devices cannot be used as asked for; 75
-when it was asked to stop (SIGTERM, SIGINT) or lost a device or a host: start it again.
+when it was asked to stop (SIGTERM, SIGINT) or lost a device or a host: start it again; 130 when
+SIGINT ended it at once.
 
 Examples:
   python recipes/imagenet.py --recipe mixer_b16 --tpu
@@ -58,24 +59,25 @@ def read_command(argv):
     import tyro
 
     from recipes.training import config as settings
+    from recipes.training import files
     from recipes.training.errors import UsageError
 
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     first.add_argument("--recipe")
-    first.add_argument("--config", type=pathlib.Path)
+    first.add_argument("--config")
     first.add_argument("--preview")
     try:
         chosen, rest = first.parse_known_args(argv)
     except argparse.ArgumentError as error:
         raise UsageError(f"{error}") from None
-    if chosen.config and chosen.recipe:
+    if chosen.config is not None and chosen.recipe is not None:
         raise UsageError("--config holds all settings of a recipe: leave --recipe out.")
     _check_names(rest)
     names = presets()
-    if chosen.config:
-        default = settings.load(chosen.config)
+    if chosen.config is not None:
+        default = settings.load(files.named("--config", chosen.config))
     else:
-        default = preset(chosen.recipe or "mixer_b16")
+        default = preset("mixer_b16" if chosen.recipe is None else chosen.recipe)
     description = (
         f"{__doc__}\nAlso:\n"
         f"  --recipe NAME      settings to start from: {', '.join(names)}\n"
@@ -162,14 +164,13 @@ def open_data(config):
 
 def run(config):
     """Trains as `config` says; prints the result and writes it into the run folder."""
-    from etils import epath
-
-    from recipes.training import devices, model, run_folder
+    from recipes.training import data, devices, files, model, run_folder
 
     model.check(config)
+    folder = files.named("--out", config.out)
     training, validation = open_data(config)
+    data.steps_per_epoch(len(training), config.batch_size)
     where = devices.connect(config)
-    folder = epath.Path(config.out).expanduser()
     with run_folder.alone(folder) if where.is_chief else contextlib.nullcontext():
         _run(config, training, validation, where, folder)
 
@@ -186,7 +187,7 @@ def _run(config, training, validation, where, folder):
             file=sys.stderr,
         )
         if begins:
-            images = report.preview(training, config, folder / "augmented.png")
+            images, _ = report.preview(training, config, folder / "augmented.png")
             journal.show_batch(folder, images)
     start = time.monotonic()
     engine, history = trainer.train(
@@ -205,8 +206,8 @@ def _run(config, training, validation, where, folder):
 def main(argv=None):
     argv = sys.argv[1:] if argv is None else argv
     parser = argparse.ArgumentParser(prog="recipes/imagenet.py")
-    cli.require(parser, "recipes", ("tyro",))
-    from recipes.training.errors import RunError
+    cli.require(parser, "recipes", ("etils", "tyro"))
+    from recipes.training.errors import RunError, first_line
 
     try:
         config, preview = read_command(argv)
@@ -219,7 +220,8 @@ def main(argv=None):
         print(f"recipes/imagenet.py: {error}", file=sys.stderr)
         return error.status
     except OSError as error:
-        print(f"recipes/imagenet.py: a file cannot be written or read: {error}", file=sys.stderr)
+        reason = first_line(error)
+        print(f"recipes/imagenet.py: a file cannot be written or read: {reason}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("recipes/imagenet.py: stopped by SIGINT", file=sys.stderr)
@@ -228,18 +230,24 @@ def main(argv=None):
 
 
 def _write_preview(config, path):
-    from etils import epath
-
-    from recipes.training import report
+    from recipes.training import files, report
+    from recipes.training.bad_pictures import BadPictures
     from recipes.training.errors import UsageError
 
     if not path.lower().endswith(".png"):
         raise UsageError(f"--preview must name a PNG, such as batch.png. Received: {path}")
     pictures, _ = open_data(config)
     try:
-        report.preview(pictures, config, epath.Path(path).expanduser())
+        _, bad = report.preview(pictures, config, files.named("--preview", path))
     except OSError as error:
         raise UsageError(f"--preview must be a file that can be written. {error}") from None
+    BadPictures(config.max_bad_images).note(
+        pictures,
+        bad,
+        config.train_split,
+        say=lambda sentence: print(sentence, file=sys.stderr),
+        write=lambda line: None,
+    )
     print(path)
 
 

@@ -38,6 +38,7 @@ if __package__ is None:
     sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
 
 from recipes.training import config as settings
+from recipes.training import files
 from recipes.training.errors import RunError, UsageError, first_line
 from tools import cli, model_files
 
@@ -69,11 +70,10 @@ def _warn(sentence):
 
 def picture_settings(args, model):
     """Returns the `TrainingConfig` by which the pictures for `model` are prepared."""
-    from etils import epath
-
     config = model.config
     if config is None:
-        path = epath.Path(args.config or epath.Path(args.model).expanduser().parent / "config.json")
+        beside = files.named("MODEL", args.model).parent / "config.json"
+        path = files.named("--config", args.config) if args.config else beside
         if args.config or path.exists():
             config = settings.load(path)
             _warn(f"The pictures are prepared as {path} says.")
@@ -159,13 +159,9 @@ def per_class(result, names):
 
 def _write(path, rows):
     """Writes a CSV file, complete or not at all."""
-    from etils import epath
-
-    from recipes.training import files
-
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
-    files.write(epath.Path(path).expanduser(), text.getvalue())
+    files.write(files.named("The table", path), text.getvalue())
 
 
 def _print(args, model, config, result, names, seconds):
@@ -192,13 +188,11 @@ def _print(args, model, config, result, names, seconds):
 
 def run(args):
     """Evaluates, prints and writes what `args` ask for."""
-    from etils import epath
-
     from recipes.training.bad_pictures import require_few
     from recipes.training.data import PictureData
     from recipes.training.sources import open_source
 
-    model = model_files.read_model(epath.Path(args.model).expanduser(), args.averaged, _warn)
+    model = model_files.read_model(files.named("MODEL", args.model), args.averaged, _warn)
     config = picture_settings(args, model)
     pictures = PictureData(open_source(args.data, args.data_dir, args.split))
     names = pictures.class_names

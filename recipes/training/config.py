@@ -154,6 +154,10 @@ BY_OTHER_SETTINGS = {
     "classes": "they are the data's",
     "classifier_activation": "--loss takes logits",
     "drop_path_rate": "give --drop-path-rate",
+    "include_top": "a classifier is what is trained",
+    "pooling": "it is for models without a classifier",
+    "input_tensor": "the pictures are the input",
+    "weights": "a run begins with random weights",
 }
 
 # May differ between the runs of one folder: where and how safely, not what.
@@ -178,9 +182,10 @@ def check(config):
         _require(getattr(config, name) >= 0, config, name, "0 or more")
     for name in ("mixup", "cutmix", "randaugment_magnitude", "checkpoint_minutes"):
         _require(getattr(config, name) >= 0, config, name, "0 or more")
-    for name in ("label_smoothing", "drop_path_rate", "ema_decay", "beta_1", "beta_2"):
-        value = getattr(config, name)
-        _require(value is None or 0 <= value < 1, config, name, "from 0 to less than 1")
+    for name in ("label_smoothing", "drop_path_rate", "beta_1", "beta_2"):
+        _require(0 <= getattr(config, name) < 1, config, name, "from 0 to less than 1")
+    average = config.ema_decay is None or 0 < config.ema_decay < 1
+    _require(average, config, "ema_decay", "greater than 0 and less than 1, or None for no average")
     for name in ("crop_min_area", "eval_crop"):
         _require(0 < getattr(config, name) <= 1, config, name, "greater than 0, at most 1")
     for name in ("erasing", "color_jitter", "max_bad_images"):

@@ -3,6 +3,10 @@
 import contextlib
 import os
 
+from recipes.training.errors import UsageError
+
+_BUCKETS = ("gs", "s3")
+
 
 @contextlib.contextmanager
 def aside(path):
@@ -23,6 +27,23 @@ def write(path, data):
     """Writes bytes, or text, to an `epath.Path`."""
     with aside(path) as part:
         part.write_bytes(data.encode() if isinstance(data, str) else data)
+
+
+def named(flag, text):
+    """Returns the `epath.Path` that a user gave, on a disk or in a bucket.
+
+    Raises:
+        UsageError: It is neither.
+    """
+    from etils import epath
+
+    scheme, separator, _ = text.partition("://")
+    if separator and scheme not in _BUCKETS:
+        raise UsageError(
+            f"{flag} must be a path on a disk or in a bucket ({'://, '.join(_BUCKETS)}://). "
+            f"Received: {text}"
+        )
+    return epath.Path(text).expanduser()
 
 
 def is_remote(path):

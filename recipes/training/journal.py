@@ -39,7 +39,7 @@ class Journal:
         )
         self._board = None
         if self._folder is not None:
-            self._board = tf.summary.create_file_writer(str(self._folder / "tensorboard"))
+            self._board = _board(self._folder)
 
     def forget_after(self, step, bad):
         """Drops what a resumed run writes again: lines of later steps, and all but the `bad`."""
@@ -88,11 +88,26 @@ class Journal:
 
 
 def show_batch(folder, images):
-    """Gives a batch, uint8 of shape `(pictures, height, width, 3)`, to TensorBoard."""
-    board = tf.summary.create_file_writer(str(folder / "tensorboard"))
-    with board.as_default(0):
-        tf.summary.image("augmented", images, max_outputs=len(images))
-    board.close()
+    """Gives a batch, uint8 of shape `(pictures, height, width, 3)`, to TensorBoard.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    board = _board(folder)
+    try:
+        with board.as_default(0):
+            tf.summary.image("augmented", images, max_outputs=len(images))
+        board.close()
+    except tf.errors.OpError as error:
+        raise OSError(error.message) from None
+
+
+def _board(folder):
+    path = folder / "tensorboard"
+    try:
+        return tf.summary.create_file_writer(str(path))
+    except tf.errors.OpError:
+        raise OSError(f"{path} must be a folder, or be left to be made") from None
 
 
 def _step_of(line):

@@ -13,6 +13,7 @@ import matplotlib.pyplot as plt
 from matplotlib.ticker import MaxNLocator
 
 from recipes.training.data import Share
+from recipes.training.errors import UsageError
 
 _SHOWN_MISTAKES = 10
 _SHOWN_AUGMENTED = 32
@@ -73,13 +74,22 @@ def preview(pictures, config, path):
         path: `epath.Path` of the PNG.
 
     Returns:
-        The pictures, uint8 of shape `(pictures, height, width, 3)`.
+        The pictures, uint8 of shape `(pictures, height, width, 3)`, and the indices of those drawn
+        that could not be read, as a set.
+
+    Raises:
+        UsageError: There are fewer than two pictures.
     """
+    if len(pictures) < 2:
+        raise UsageError(
+            "--train-split must hold two pictures at least, as they are mixed in pairs: take a "
+            f"larger part. Received: {config.train_split}, {len(pictures)} picture"
+        )
     # No whole batch where a part will do, nor more pictures than there are.
     size = min(config.batch_size, len(pictures) // 2 * 2)
     config = dataclasses.replace(config, batch_size=size, accumulation=1)
     parts = size // _enough(size)
-    images, labels, _ = next(iter(pictures.training_batches(config, share=Share(parts))))
+    images, labels, bad = next(iter(pictures.training_batches(config, share=Share(parts))))
     images = images[:_SHOWN_AUGMENTED].numpy()
     columns = min(8, len(images))
     rows = -(-len(images) // columns)
@@ -93,7 +103,7 @@ def preview(pictures, config, path):
         panel.imshow(image)
         panel.set_title(_label_text(label, pictures.class_names), fontsize=8)
     _save(figure, path)
-    return images
+    return images, {index for index in bad.numpy().tolist() if index >= 0}
 
 
 def _enough(size):

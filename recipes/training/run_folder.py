@@ -64,7 +64,7 @@ def _lock(file, folder):
 
 
 def prepare(folder, config):
-    """Writes the configuration; where there are checkpoints already, it must be theirs.
+    """Writes the configuration; where a run has left anything already, it must be that run's.
 
     Returns:
         Whether the run begins: there is no checkpoint.
@@ -75,18 +75,21 @@ def prepare(folder, config):
     path = folder / "config.json"
     checkpoints = Checkpoints(folder / "checkpoints", keep=1)
     begins = not checkpoints.paths()
-    if not begins:
-        require_same(_settings(path, checkpoints), config, folder)
+    # A start that failed before its first step leaves the configuration, and none of these.
+    if not begins or any((folder / name).exists() for name in ("log.jsonl", "model.keras")):
+        before = _settings(path, checkpoints)
+        if before is not None:
+            require_same(before, config, folder)
     config_module.save(config, path)
     return begins
 
 
 def _settings(path, checkpoints):
-    """Those in config.json; where it is lost or cut off, each checkpoint has them too."""
+    """Those in config.json; where it is lost or cut off, each checkpoint has them, if any."""
     with contextlib.suppress(OSError, ValueError):
         return json.loads(path.read_text())
-    _, _, about = checkpoints.load_newest(lambda sentence: None)
-    return about["config"]
+    found = checkpoints.load_newest(lambda sentence: None)
+    return found and found[2]["config"]
 
 
 def require_same(before, config, folder):

@@ -237,6 +237,11 @@ def _from_shards(folder, split):
             f"{folder} must hold classes.txt, a class name a line, which tools/make_shards.py "
             "writes beside the shards: copy it as well."
         ) from None
+    if not all(classes):
+        raise UsageError(
+            f"{folder}/classes.txt must hold a class name a line; line {classes.index('') + 1} is "
+            "empty: write the name, or make the shards again by tools/make_shards.py."
+        )
     return _records(shards, classes, "image", "label")
 
 

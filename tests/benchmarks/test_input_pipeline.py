@@ -61,12 +61,20 @@ def test_memory(folder, capsys):
 
 def test_pictures_that_are_no_jpeg(tmp_path, capsys):
     folder = pictures.write_folder(tmp_path)
-    for path in folder.rglob("*.jpg"):
-        path.write_bytes(b"nothing")
-    with pytest.raises(SystemExit) as end:
-        input_pipeline.main([str(folder), *SMALL])
-    assert end.value.code == 2
-    assert "first 24 pictures must be JPEG files" in capsys.readouterr().err
+    path = next((folder / "train").rglob("*.jpg"))
+    data = path.read_bytes()
+    # What is no picture, and one whose head is good.
+    for content in (b"nothing", data[: len(data) // 2]):
+        path.write_bytes(content)
+        with pytest.raises(SystemExit) as end:
+            input_pipeline.main([str(folder), *SMALL])
+        assert end.value.code == 2
+        error = capsys.readouterr().err
+        assert "pictures must be JPEG files" in error
+        assert error.strip().endswith(f"Received: {path}")
+        assert "{{" not in error
+    assert input_pipeline.main([str(folder), *SMALL, "--memory", "1000"]) == 1
+    assert "more than --max-bad-images 0.001 allows" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,7 @@
-"""Twenty steps of a small model; as a command, on JAX: python -m tests.recipes.losses FAMILY N."""
+"""Twenty steps of a small model; as a command, on JAX: python -m tests.recipes.losses FAMILY N.
+
+FAMILY averages: compares the averages of the weights with those by hand instead.
+"""
 
 import dataclasses
 import json
@@ -87,7 +90,36 @@ def run(engine, config, steps=20):
     }
 
 
+def check_averages(engine):
+    """Compares them with those by hand after a step, and with what `with_averages` shows."""
+    config = dataclasses.replace(CONFIG, ema_decay=0.75)
+    taker = engine(config)
+    before = _weights(taker)
+    batches = iter(taker.batches(lambda share: data_set().training_batches(config, 0, share)))
+    taker.train_step([next(batches)])
+    after = _weights(taker)
+    averages = taker.state()["average"]
+    assert any("moving_variance" in weight.path for weight in taker.model.weights)
+    for average, old, new in zip(averages, before, after, strict=True):
+        assert not np.array_equal(old, new)
+        np.testing.assert_allclose(average, 0.75 * old + 0.25 * new, rtol=1e-5, atol=1e-7)
+    for seen, average in zip(taker.with_averages(lambda: _weights(taker)), averages, strict=True):
+        np.testing.assert_array_equal(seen, average)
+    for weight, value in zip(_weights(taker), after, strict=True):
+        np.testing.assert_array_equal(weight, value)
+
+
+def _weights(engine):
+    engine.sync_model()
+    return [keras.ops.convert_to_numpy(weight) for weight in engine.model.weights]
+
+
 def main(family, count, *multi_host):
+    if count == "averages":
+        make = devices.connect(CONFIG).make_engine
+        check_averages(lambda config: make(config, lambda: build(family), 5))
+        print(json.dumps("compared"))
+        return
     config = dataclasses.replace(CONFIG, cpu_devices=int(count), multi_host=bool(multi_host))
     make_engine = devices.connect(config).make_engine
     print(json.dumps(run(make_engine(config, lambda: build(family), 5), config)))

@@ -178,19 +178,14 @@ def test_state_goes_round():
 
 
 def test_averages_by_hand():
-    taker, config = engine(tf.distribute.get_strategy(), "smlpnet", ema_decay=0.75)
-    before = [weight.numpy() for weight in taker.model.weights]
-    batches = iter(
-        taker.batches(lambda share: losses.data_set().training_batches(config, 0, share))
+    strategy = tf.distribute.get_strategy()
+    losses.check_averages(
+        lambda config: TensorFlowEngine(strategy, config, lambda: losses.build("smlpnet"), 5)
     )
-    taker.train_step([next(batches)])
-    after = [weight.numpy() for weight in taker.model.weights]
-    for average, old, new in zip(taker.state()["average"], before, after, strict=True):
-        np.testing.assert_allclose(average, 0.75 * old + 0.25 * new, rtol=1e-5, atol=1e-7)
-    seen = taker.with_averages(lambda: [weight.numpy() for weight in taker.model.weights])
-    np.testing.assert_array_equal(seen[0], taker.state()["average"][0])
-    for weight, value in zip(taker.model.weights, after, strict=True):
-        np.testing.assert_array_equal(weight.numpy(), value)
+
+
+def test_averages_by_hand_on_jax():
+    assert run_jax((("smlpnet", "averages"), {})) == ["compared"]
 
 
 def test_mixed_precision_computes_in_bfloat16_and_keeps_float32():

@@ -1,6 +1,7 @@
 """The command as a whole, on a few small pictures: what it takes, and what it leaves."""
 
 import re
+import shutil
 import time
 
 import keras
@@ -121,7 +122,6 @@ def test_without_data_one_screen_says_what_to_put_where(tmp_path, capfd):
         (["--tpu", "--tpu-name", "grpc://127.0.0.1:9"], "127.0.0.1:9: no TPU answered.*refused"),
         (["--multi-host"], "--multi-host needs JAX"),
         (["--cpu-devices", "2", "--batch-size", "9"], "multiple of 4: .* the nearest is 8"),
-        (["--batch-size", "26"], "--batch-size .* from 1 to .* 24. Received: 26"),
         (["--image-size", "25"], "MLPMixer cannot be built: .*multiple"),
         (["--model-options", "classes=3"], "--model-options must not hold classes: .*data's"),
         (["--seed", "-1"], "--seed must be from 0 to .*-1"),
@@ -143,9 +143,12 @@ def test_what_cannot_be_used_is_one_sentence_and_status_2(
         (["--model-options", "hiden_dim=3"], r"Received: hiden_dim.* Did you mean hidden_dim\?"),
         (["--model-options", "hidden_dim=3"], "MLPMixer needs --model-options for patch_size"),
         (["--model", "SMLPNetT"], r"Received: num_blocks, in patch_size=8 .* \(a recipe's own"),
+        (["--batch-size", "26"], "--batch-size .* from 1 to .* 24. Received: 26"),
+        (["--preview", "foo://x.png"], "--preview must be a path on a disk or in a bucket"),
+        (["--preview", "x.png", "--train-split", "train[:1]"], "--train-split must hold two pict"),
     ],
 )
-def test_a_model_that_is_none_is_refused_before_anything_is_written(
+def test_what_can_be_known_is_refused_before_anything_is_written(
     folder, tmp_path, capfd, arguments, sentence
 ):
     assert run(folder, tmp_path / "run", *arguments) == 2
@@ -204,6 +207,33 @@ def test_preview_writes_a_picture_and_stops(folder, tmp_path, capfd):
     assert capfd.readouterr().out.strip() == str(path)
     assert size_of(path) > 200
     assert not (tmp_path / "run").exists()
+
+
+def test_preview_of_what_cannot_be_read(tmp_path, capfd):
+    data = pictures.write_folder(tmp_path / "data")
+    for path in data.rglob("*.*g"):
+        path.write_bytes(b"nothing")
+    assert run(data, tmp_path / "run", "--preview", str(tmp_path / "batch.png")) == 1
+    error = capfd.readouterr().err
+    assert "pictures of train could not be read, more than --max-bad-images" in error
+    assert "Traceback" not in error
+
+
+def test_no_path_at_all(folder, capfd):
+    assert run(folder, "foo://bucket/run") == 2
+    assert "--out must be a path on a disk or in a bucket (gs://, s3://)" in capfd.readouterr().err
+
+
+def test_a_file_where_tensorboard_is_to_be(finished, folder, tmp_path, capfd):
+    shutil.copytree(finished, tmp_path / "resumed")
+    shutil.rmtree(tmp_path / "resumed" / "tensorboard")
+    for out in (tmp_path / "begun", tmp_path / "resumed"):
+        out.mkdir(exist_ok=True)
+        (out / "tensorboard").write_text("")
+        assert run(folder, out) == 1
+        error = capfd.readouterr().err
+        assert f"{out}/tensorboard must be a folder" in error
+        assert "Traceback" not in error
 
 
 def test_preview_into_no_folder(folder, tmp_path, capfd):

@@ -75,6 +75,18 @@ def test_other_data_is_refused(folder, tmp_path, capfd):
     assert run(folder, tmp_path / "run", "--epochs", "2") == 0
 
 
+def test_a_run_without_checkpoints_is_not_written_over(folder, tmp_path, capfd):
+    """Killed before its first one, or someone removed them."""
+    assert run(folder, tmp_path) == 0
+    shutil.rmtree(tmp_path / "checkpoints")
+    before = (tmp_path / "config.json").read_text()
+    assert run(folder, tmp_path, "--seed", "1") == 2
+    assert "--seed: 0 in the folder, 1 now" in capfd.readouterr().err
+    assert (tmp_path / "config.json").read_text() == before
+    (tmp_path / "config.json").unlink()
+    assert run(folder, tmp_path) == 0
+
+
 def test_a_failed_first_start_does_not_lock_the_folder(folder, tmp_path, capfd):
     assert run(folder, tmp_path, "--image-size", "25") == 2
     assert (tmp_path / "config.json").exists()

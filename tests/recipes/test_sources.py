@@ -205,6 +205,9 @@ def test_shards_that_are_not_whole(folder, tmp_path):
     last.unlink()
     with pytest.raises(UsageError, match=r"must hold all 2 shards of train; it has 1"):
         open_source(str(tmp_path / "s"), "", "train")
+    (tmp_path / "s" / "classes.txt").write_text("ant\n\ncow\n")
+    with pytest.raises(UsageError, match=r"classes.txt must hold a class name a line; line 2"):
+        open_source(str(tmp_path / "s"), "", "validation")
     (tmp_path / "s" / "classes.txt").unlink()
     with pytest.raises(UsageError, match=r"classes.txt"):
         open_source(str(tmp_path / "s"), "", "validation")

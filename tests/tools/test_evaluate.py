@@ -290,6 +290,7 @@ def test_the_newest_whole_checkpoint_is_used(world, capsys, tmp_path):
 def test_models_that_cannot_be_used(world, capsys, tmp_path):
     data = ("--data", world.data)
     assert "There is nothing at" in refuse(capsys, tmp_path / "no.keras", *data)
+    assert "MODEL must be a path on a disk or in" in refuse(capsys, "foo://x", *data)
     (tmp_path / "empty").mkdir()
     assert "holds neither saved_model.pb nor checkpoints/step-*.npz" in refuse(
         capsys, tmp_path / "empty", *data
