@@ -169,7 +169,7 @@ def run(config):
     model.check(config)
     folder = files.named("--out", config.out)
     training, validation = open_data(config)
-    data.steps_per_epoch(len(training), config.batch_size)
+    data.steps_per_epoch(len(training), config.batch_size)  # Refused before anything is written.
     where = devices.connect(config)
     with run_folder.alone(folder) if where.is_chief else contextlib.nullcontext():
         _run(config, training, validation, where, folder)
@@ -236,9 +236,10 @@ def _write_preview(config, path):
 
     if not path.lower().endswith(".png"):
         raise UsageError(f"--preview must name a PNG, such as batch.png. Received: {path}")
+    path = files.named("--preview", path)
     pictures, _ = open_data(config)
     try:
-        _, bad = report.preview(pictures, config, files.named("--preview", path))
+        _, bad = report.preview(pictures, config, path)
     except OSError as error:
         raise UsageError(f"--preview must be a file that can be written. {error}") from None
     BadPictures(config.max_bad_images).note(

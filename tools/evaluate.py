@@ -157,11 +157,29 @@ def per_class(result, names):
     return rows
 
 
+def _table(flag, text):
+    """Returns the path that a table is to be written to, or None where none is asked for.
+
+    Raises:
+        UsageError: It cannot be written there.
+    """
+    if text is None:
+        return None
+    path = files.named(flag, text)
+    if path.suffix != ".csv":
+        raise UsageError(f"{flag} must be a .csv file. Received: {text}")
+    if not files.is_remote(path) and not os.access(path.parent, os.W_OK):
+        raise UsageError(
+            f"{flag} must be in a folder that exists and can be written; make it. Received: {text}"
+        )
+    return path
+
+
 def _write(path, rows):
     """Writes a CSV file, complete or not at all."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
-    files.write(files.named("The table", path), text.getvalue())
+    files.write(path, text.getvalue())
 
 
 def _print(args, model, config, result, names, seconds):
@@ -192,6 +210,9 @@ def run(args):
     from recipes.training.data import PictureData
     from recipes.training.sources import open_source
 
+    # At once: what cannot be written must not be found out after the evaluation.
+    of_classes = _table("--per-class", args.per_class)
+    of_confusion = _table("--confusion", args.confusion)
     model = model_files.read_model(files.named("MODEL", args.model), args.averaged, _warn)
     config = picture_settings(args, model)
     pictures = PictureData(open_source(args.data, args.data_dir, args.split))
@@ -210,12 +231,12 @@ def run(args):
     result = evaluate(model, pictures, config)
     seconds = time.perf_counter() - start
     _print(args, model, config, result, names, seconds)
-    if args.per_class:
-        _write(args.per_class, per_class(result, names))
-    if args.confusion:
+    if of_classes:
+        _write(of_classes, per_class(result, names))
+    if of_confusion:
         matrix = result.confusion(len(names)).tolist()
         rows = [(name, *row) for name, row in zip(names, matrix, strict=True)]
-        _write(args.confusion, [("truth", *names), *rows])
+        _write(of_confusion, [("truth", *names), *rows])
     require_few(pictures, result.bad, args.split, config.max_bad_images)
 
 
@@ -250,15 +271,6 @@ def _parse(argv):
     args = parser.parse_args(argv)
     if args.batch_size < 1:
         parser.error(f"argument --batch-size: must be at least 1. Received: {args.batch_size}")
-    for path in filter(None, (args.per_class, args.confusion)):
-        if not path.endswith(".csv"):
-            parser.error(f"--per-class and --confusion must be .csv files. Received: {path}")
-        folder = os.path.dirname(os.path.expanduser(path)) or "."
-        if "://" not in path and not os.access(folder, os.W_OK):
-            parser.error(
-                "--per-class and --confusion must be in a folder that exists and can be written; "
-                f"make it. Received: {path}"
-            )
     return parser, args
 
 

@@ -33,7 +33,7 @@ def did_you_mean(name, names, likeness=0.6):
     return f" Did you mean {near[0]}?" if near else ""
 
 
-def first_line(error, longest=300):
-    """Returns the first line of what an error of another library says."""
+def first_line(error):
+    """Returns the first line of what an error of another library says, or its beginning."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0][:longest]
+    return lines[0][:300]

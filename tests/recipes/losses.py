@@ -90,10 +90,14 @@ def run(engine, config, steps=20):
     }
 
 
-def check_averages(engine):
-    """Compares them with those by hand after a step, and with what `with_averages` shows."""
+def check_averages(make):
+    """Compares them with those by hand after a step, and with what `with_averages` shows.
+
+    Args:
+        make: Function of a `TrainingConfig` that returns an engine.
+    """
     config = dataclasses.replace(CONFIG, ema_decay=0.75)
-    taker = engine(config)
+    taker = make(config)
     before = _weights(taker)
     batches = iter(taker.batches(lambda share: data_set().training_batches(config, 0, share)))
     taker.train_step([next(batches)])

@@ -380,7 +380,7 @@ def test_arguments_and_data_that_cannot_be_used(world, capsys, tmp_path):
     )
     assert "at least 1. Received: 0" in refuse(capsys, keras_file, *data, "--batch-size", 0)
     assert "invalid choice: 'rgb'" in refuse(capsys, keras_file, *data, "--pixel-range", "rgb")
-    assert "must be .csv files. Received: x.keras" in refuse(
+    assert "--confusion must be a .csv file. Received: x.keras" in refuse(
         capsys, keras_file, *data, "--confusion", "x.keras"
     )
     assert "required: --data" in refuse(capsys, keras_file)
@@ -401,6 +401,9 @@ def test_a_table_into_no_folder_is_refused_at_once(world, capsys, tmp_path):
         capsys, world.run, "--data", world.data, "--confusion", tmp_path / "no" / "c.csv"
     )
     assert "in a folder that exists and can be written; make it. Received: " in error
+    for flag in ("--per-class", "--confusion"):
+        error = refuse(capsys, world.run, "--data", world.data, flag, "foo://bucket/c.csv")
+        assert f"{flag} must be a path on a disk or in a bucket" in error
 
 
 @pytest.mark.slow
