@@ -7,6 +7,7 @@ from keras_mixers.layers.drop_path import DropPath
 from keras_mixers.layers.layer_normalization import LayerNormalization
 from keras_mixers.layers.patch_embedding import PatchEmbedding
 from keras_mixers.layers.patch_merging import PatchMerging
+from keras_mixers.layers.residual_add import ResidualAdd
 from keras_mixers.layers.spatial_shift import SpatialShift2D
 from keras_mixers.layers.token_mixing import TokenMixing
 
@@ -17,6 +18,7 @@ __all__ = [
     "LayerNormalization",
     "PatchEmbedding",
     "PatchMerging",
+    "ResidualAdd",
     "SpatialShift2D",
     "SyncBatchNormalization",
     "TokenMixing",

@@ -1,6 +1,6 @@
 import keras
 
-from keras_mixers.layers import checks
+from keras_mixers.layers import checks, positions
 from keras_mixers.layers.mlp import MLP
 
 
@@ -32,4 +32,6 @@ class ChannelMixing(MLP):
         self.build_mlp(channels)
 
     def call(self, inputs, training=None):
-        return self.mlp(inputs, training)
+        if not training:
+            return self.mlp(inputs, training)
+        return positions.as_rows(lambda x: self.mlp(x, training), inputs)

@@ -1,7 +1,7 @@
 import keras
 from keras import ops
 
-from keras_mixers.layers import checks
+from keras_mixers.layers import checks, positions
 
 
 @keras.saving.register_keras_serializable(package="keras_mixers")
@@ -39,14 +39,18 @@ class DropPath(keras.layers.Layer):
         if not training or self.rate == 0:
             return inputs
         kept = self.draw(ops.shape(inputs)[0], self.seed_generator) >= self.rate
-        kept = ops.reshape(kept, (-1, *[1] * (len(inputs.shape) - 1)))
-        return inputs * ops.cast(kept, inputs.dtype) / (1 - self.rate)
+        factor = ops.cast(kept, inputs.dtype) / (1 - self.rate)
+        return positions.as_rows(lambda x: x * _on_every_axis(factor, x), inputs)
 
     def compute_output_shape(self, input_shape):
         return tuple(input_shape)
 
     def get_config(self):
         return {**super().get_config(), "rate": self.rate, "seed": self.seed}
+
+
+def _on_every_axis(factor, x):
+    return ops.reshape(factor, (-1, *[1] * (len(x.shape) - 1)))
 
 
 def _draw(batch, seed):

@@ -1,6 +1,8 @@
 import keras
 from keras import ops
 
+from keras_mixers.layers import positions
+
 
 @keras.saving.register_keras_serializable(package="keras_mixers")
 class LayerNormalization(keras.layers.LayerNormalization):
@@ -27,9 +29,13 @@ class LayerNormalization(keras.layers.LayerNormalization):
         if not (training and last and self.scale and self.center) or self.rms_scaling:
             return super().call(inputs)
         dtype = keras.backend.result_type(inputs.dtype, "float32")
-        arrays = (ops.cast(array, dtype) for array in (inputs, self.gamma, self.beta))
+        gamma, beta = (ops.cast(array, dtype) for array in (self.gamma, self.beta))
         normalize = ops.custom_gradient(lambda *arrays: _normalize(*arrays, self.epsilon))
-        return ops.cast(normalize(*arrays), self.compute_dtype)
+
+        def layer_norm(x):
+            return ops.cast(normalize(ops.cast(x, dtype), gamma, beta), self.compute_dtype)
+
+        return positions.as_rows(layer_norm, inputs)
 
 
 def _normalize(x, gamma, beta, epsilon):

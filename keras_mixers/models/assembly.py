@@ -5,7 +5,7 @@ import inspect
 
 import keras
 
-from keras_mixers.layers import DropPath, checks, initializers
+from keras_mixers.layers import DropPath, ResidualAdd, checks, initializers
 from keras_mixers.models import weight_files
 
 
@@ -84,7 +84,7 @@ def residual_sum(x, residual, drop_path_rate, name):
     """Returns `x` + `residual`, the latter through stochastic depth where there is a rate."""
     if drop_path_rate:
         residual = DropPath(drop_path_rate, name=f"{name}_drop_path")(residual)
-    return keras.layers.Add(name=f"{name}_add")([x, residual])
+    return ResidualAdd(name=f"{name}_add")([x, residual])
 
 
 def top(

@@ -109,6 +109,8 @@ class TrainingConfig:
     """Largest global norm of the gradient (section 3)."""
     ema_decay: float | None = None
     """Of a moving average of the weights, per step, evaluated beside them (not in the paper)."""
+    remat: bool = False
+    """Compute the insides of residuals again in the backward pass, where memory is short."""
     precision: Literal["auto", "float32", "mixed_bfloat16"] = "auto"
     """Of the arithmetic; auto is mixed_bfloat16 on TPUs and GPUs, float32 on CPUs."""
 
@@ -164,7 +166,7 @@ BY_OTHER_SETTINGS = {
 _FREE = (
     *("data", "data_dir", "out", "max_bad_images"),
     *("checkpoint_minutes", "checkpoint_steps", "keep_checkpoints", "log_steps"),
-    *("tpu", "tpu_name", "multi_host", "cpu_devices"),
+    *("tpu", "tpu_name", "multi_host", "cpu_devices", "remat"),
 )
 
 

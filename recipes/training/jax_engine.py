@@ -1,14 +1,13 @@
 """A training step on JAX: any number of GPUs or TPU cores, of one host or of many."""
 
-import functools
-
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import NamedSharding, PartitionSpec
 
-from recipes.training import optimisation, pixels
+from recipes.training import tpu
 from recipes.training.data import LOST_CONNECTION, Share
+from recipes.training.jax_step import JaxStep
 
 # In what JAX says when another process is gone: status codes, and the libraries for collectives.
 _LOST = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED", "Gloo", "NCCL", "heartbeat")
@@ -25,7 +24,6 @@ class JaxEngine:
     """
 
     def __init__(self, distribution, config, build, steps_per_epoch):
-        self._config = config
         self.replicas, self.processes = jax.device_count(), jax.process_count()
         self.is_chief = jax.process_index() == 0
         # JAX itself agrees with the other processes on where to stop after a SIGTERM.
@@ -36,11 +34,15 @@ class JaxEngine:
         self._by_picture = NamedSharding(mesh, PartitionSpec(axis))
         self._by_picture_of_part = NamedSharding(mesh, PartitionSpec(None, axis))
         self.model = build()
-        self._optimizer = optimisation.optimizer(self.model, config, steps_per_epoch)
+        self._step = JaxStep(config, self.model, steps_per_epoch, self._everywhere)
         self._state = self._initial_state()
         self.has_averages = config.ema_decay is not None
-        self._train = jax.jit(self._train_on_all, donate_argnums=0)
-        self._evaluate = jax.jit(self._evaluate_on_all)
+        self._train = jax.jit(
+            self._step.train,
+            donate_argnums=0,
+            compiler_options=tpu.compiler_options(jax.devices()[0].device_kind),
+        )
+        self._evaluate = jax.jit(self._step.evaluate)
 
     def batches(self, make):
         """Returns this process' part of each batch, to be iterated over, any number of times.
@@ -75,7 +77,7 @@ class JaxEngine:
         """Calls `function` while the model has the averages as its weights."""
         raw = self._state
         count = len(raw["trainable"])
-        averages = dict(zip(self._averaged, raw["average"], strict=True))
+        averages = dict(zip(self._step.averaged, raw["average"], strict=True))
         self._state = raw | {
             "trainable": [averages[i] for i in range(count)],
             "non_trainable": [
@@ -129,22 +131,10 @@ class JaxEngine:
             for variable, value in zip(variables, self._state[kind], strict=True):
                 variable.assign(np.asarray(value))
 
-    @functools.cached_property
-    def _averaged(self):
-        """Places of `model.weights` among the trainable and then the non-trainable variables."""
-        variables = self.model.trainable_variables + self.model.non_trainable_variables
-        place = {id(variable): i for i, variable in enumerate(variables)}
-        return [place[id(weight)] for weight in self.model.weights]
-
     def _initial_state(self):
-        state = {
-            "trainable": self.model.trainable_variables,
-            "non_trainable": self.model.non_trainable_variables,
-            "optimizer": self._optimizer.variables,
-            "average": self.model.weights if self._config.ema_decay else [],
-        }
         # Copies: the step gives its arguments' memory away, and the averages begin as the weights.
-        return {name: [self._copy(v, v.dtype) for v in values] for name, values in state.items()}
+        variables = self._step.variables
+        return {name: [self._copy(v, v.dtype) for v in vs] for name, vs in variables.items()}
 
     def _copy(self, value, dtype):
         array = np.array(value).astype(dtype)
@@ -152,52 +142,3 @@ class JaxEngine:
 
     def _global(self, array, sharding):
         return jax.make_array_from_process_local_data(sharding, np.asarray(array))
-
-    def _train_on_all(self, state, images, labels, bad):
-        def add_part(carry, part):
-            non_trainable, gradients, sums = carry
-            (_, (non_trainable, more)), part_gradients = jax.value_and_grad(
-                self._mean_loss, has_aux=True
-            )(state["trainable"], non_trainable, *part)
-            gradients = jax.tree.map(jax.numpy.add, gradients, part_gradients)
-            return (non_trainable, gradients, jax.tree.map(jax.numpy.add, sums, more)), None
-
-        zeros = [jax.numpy.zeros_like(variable) for variable in state["trainable"]]
-        start = (state["non_trainable"], zeros, {"loss": 0.0, "correct": 0.0})
-        (non_trainable, gradients, sums), _ = jax.lax.scan(add_part, start, (images, labels))
-        gradients, norm = optimisation.clipped(gradients, self._config.clip_norm)
-        trainable, optimizer = self._optimizer.stateless_apply(
-            state["optimizer"], gradients, state["trainable"]
-        )
-        variables = [*trainable, *non_trainable]
-        decay = self._config.ema_decay
-        averages = [
-            average * decay + variables[place] * (1 - decay)
-            for average, place in zip(state["average"], self._averaged, strict=False)
-        ]
-        state = {
-            "trainable": trainable,
-            "non_trainable": non_trainable,
-            "optimizer": optimizer,
-            "average": averages,
-        }
-        sums |= {"norm": norm, "bad": optimisation.count_bad(bad)}
-        return state, sums, self._of_all_processes(bad)
-
-    def _of_all_processes(self, bad):
-        return jax.lax.with_sharding_constraint(bad, self._everywhere)
-
-    def _mean_loss(self, trainable, non_trainable, images, labels):
-        images = pixels.scale(images, self._config.pixel_range)
-        logits, non_trainable = self.model.stateless_call(
-            trainable, non_trainable, images, training=True
-        )
-        loss = optimisation.losses(labels, logits, self._config.loss).sum()
-        sums = {"loss": loss, "correct": optimisation.correct(labels, logits).sum()}
-        return loss / self._config.batch_size, (non_trainable, sums)
-
-    def _evaluate_on_all(self, trainable, non_trainable, images, labels, weights, bad):
-        images = pixels.scale(images, self._config.pixel_range)
-        logits, _ = self.model.stateless_call(trainable, non_trainable, images, training=False)
-        sums = optimisation.evaluation_sums(labels, logits, weights, bad, self._config.loss)
-        return sums, self._of_all_processes(bad)

@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 
 from keras_mixers.layers import DropPath
-from recipes.training import optimisation, pixels
+from recipes.training import optimisation, pixels, recomputation
 from recipes.training.data import LOST_CONNECTION, Share
 
 _SUM = tf.distribute.ReduceOp.SUM
@@ -52,6 +52,7 @@ class TensorFlowEngine:
                 self.model, config, steps_per_epoch, FusedAdamW
             )
             self._averages = self._copies() if config.ema_decay else []
+        self._logits = recomputation.forward(self.model, config.remat)
         # The step sums gradients itself, before it clips them: clipping each replica's by itself,
         # as Keras does, would make the result depend on the number of replicas.
         self._optimizer._all_reduce_sum_gradients = lambda gradients: gradients
@@ -132,14 +133,16 @@ class TensorFlowEngine:
 
     def state(self):
         """Returns all that a checkpoint needs, as lists of arrays by name."""
-        return {name: [v.numpy() for v in variables] for name, variables in self._state().items()}
+        return {name: [v.numpy() for v in variables] for name, variables in self.variables.items()}
 
     def load_state(self, state):
         """Takes up what `state` returned."""
-        for name, variables in self._state().items():
+        for name, variables in self.variables.items():
             _assign(variables, state[name])
 
-    def _state(self):
+    @property
+    def variables(self):
+        """All that a step changes, in lists by name."""
         return {
             "trainable": self.model.trainable_variables,
             "non_trainable": self.model.non_trainable_variables,
@@ -156,7 +159,7 @@ class TensorFlowEngine:
         ]
 
     def _train_on_all(self, parts):
-        return self._sum(self._strategy.run(self._train_on_one, args=(parts,)))
+        return self._sum(self._strategy.run(self.replica_step, args=(parts,)))
 
     def _evaluate_on_all(self, *batch):
         return self._sum(self._strategy.run(self._evaluate_on_one, args=batch))
@@ -164,7 +167,8 @@ class TensorFlowEngine:
     def _sum(self, values):
         return {name: self._strategy.reduce(_SUM, value, None) for name, value in values.items()}
 
-    def _train_on_one(self, parts):
+    def replica_step(self, parts):
+        """Takes a step, as one replica does it; see `train_step`."""
         variables = self.model.trainable_variables
         gradients, loss, correct, bad_count = None, 0.0, 0.0, 0.0
         for images, labels, bad in parts:
@@ -189,7 +193,7 @@ class TensorFlowEngine:
 
     def _gradients(self, images, labels, variables):
         with tf.GradientTape() as tape:
-            logits = self.model(images, training=True)
+            logits = self._logits(images)
             loss = tf.reduce_sum(optimisation.losses(labels, logits, self._config.loss))
             mean = loss / self._config.batch_size
         correct = tf.reduce_sum(optimisation.correct(labels, logits))

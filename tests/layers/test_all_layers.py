@@ -85,7 +85,8 @@ def build(case):
 
 
 def test_every_public_layer_is_covered():
-    assert {CASES[case][0].__name__ for case in CASES} == set(layers.__all__)
+    of_two_maps = {"ResidualAdd"}  # test_residual_add.py
+    assert {CASES[case][0].__name__ for case in CASES} | of_two_maps == set(layers.__all__)
 
 
 @all_cases

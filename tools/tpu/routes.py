@@ -1,0 +1,184 @@
+"""The two routes from a recipe to a training step compiled for a TPU, without a TPU.
+
+`jax_route` compiles what the recipes run on JAX: one program sharded over the whole slice.
+`tensorflow_route` compiles what `TPUStrategy` runs on each of its replicas. TensorFlow exchanges
+the gradients outside of what it can show, so that their exchange is not in that program.
+"""
+
+import re
+import typing
+
+import jax
+import numpy as np
+from jax.experimental import topologies
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxlib import _jax
+from jaxlib.mlir import ir
+
+from recipes.training import tpu
+from recipes.training.errors import UsageError, first_line
+from tools.tpu.chips import CHIPS
+
+
+class Step(typing.NamedTuple):
+    """A training step in the chip's own program. Sizes are in bytes and for one chip."""
+
+    text: str
+    """The program in XLA's HLO, optimised."""
+    costs: dict
+    """XLA's count of `flops` and `bytes accessed`."""
+    memory: typing.Any
+    """XLA's sizes of arguments, results, temporary arrays and code."""
+    variables: dict
+    """Sizes of the training's variables by kind: `trainable`, `optimizer`..."""
+    layers: tuple
+    """Names of the model's layers."""
+
+
+class DoesNotFitError(Exception):
+    """A step needs more memory than a chip has: `needed` and `available`, in bytes."""
+
+    def __init__(self, needed, available):
+        super().__init__(needed, available)
+        self.needed, self.available = needed, available
+
+
+def chips_of(topology):
+    """Returns the chips of a slice such as "v5e:4x4", which exist for the compiler only.
+
+    Raises:
+        UsageError: There is no such slice.
+    """
+    kind, _, shape = topology.partition(":")
+    if kind not in CHIPS:
+        raise UsageError(
+            "--topology must be a chip and the shape of a slice: v4:2x2x1, v5e:4x4, v5p:2x2x1 or "
+            f"v6e:4x4, for example. Received: {topology}"
+        )
+    options = {"chip_config_name": CHIPS[kind].config} if CHIPS[kind].config else {}
+    try:
+        return topologies.get_topology_desc(topology, "tpu", **options).devices
+    except (jax.errors.JaxRuntimeError, ValueError) as error:
+        raise UsageError(
+            f"--topology must have a shape that {kind} is built in, such as "
+            f"{'2x2x1' if kind in ('v4', 'v5p') else '4x4'}. Received: {topology} (the compiler "
+            f"says: {first_line(error)})"
+        ) from None
+
+
+def jax_route(config, build, chips):
+    """Compiles the step of a recipe for a slice.
+
+    Args:
+        config: A `TrainingConfig`.
+        build: Function without arguments that returns the model.
+        chips: From `chips_of`.
+
+    Returns:
+        A `Step`.
+
+    Raises:
+        DoesNotFitError: It needs more memory than there is.
+    """
+    from recipes.training.jax_step import JaxStep
+
+    mesh = Mesh(np.array(chips), ("batch",))
+    everywhere = NamedSharding(mesh, PartitionSpec())
+    by_picture = NamedSharding(mesh, PartitionSpec(None, "batch"))
+    step = JaxStep(config, build(), 1, everywhere)
+    state = {
+        kind: [jax.ShapeDtypeStruct(v.shape, v.dtype, sharding=everywhere) for v in variables]
+        for kind, variables in step.variables.items()
+    }
+    batch = [
+        jax.ShapeDtypeStruct((config.accumulation, *shape), dtype, sharding=by_picture)
+        for shape, dtype in _part(step.model, config.micro_batch_size)
+    ]
+    options = tpu.compiler_options(chips[0].device_kind)
+    lowered = jax.jit(step.train, donate_argnums=0).lower(state, *batch)
+    compiled = _compiled(lambda: lowered.compile(compiler_options=options))
+    return Step(
+        compiled.as_text(),
+        compiled.cost_analysis(),
+        compiled.memory_analysis(),
+        _sizes(step.variables),
+        _names(step.model),
+    )
+
+
+def tensorflow_route(config, build, chips):
+    """Compiles what one replica does in the step of a recipe; see `jax_route`."""
+    import tensorflow as tf
+
+    from recipes.training.tensorflow_engine import TensorFlowEngine
+
+    engine = TensorFlowEngine(tf.distribute.get_strategy(), config, build, 1)
+    shapes = _part(engine.model, config.micro_batch_size // len(chips))
+    part = [tf.zeros(shape, dtype) for shape, dtype in shapes]
+    step = tf.function(
+        lambda *part: engine.replica_step([part] * config.accumulation), jit_compile=True
+    )
+    # The CPU's, before anything is optimised: for a TPU, TensorFlow refuses to show any.
+    program = step.experimental_get_compiler_ir(*part)(stage="hlo_serialized")
+    compiled = _compiled(lambda: _compile_hlo(program, chips[0]))
+    (module,) = compiled.hlo_modules()
+    return Step(
+        module.to_string(),
+        compiled.cost_analysis(),
+        compiled.get_compiled_memory_stats(),
+        _sizes(engine.variables),
+        _names(engine.model),
+    )
+
+
+def _compile_hlo(program, chip):
+    """Compiles TensorFlow's HLO for one chip, as `TPUStrategy` would for each replica."""
+    from jax._src.interpreters.mlir import make_ir_context
+
+    options = _jax.CompileOptions()
+    options.num_replicas = options.num_partitions = 1
+    options.device_assignment = _jax.DeviceAssignment.create(np.zeros((1, 1), "int32"))
+    options.env_option_overrides = list(tpu.compiler_options(chip.device_kind).items())
+    with make_ir_context():
+        text = ir.Module.parse(_jax.mlir.hlo_to_stablehlo(program)).operation.get_asm(
+            enable_debug_info=True
+        )
+        # Identities that the conversion leaves, and the TPU's compiler does not know.
+        text = re.sub(r"mhlo\.copy (%\S+) : (\S+)", r"stablehlo.reshape \1 : (\2) -> \2", text)
+        return chip.client.compile(ir.Module.parse(text), _jax.DeviceList((chip,)), options)
+
+
+def _compiled(compile):
+    try:
+        return compile()
+    except jax.errors.JaxRuntimeError as error:
+        sizes = re.search(r"Used ([\d.]+[KMGT]?) of ([\d.]+[KMGT]?) hbm", str(error))
+        if not sizes:
+            raise
+        raise DoesNotFitError(*(_bytes(size) for size in sizes.groups())) from None
+
+
+def _bytes(text):
+    """Reads a size as the compiler writes it, such as 15.75G."""
+    powers = {"K": 10, "M": 20, "G": 30, "T": 40}
+    return float(text.rstrip("KMGT")) * 2 ** powers.get(text[-1], 0)
+
+
+def _part(model, pictures):
+    """Returns shape and type of what a step takes: pictures, labels, marks of unreadable ones."""
+    return [
+        ((pictures, *model.input_shape[1:]), "uint8"),
+        ((pictures, *model.output_shape[1:]), "float32"),
+        ((pictures,), "int32"),
+    ]
+
+
+def _sizes(variables):
+    return {
+        kind: sum(int(np.prod(v.shape)) * np.dtype(v.dtype).itemsize for v in of_kind)
+        for kind, of_kind in variables.items()
+    }
+
+
+def _names(model):
+    return tuple(layer.name for layer in model.layers)
