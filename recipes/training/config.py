@@ -135,6 +135,8 @@ class TrainingConfig:
     """Train on the TPU of this machine, or on the one given by --tpu-name."""
     tpu_name: str | None = None
     """Name or grpc:// address of a TPU or of a slice with several hosts."""
+    tpu_scoped_vmem: int | None = 98304
+    """KiB of a TPU's VMEM for one operation's tiles, on JAX; None is the compiler's own choice."""
     multi_host: bool = False
     """One of several processes of a JAX job; see recipes/README.md."""
     cpu_devices: int = 1
@@ -166,7 +168,7 @@ BY_OTHER_SETTINGS = {
 _FREE = (
     *("data", "data_dir", "out", "max_bad_images"),
     *("checkpoint_minutes", "checkpoint_steps", "keep_checkpoints", "log_steps"),
-    *("tpu", "tpu_name", "multi_host", "cpu_devices", "remat"),
+    *("tpu", "tpu_name", "multi_host", "cpu_devices", "remat", "tpu_scoped_vmem"),
 )
 
 
@@ -177,7 +179,13 @@ def check(config):
         _require(finite, config, name, "a finite number")
     positive = ("image_size", "epochs", "batch_size", "accumulation", "repeated_augmentation")
     positive += ("keep_checkpoints", "log_steps", "cpu_devices", "learning_rate", "epsilon")
-    for name in (*positive, "checkpoint_steps", "clip_norm", "randaugment_layers"):
+    for name in (
+        *positive,
+        "tpu_scoped_vmem",
+        "checkpoint_steps",
+        "clip_norm",
+        "randaugment_layers",
+    ):
         value = getattr(config, name)
         _require(value is None or value > 0, config, name, "greater than 0")
     for name in ("warmup_epochs", "weight_decay", "final_learning_rate", "warmup_learning_rate"):

@@ -45,7 +45,7 @@ def connect(config):
         raise UsageError(
             f"KERAS_BACKEND must be tensorflow or jax. Received: {keras.backend.backend()}"
         )
-    _check_divides(config, count)
+    check_divides(config, count)
     precision = _precision(config, kind)
     keras.config.set_dtype_policy(precision)
     plural = "" if count == 1 else "s"
@@ -221,7 +221,8 @@ def hide_accelerators_from_tensorflow():
         tf.config.set_visible_devices([], kind)
 
 
-def _check_divides(config, devices):
+def check_divides(config, devices):
+    """Raises a `UsageError` where the batch cannot be shared evenly by so many devices."""
     whole = 2 * devices * config.accumulation
     if config.batch_size % whole:
         near = max(round(config.batch_size / whole), 1) * whole

@@ -40,7 +40,7 @@ class JaxEngine:
         self._train = jax.jit(
             self._step.train,
             donate_argnums=0,
-            compiler_options=tpu.compiler_options(jax.devices()[0].device_kind),
+            compiler_options=tpu.compiler_options(config, jax.devices()[0].device_kind),
         )
         self._evaluate = jax.jit(self._step.evaluate)
 

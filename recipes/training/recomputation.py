@@ -4,6 +4,7 @@ Paper: https://arxiv.org/abs/1604.06174.
 """
 
 import functools
+import itertools
 import math
 
 import keras
@@ -64,7 +65,7 @@ def _units(model):
         live = [t for t in [*live, *tree.flatten(operation.output)] if last_use[id(t)] > place]
         if len(live) == 1 and (not cuts or live[0] is not cuts[-1]):
             cuts += live
-    return list(zip(cuts, cuts[1:], strict=False))
+    return itertools.pairwise(cuts)
 
 
 def _recomputed(unit, x):

@@ -4,19 +4,24 @@ import os
 
 _SCOPED_VMEM = "xla_tpu_scoped_vmem_limit_kib"
 
-# KiB of a chip's vector memory (VMEM) that one operation may take for its tiles, by JAX's name of
-# the chip. The rest holds arrays between operations. docs/performance.md has the comparison; MaxText
-# trains dense models on v6e with the same. Chips that are not named here keep the compiler's own.
-_KIB = {"TPU v5 lite": 98304, "TPU v6 lite": 98304}
+# JAX's names of v5e and v6e, which have 128 MiB of vector memory (VMEM); the others have less.
+_LARGE_VMEM = ("TPU v5 lite", "TPU v6 lite")
 
 
-def compiler_options(device_kind):
+def compiler_options(config, device_kind):
     """Returns what to compile a step with, for JAX's `compiler_options`.
 
+    An operation's tiles lie in a part of VMEM; the rest of it holds arrays between operations. The
+    smaller tiles are, the more often an operation reads its operands again; the larger, the fewer
+    arrays stay on the chip. docs/performance.md compares.
+
     Args:
-        device_kind: JAX's name of the device. Empty options for what is no TPU, and where
+        config: A `TrainingConfig`.
+        device_kind: JAX's name of the device. No options for what has another memory, and where
             LIBTPU_INIT_ARGS, which TensorFlow reads as well, says another limit.
     """
-    if device_kind not in _KIB or _SCOPED_VMEM in os.environ.get("LIBTPU_INIT_ARGS", ""):
+    limit = config.tpu_scoped_vmem
+    given = _SCOPED_VMEM in os.environ.get("LIBTPU_INIT_ARGS", "")
+    if limit is None or given or device_kind not in _LARGE_VMEM:
         return {}
-    return {_SCOPED_VMEM: str(_KIB[device_kind])}
+    return {_SCOPED_VMEM: str(limit)}

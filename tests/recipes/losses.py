@@ -118,13 +118,14 @@ def _weights(engine):
     return [keras.ops.convert_to_numpy(weight) for weight in engine.model.weights]
 
 
-def main(family, count, *multi_host):
+def main(family, count, *switches):
     if count == "averages":
         make = devices.connect(CONFIG).make_engine
         check_averages(lambda config: make(config, lambda: build(family), 5))
         print(json.dumps("compared"))
         return
-    config = dataclasses.replace(CONFIG, cpu_devices=int(count), multi_host=bool(multi_host))
+    changes = dict.fromkeys(switches, True)  # Such as multi_host.
+    config = dataclasses.replace(CONFIG, cpu_devices=int(count), **changes)
     make_engine = devices.connect(config).make_engine
     print(json.dumps(run(make_engine(config, lambda: build(family), 5), config)))
 

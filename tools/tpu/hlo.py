@@ -2,7 +2,7 @@
 
 XLA's own sum of "bytes accessed" also counts what lies in the chip's own vector memory (VMEM), and
 a transfer into it three times. Here only traffic with the large memory (HBM) counts: what an
-operation reads from it and writes to it, once each, as it lies there, padded to the tiles of 8 x 128.
+operation reads from it and writes to it, once each, as it lies there, padded to tiles of 8 x 128.
 """
 
 import math

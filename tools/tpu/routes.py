@@ -49,7 +49,7 @@ def chips_of(topology):
     Raises:
         UsageError: There is no such slice.
     """
-    kind, _, shape = topology.partition(":")
+    kind = topology.partition(":")[0]
     if kind not in CHIPS:
         raise UsageError(
             "--topology must be a chip and the shape of a slice: v4:2x2x1, v5e:4x4, v5p:2x2x1 or "
@@ -94,7 +94,7 @@ def jax_route(config, build, chips):
         jax.ShapeDtypeStruct((config.accumulation, *shape), dtype, sharding=by_picture)
         for shape, dtype in _part(step.model, config.micro_batch_size)
     ]
-    options = tpu.compiler_options(chips[0].device_kind)
+    options = tpu.compiler_options(config, chips[0].device_kind)
     lowered = jax.jit(step.train, donate_argnums=0).lower(state, *batch)
     compiled = _compiled(lambda: lowered.compile(compiler_options=options))
     return Step(
@@ -120,7 +120,8 @@ def tensorflow_route(config, build, chips):
     )
     # The CPU's, before anything is optimised: for a TPU, TensorFlow refuses to show any.
     program = step.experimental_get_compiler_ir(*part)(stage="hlo_serialized")
-    compiled = _compiled(lambda: _compile_hlo(program, chips[0]))
+    options = tpu.compiler_options(config, chips[0].device_kind)
+    compiled = _compiled(lambda: _compile_hlo(program, chips[0], options))
     (module,) = compiled.hlo_modules()
     return Step(
         module.to_string(),
@@ -131,14 +132,14 @@ def tensorflow_route(config, build, chips):
     )
 
 
-def _compile_hlo(program, chip):
-    """Compiles TensorFlow's HLO for one chip, as `TPUStrategy` would for each replica."""
+def _compile_hlo(program, chip, overrides):
+    """Compiles TensorFlow's HLO for one chip, as `TPUStrategy` does for each replica."""
     from jax._src.interpreters.mlir import make_ir_context
 
     options = _jax.CompileOptions()
     options.num_replicas = options.num_partitions = 1
     options.device_assignment = _jax.DeviceAssignment.create(np.zeros((1, 1), "int32"))
-    options.env_option_overrides = list(tpu.compiler_options(chip.device_kind).items())
+    options.env_option_overrides = list(overrides.items())
     with make_ir_context():
         text = ir.Module.parse(_jax.mlir.hlo_to_stablehlo(program)).operation.get_asm(
             enable_debug_info=True

@@ -1,0 +1,183 @@
+"""What a person sees of a plan: tables, a picture, or one sentence."""
+
+import contextlib
+import json
+import sys
+import threading
+import time
+import typing
+
+from tabulate import tabulate
+
+from recipes.training.errors import UsageError
+from tools.tpu.chips import CHIPS
+
+_SHOWN = 12  # Kinds of layers; the rest is summed.
+
+
+class About(typing.NamedTuple):
+    """What a plan is of."""
+
+    config: typing.Any
+    topology: str
+    route: str
+
+    @property
+    def kind(self):
+        """Name of the chip."""
+        return self.topology.partition(":")[0]
+
+
+@contextlib.contextmanager
+def waiting(what):
+    """Shows how long something takes whose progress nobody knows, on the terminal's second line."""
+    start, done = time.monotonic(), threading.Event()
+
+    def show():
+        while not done.wait(1 if sys.stderr.isatty() else 60):
+            seconds = time.monotonic() - start
+            end = "\r" if sys.stderr.isatty() else "\n"
+            print(f"{what}: {seconds:.0f} s", end=end, file=sys.stderr, flush=True)
+
+    thread = threading.Thread(target=show, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+        print(f"{what}: {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
+
+
+def tables(about, plan):
+    """Returns the plan as text."""
+    chip = CHIPS[about.kind]
+    return "\n\n".join(
+        (
+            _headline(about, plan),
+            _table("memory of a chip", "GB", "share", _memory(plan)),
+            _table("a step of a chip", "", "at least, ms", _bounds(plan, chip)),
+            _conclusion(about, plan),
+            _table("bytes moved by", "GB", "share", _movers(plan)),
+            f"Rates of {about.kind}: {chip.source}",
+        )
+    )
+
+
+def _headline(about, plan):
+    config = about.config
+    side = config.image_size
+    parts = f" in {config.accumulation} parts" if config.accumulation > 1 else ""
+    remat = ", residuals computed twice" if config.remat else ""
+    by = {"jax": "JAX", "tensorflow": "TensorFlow"}[about.route]
+    pictures = f"{config.batch_size:,} pictures of {side} x {side} a step{parts}"
+    return (
+        f"{config.model}: {pictures}, {plan.pictures:,} a chip, on {about.topology} "
+        f"({plan.chips} chips); {config.precision}, {config.optimizer}{remat}; traced by {by}"
+    )
+
+
+def _memory(plan):
+    rows = [(name, size, size / plan.capacity) for name, size in plan.memory.items() if size]
+    used = sum(plan.memory.values())
+    rows.append(("together", used, used / plan.capacity))
+    rows.append(("the chip has", plan.capacity, 1.0))
+    return [(name, f"{size / 1e9:.2f}", f"{share:.0%}") for name, size, share in rows]
+
+
+def _bounds(plan, chip):
+    rates = {
+        "arithmetic": (plan.flops / 1e12, "TFLOP", chip.flops / 1e12, "TFLOP/s"),
+        "memory traffic": (plan.traffic / 1e9, "GB", chip.memory_rate / 1e9, "GB/s"),
+        "interconnect": (plan.exchanged / 1e9, "GB all-reduced", chip.exchange_rate / 1e9, "GB/s"),
+    }
+    rows = []
+    for name, seconds in plan.bounds.items():
+        amount, unit, rate, of_rate = rates[name]
+        quantity = f"{amount:.2f} {unit} at {rate:,.0f} {of_rate}"
+        rows.append((name, quantity, f"{1e3 * seconds:.1f}"))
+    return rows
+
+
+def _conclusion(about, plan):
+    by_xla = 1e3 * plan.accessed_by_xla / CHIPS[about.kind].memory_rate
+    return (
+        f"Bound by {plan.bound}: a step takes {1e3 * plan.bounds[plan.bound]:.1f} ms or more, the "
+        f"slice trains on {plan.images_per_second:,.0f} images/s or fewer, at up to "
+        f"{plan.share_of_peak:.0%} of its peak arithmetic. These are bounds, not measurements.\n"
+        f"(XLA itself counts {plan.accessed_by_xla / 1e9:.1f} GB accessed, {by_xla:.1f} ms, with "
+        "what never leaves the chip.)"
+    )
+
+
+def _movers(plan):
+    rows = list(plan.movers.items())
+    rest = sum(size for _, size in rows[_SHOWN:])
+    rows = [*rows[:_SHOWN], *([("all others", rest)] if rest else [])]
+    return [(n, f"{size / 1e9:.2f}", f"{size / plan.traffic:.1%}") for n, size in rows]
+
+
+def _table(first, second, third, rows):
+    alignment = ("left", "right", "right")
+    return tabulate(
+        rows, (first, second, third), "github", disable_numparse=True, colalign=alignment
+    )
+
+
+def too_large(about, error, as_json):
+    """Returns what to say where a step does not fit."""
+    config = about.config
+    help_ = [] if config.precision == "mixed_bfloat16" else ["--precision mixed_bfloat16"]
+    help_ += [] if config.remat else ["--remat"]
+    help_ += ["a smaller --batch-size (--find-batch finds the largest)", "more --accumulation"]
+    if as_json:
+        return json.dumps({"fits": False, "needed": error.needed, "available": error.available})
+    needed, there = error.needed / 1e9, error.available / 1e9
+    return (
+        f"{config.model} does not fit on {about.topology}: a step of {config.batch_size:,} "
+        f"pictures needs {needed:.1f} GB of a chip's {there:.1f} GB, {needed - there:.1f} GB too "
+        f"much. What helps: {', '.join(help_)}, or a larger slice."
+    )
+
+
+def as_json(about, plan):
+    """Returns the plan and what it is of as one JSON object."""
+    config = about.config
+    names = ("model", "model_options", "image_size", "precision", "optimizer", "accumulation")
+    settings = {name: getattr(config, name) for name in (*names, "remat")}
+    more = {"fits": True, "topology": about.topology, "route": about.route}
+    return json.dumps(settings | more | plan.as_dict())
+
+
+def draw(about, plan, path):
+    """Draws where a chip's memory and bytes go. Writes a PNG.
+
+    Raises:
+        UsageError: The path is none of a PNG.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    if not path.lower().endswith(".png"):
+        raise UsageError(f"--picture must name a PNG, such as plan.png. Received: {path}")
+    figure, (memory, traffic) = plt.subplots(
+        2, 1, figsize=(10, 7), height_ratios=(1, 4), layout="constrained"
+    )
+    figure.suptitle(_headline(about, plan), fontsize=9, wrap=True)
+    left = 0
+    for name, size in plan.memory.items():
+        memory.barh(0, size / 1e9, left=left, label=f"{name} {size / 1e9:.2f}")
+        left += size / 1e9
+    memory.axvline(plan.capacity / 1e9, color="black", linestyle="--")
+    memory.set(title="memory of a chip, GB (dashed: what it has)", yticks=[])
+    memory.legend(ncols=3, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.25))
+    rows = _movers(plan)[::-1]
+    sizes = [float(size) for _, size, _ in rows]
+    bars = traffic.barh([name for name, _, _ in rows], sizes)
+    traffic.bar_label(bars, [f"{size} ({share})" for _, size, share in rows], fontsize=8, padding=3)
+    traffic.set(title=f"bytes moved in a step: {plan.traffic / 1e9:.1f} GB", xlabel="GB")
+    traffic.margins(x=0.15)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)

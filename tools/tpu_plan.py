@@ -1,0 +1,233 @@
+"""Says what a training step would need on a TPU, and how quick it could be at best; needs no TPU.
+
+The TPU's own compiler compiles the step of a recipe for a whole slice: the same model, loss,
+optimizer, averages and clipping. What is printed for a chip are facts about the compiled program
+(memory, operations, bytes) and lower bounds on the time of a step that follow from them and the
+published rates of the chip. Nothing is measured: no step can be quicker, most will be slower.
+
+A chip is one device of JAX and one replica of TPUStrategy (on v4 and v5p, both of its cores).
+Compiling takes one to ten minutes on one core.
+
+Exit status: 0 when the step fits; 1 when it needs more memory than the chip has; 2 when the command
+cannot be used as asked for.
+
+Examples:
+  python tools/tpu_plan.py --model MLPMixerB16 --topology v5e:4x4 --batch-size 4096
+  python tools/tpu_plan.py --recipe smlpnet_t --topology v5e:2x4 --picture plan.png
+  python tools/tpu_plan.py --model MLPMixerL16 --topology v4:2x2x1 --find-batch --remat
+"""
+
+import argparse
+import dataclasses
+import os
+import pathlib
+import sys
+
+if __package__ is None:
+    sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
+
+import recipes.training  # noqa: F401  (sets what TensorFlow reads when it is imported)
+from recipes.training.errors import RunError, UsageError
+from tools import cli
+
+# No TPU is asked for where there is none, nothing is computed on one, and several compilers may
+# run side by side. The TPU's library complains where nobody says which machine it is on.
+_ENVIRONMENT = {
+    "JAX_PLATFORMS": "cpu",
+    "TPU_SKIP_MDS_QUERY": "1",
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+    "TPU_ACCELERATOR_TYPE": "v5litepod-4",
+    "TPU_WORKER_HOSTNAMES": "localhost",
+    "TPU_WORKER_ID": "0",
+}
+_STEP = 8  # Pictures per chip; --find-batch looks no closer.
+
+
+def configuration(args):
+    """Returns the `TrainingConfig` of the command line: a recipe, and what overrides it.
+
+    Raises:
+        UsageError: There is no such recipe, or a setting is out of range.
+    """
+    from recipes import imagenet
+    from recipes.training import config, model
+
+    base = imagenet.preset(args.recipe or _recipe_of(args.model))
+    given = {
+        name: getattr(args, name)
+        for name in ("model", "batch_size", "accumulation", "image_size", "precision")
+        if getattr(args, name) is not None
+    }
+    if args.model_options is not None or given.get("model", base.model) != base.model:
+        given["model_options"] = tuple(args.model_options or ())
+    result = dataclasses.replace(base, **given, remat=args.remat or base.remat)
+    if result.precision == "auto":
+        result = dataclasses.replace(result, precision="mixed_bfloat16")
+    config.check(result)
+    model.check(result)
+    return result
+
+
+def _recipe_of(model):
+    """Returns the name of the recipe that trains a model, or else one of its family."""
+    import keras_mixers
+    from recipes import imagenet
+
+    if model is None:
+        return "mixer_b16"
+    names = [name for name in imagenet.presets() if not name.startswith("digits")]
+    family = next(
+        (
+            [f, *(variant.__name__ for variant in variants)]
+            for f, variants in keras_mixers.VARIANTS.items()
+            if model == f or model in [variant.__name__ for variant in variants]
+        ),
+        [],
+    )
+    by_model = {imagenet.preset(name).model: name for name in reversed(names)}
+    return by_model.get(model) or next((by_model[m] for m in family if m in by_model), "mixer_b16")
+
+
+def compile_step(config, classes, chips, route):
+    """Compiles a recipe's step.
+
+    Args:
+        config: A `TrainingConfig`.
+        classes: How many the data has.
+        chips: From `routes.chips_of`.
+        route: `"jax"` or `"tensorflow"`, Keras' backend.
+
+    Returns:
+        A `routes.Step`.
+    """
+    import keras
+
+    from recipes.training import model
+    from tools.tpu import routes
+
+    keras.config.set_dtype_policy(config.precision)
+    compile = {"jax": routes.jax_route, "tensorflow": routes.tensorflow_route}[route]
+    return compile(config, lambda: model.build(config, classes), chips)
+
+
+def run(args):
+    """Prints the plan and returns the exit status."""
+    from recipes.training import devices
+    from tools.tpu import plan, report, routes
+
+    config = configuration(args)
+    kind = args.topology.partition(":")[0]
+    chips = routes.chips_of(args.topology)
+
+    def attempt(pictures):
+        """Returns the plan of a step with so many pictures per chip."""
+        tried = dataclasses.replace(config, batch_size=pictures * len(chips))
+        with report.waiting(f"compiling {config.model} for {pictures} pictures a chip"):
+            step = compile_step(tried, args.classes, chips, args.route)
+        return plan.plan(step, tried, kind, len(chips))
+
+    about = report.About(config, args.topology, args.route)
+    try:
+        if args.find_batch:
+            found = largest(attempt, config.batch_size // len(chips))
+        else:
+            devices.check_divides(config, len(chips))
+            found = attempt(config.batch_size // len(chips))
+    except routes.DoesNotFitError as error:
+        print(report.too_large(about, error, args.json))
+        return 1
+    if args.picture:
+        report.draw(about, found, args.picture)
+    print(report.as_json(about, found) if args.json else report.tables(about, found))
+    return 0
+
+
+def largest(attempt, pictures):
+    """Returns the plan of the largest batch per chip that fits, to a multiple of 8 pictures.
+
+    Args:
+        attempt: Function of the pictures per chip that returns a plan or raises `DoesNotFitError`.
+        pictures: The number to begin with.
+    """
+    from tools.tpu.routes import DoesNotFitError
+
+    fits, best, too_many = 0, None, None
+    guess = max(pictures // _STEP, 1)
+    while too_many is None or too_many - fits > 1:
+        try:
+            best, fits = attempt(guess * _STEP), guess
+            needed, available = sum(best.memory.values()), best.capacity
+        except DoesNotFitError as error:
+            if guess == 1:
+                raise
+            too_many, needed, available = guess, error.needed, error.available
+        # Memory grows with the pictures, all but in proportion.
+        guess = round(guess * available / needed)
+        guess = max(guess, fits + 1)
+        guess = min(guess, too_many - 1 if too_many else 4 * fits)
+    return best
+
+
+def _parse(argv):
+    parser = argparse.ArgumentParser(
+        prog="tools/tpu_plan.py",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--model", metavar="NAME", help="constructor of keras_mixers (default: the recipe's)")
+    add(
+        "--model-options",
+        nargs="*",
+        metavar="NAME=VALUE",
+        help="more arguments of the constructor, such as num_blocks=2",
+    )
+    add("--recipe", metavar="NAME", help="of recipes/imagenet.py (default: the model's)")
+    add(
+        "--topology",
+        default="v5e:4x4",
+        metavar="CHIP:SHAPE",
+        help="v4, v5e, v5p or v6e and the shape of the slice (default: %(default)s)",
+    )
+    add("--batch-size", type=int, metavar="N", help="of the whole slice (default: the recipe's)")
+    add("--accumulation", type=int, metavar="N", help="parts of a batch (default: the recipe's)")
+    add("--image-size", type=int, metavar="PIXELS", help="(default: the recipe's)")
+    add("--classes", type=int, default=1000, metavar="N", help="(default: %(default)s)")
+    add(
+        "--precision",
+        choices=("mixed_bfloat16", "float32"),
+        help="(default: the recipe's, on TPUs mixed_bfloat16)",
+    )
+    add("--remat", action="store_true", help="compute the insides of residuals twice")
+    add(
+        "--route",
+        choices=("jax", "tensorflow"),
+        default="jax",
+        help="who traces the step, for the whole slice or for one replica (default: %(default)s)",
+    )
+    add("--find-batch", action="store_true", help="find the largest batch that fits")
+    add("--json", action="store_true", help="print one JSON object instead of tables")
+    add("--picture", metavar="FILE.png", help="draw where memory and bytes go")
+    args = parser.parse_args(argv)
+    if args.classes < 1:
+        parser.error(f"argument --classes: must be at least 1. Received: {args.classes}")
+    return parser, args
+
+
+def main(argv=None):
+    parser, args = _parse(argv)
+    cli.require(parser, "plan", ("jax", "libtpu", "matplotlib", "tabulate", "tqdm"))
+    os.environ.update(_ENVIRONMENT, KERAS_BACKEND=args.route)
+    cli.prepare(parser, "plan", (), backends=(args.route,))
+    try:
+        return run(args)
+    except RunError as error:
+        print(f"tools/tpu_plan.py: {error}", file=sys.stderr)
+        return error.status
+    except OSError as error:
+        print(f"tools/tpu_plan.py: --picture cannot be written: {error}", file=sys.stderr)
+        return UsageError.status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
