@@ -211,6 +211,8 @@ def _parse(argv):
     args = parser.parse_args(argv)
     if args.classes < 1:
         parser.error(f"argument --classes: must be at least 1. Received: {args.classes}")
+    if args.picture and not args.picture.lower().endswith(".png"):
+        parser.error(f"argument --picture: must be a PNG, such as a.png. Received: {args.picture}")
     return parser, args
 
 

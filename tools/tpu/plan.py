@@ -119,6 +119,7 @@ def _movers(operations, layers):
 def _mover(operation, layers):
     """Names an operation by kind of layer and direction: block_*_channel_mixing, backward."""
     parts = re.split(r"[/()]", operation.source)
+    parts += [re.sub(r"_[0-9]+$", "", part) for part in parts]  # TensorFlow's block_0_norm_1.
     layer = next((part for part in parts if part in layers), None)
     if layer is None:
         if not operation.source:

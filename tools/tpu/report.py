@@ -9,7 +9,6 @@ import typing
 
 from tabulate import tabulate
 
-from recipes.training.errors import UsageError
 from tools.tpu.chips import CHIPS
 
 _SHOWN = 12  # Kinds of layers; the rest is summed.
@@ -150,18 +149,12 @@ def as_json(about, plan):
 
 
 def draw(about, plan, path):
-    """Draws where a chip's memory and bytes go. Writes a PNG.
-
-    Raises:
-        UsageError: The path is none of a PNG.
-    """
+    """Draws where a chip's memory and bytes go. Writes a PNG."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    if not path.lower().endswith(".png"):
-        raise UsageError(f"--picture must name a PNG, such as plan.png. Received: {path}")
     figure, (memory, traffic) = plt.subplots(
         2, 1, figsize=(10, 7), height_ratios=(1, 4), layout="constrained"
     )
