@@ -24,11 +24,11 @@ def of_training(activation):
 
     The form that others (TFLite) know as one operation is not the one that is cheapest to train.
     """
-    return _gelu_tanh_of_training if activation is gelu_tanh else activation
-
-
-def _gelu_tanh_of_training(x):
-    return ops.custom_gradient(_gelu_tanh_and_gradient)(x)
+    if activation is gelu_tanh:
+        return ops.custom_gradient(_gelu_tanh_and_gradient)
+    if activation is keras.activations.gelu:
+        return ops.custom_gradient(_gelu_and_gradient)
+    return activation
 
 
 def _gelu_tanh_and_gradient(x):
@@ -41,6 +41,20 @@ def _gelu_tanh_and_gradient(x):
         return upstream * (gate + (1 - gate) * y * slope)
 
     return y, gradient
+
+
+def _gelu_and_gradient(x):
+    def gradient(*args, upstream=None):
+        (upstream,) = args if upstream is None else (upstream,)
+        # Computed again: to keep it costs more, in time on a CPU and in memory on a TPU.
+        density = ops.exp(-0.5 * ops.square(x)) / math.sqrt(2 * math.pi)
+        return upstream * (_normal_distribution(x) + x * density)
+
+    return x * _normal_distribution(x), gradient
+
+
+def _normal_distribution(x):
+    return 0.5 * (1 + ops.erf(x * math.sqrt(0.5)))
 
 
 def get(identifier):

@@ -15,4 +15,4 @@ def as_rows(function, *maps):
         return function(*maps)
     _, height, width, channels = shape
     result = function(*(ops.reshape(x, (-1, height * width, channels)) for x in maps))
-    return ops.reshape(result, (-1, height, width, channels))
+    return ops.reshape(result, (-1, height, width, result.shape[-1]))

@@ -1,11 +1,10 @@
 """S2-MLP: https://arxiv.org/abs/2106.07477."""
 
-import keras
-
 from keras_mixers.layers import (
     ChannelMixing,
     LayerNormalization,
     PatchEmbedding,
+    PointwiseDense,
     SpatialShift2D,
     checks,
 )
@@ -113,7 +112,7 @@ def _norm(name):
 
 def _dense(dim, activation, name):
     """A dense layer from `dim` to `dim` channels."""
-    return keras.layers.Dense(
+    return PointwiseDense(
         dim,
         activation=activation,
         kernel_initializer=fan_in_uniform(dim),

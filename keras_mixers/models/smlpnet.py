@@ -3,6 +3,7 @@
 import keras
 
 from keras_mixers.layers import (
+    Activation,
     AxialProjection,
     ChannelMixing,
     LayerNormalization,
@@ -127,7 +128,7 @@ def _block(x, fusion, mlp_ratio, dropout_rate, drop_path_rate, name):
 
 def _batch_norm_gelu(x, name):
     x = _batch_norm(f"{name}_norm")(x)
-    return keras.layers.Activation("gelu", name=f"{name}_gelu")(x)
+    return Activation("gelu", name=f"{name}_gelu")(x)
 
 
 def _batch_norm(name):

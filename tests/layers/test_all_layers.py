@@ -59,6 +59,13 @@ CASES = {
         (2, 4, 6, 3),
         (2, 2, 3, 5),
     ),
+    "activation": (layers.Activation, dict(activation="gelu"), (2, 4, 3, 8), (2, 4, 3, 8)),
+    "pointwise_dense": (
+        layers.PointwiseDense,
+        dict(units=5, activation="gelu", use_bias=False),
+        (2, 4, 3, 8),
+        (2, 4, 3, 5),
+    ),
     "drop_path": (layers.DropPath, dict(rate=0.25, seed=3), (2, 4, 3, 8), (2, 4, 3, 8)),
     "layer_norm": (
         layers.LayerNormalization,
