@@ -1,0 +1,270 @@
+"""Plans without a TPU: small models compiled by both routes; and all that needs no compiler."""
+
+import argparse
+import dataclasses
+import importlib.util
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+from PIL import Image
+
+import keras_mixers
+from recipes.training.errors import UsageError
+from tests.tools.tpu import compile
+from tools import model_table, tpu_plan
+from tools.tpu import plan, report
+from tools.tpu.chips import CHIPS
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+def run(*command, **environment):
+    return subprocess.run(
+        [sys.executable, *command],
+        cwd=ROOT,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("route", ["jax", "tensorflow"])
+def test_a_small_model_of_each_family(route):
+    done = run("-m", "tests.tools.tpu.compile", route)
+    assert done.returncode == 0, done.stderr[-3000:]
+    plans = {(p := json.loads(line))["model"]: p for line in done.stdout.splitlines()}
+    assert set(plans) == set(compile.MODELS)
+    for name, options in compile.MODELS.items():
+        model = getattr(keras_mixers, name)(input_shape=(64, 64, 3), classes=16, **options)
+        found = plans[name]
+        pictures = 128 // 4
+        assert (found["chips"], found["pictures"]) == (4, pictures)
+        # Forward once, backward twice; a product is a multiplication and an addition.
+        expected = 6 * model_table.multiply_adds(model) * pictures
+        assert found["flops"] == pytest.approx(expected, rel=0.1)
+        parameters = model.count_params()
+        gradients = model_table.trainable_parameters(model)
+        # Random generators have states, and the optimizer a counter and a rate.
+        assert found["memory"]["parameters"] == pytest.approx(4 * parameters, rel=0.01)
+        assert found["memory"]["optimizer state"] == pytest.approx(8 * gradients, rel=0.01)
+        # In bfloat16 or float32, as XLA sees fit.
+        assert 2 * gradients <= found["exchanged"] <= 4.1 * gradients
+        # It reads and writes parameters, averages and both moments, and reads the pictures.
+        least = 4 * 6 * gradients + pictures * 64 * 64 * 3
+        assert least < found["traffic"] < found["accessed_by_xla"]
+        assert found["bounds"]["arithmetic"] == pytest.approx(found["flops"] / 197e12)
+        assert any("block_*_channel_mixing" in mover for mover in found["movers"])
+        assert sum(found["movers"].values()) == found["traffic"]
+
+
+def arguments(*given):
+    return tpu_plan._parse(list(given))[1]
+
+
+@pytest.mark.parametrize(
+    ("given", "model", "loss", "batch"),
+    [
+        ((), "MLPMixerB16", "sigmoid", 4096),
+        (("--model", "MLPMixerL32"), "MLPMixerL32", "sigmoid", 4096),
+        (("--model", "S2MLPWide"), "S2MLPWide", "softmax", 1024),
+        (("--model", "SMLPNetB"), "SMLPNetB", "softmax", 1024),
+        (("--model", "SMLPNetB", "--recipe", "mixer_s16"), "SMLPNetB", "sigmoid", 4096),
+        (("--recipe", "smlpnet_s", "--batch-size", "64"), "SMLPNetS", "softmax", 64),
+    ],
+)
+def test_the_recipe_is_the_models_own(given, model, loss, batch):
+    config = tpu_plan.configuration(arguments(*given))
+    assert (config.model, config.loss, config.batch_size) == (model, loss, batch)
+    assert config.precision == "mixed_bfloat16"
+    assert not config.remat
+
+
+def test_variants_have_the_rates_of_their_own_recipe():
+    rates = [
+        tpu_plan.configuration(arguments("--model", name)).drop_path_rate
+        for name in ("SMLPNetT", "SMLPNetS", "SMLPNetB")
+    ]
+    assert rates == [0.0, 0.2, 0.3]
+
+
+def test_settings_override_the_recipe():
+    given = ("--precision", "float32", "--remat", "--accumulation", "2", "--image-size", "32")
+    options = ("--model", "S2MLP", "--model-options", "patch_size=4", "hidden_dim=8")
+    config = tpu_plan.configuration(
+        arguments(*given, *options, "num_blocks=1", "channels_mlp_dim=8")
+    )
+    assert (config.precision, config.remat, config.accumulation) == ("float32", True, 2)
+    assert config.image_size == 32
+    assert config.model_arguments()["patch_size"] == 4
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (("--model", "MLPMixerB61"), "Did you mean MLPMixerB16"),
+        (("--recipe", "mixer_b61"), "Did you mean mixer_b16"),
+        (("--model", "S2MLP"), "needs --model-options for patch_size"),
+        (("--model-options", "depth=3"), "Received: depth"),
+        (("--batch-size", "0"), "--batch-size must be greater than 0"),
+    ],
+)
+def test_bad_settings_are_one_sentence(given, words):
+    with pytest.raises(UsageError, match=words):
+        tpu_plan.configuration(arguments(*given))
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [(("--classes", "0"), "at least 1"), (("--picture", "a.jpg"), "PNG.*a.jpg")],
+)
+def test_bad_flags_are_refused_before_anything_is_compiled(given, words, capsys):
+    with pytest.raises(SystemExit) as stop:
+        arguments(*given)
+    assert stop.value.code == 2
+    assert re.search(words, capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("topology", ["v9:2x2", "v5e:3x3", "v5e", ""])
+def test_no_such_slice(topology):
+    done = run("tools/tpu_plan.py", "--topology", topology)
+    assert done.returncode == 2
+    assert "--topology must" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+def test_a_batch_that_does_not_divide():
+    done = run("tools/tpu_plan.py", "--topology", "v5e:4x4", "--batch-size", "40")
+    assert done.returncode == 2
+    assert "multiple of 32" in done.stderr.splitlines()[-1]
+
+
+def test_without_libtpu(monkeypatch, capsys):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "libtpu" else find(name)
+    )
+    with pytest.raises(SystemExit) as stop:
+        tpu_plan.main([])
+    assert stop.value.code == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "libtpu" in line]
+    assert 'pip install -e ".[plan]"' in line
+
+
+class DoesNotFitError(Exception):
+    needed, available = 200.0, 100.0
+
+
+@pytest.fixture
+def slice_with_room(monkeypatch):
+    """Returns a function that makes `attempt` for a chip with room for so many pictures."""
+    module = argparse.Namespace(DoesNotFitError=DoesNotFitError)
+    monkeypatch.setitem(sys.modules, "tools.tpu.routes", module)
+
+    def make(room, fixed=0.1):
+        tried = []
+
+        def attempt(pictures):
+            tried.append(pictures)
+            error = DoesNotFitError()
+            error.available, error.needed = 1.0, fixed + (1 - fixed) * pictures / room
+            if pictures > room:
+                raise error
+            return dataclasses.replace(PLAN, memory={"all": error.needed}, capacity=1.0)
+
+        return attempt, tried
+
+    return make
+
+
+@pytest.mark.parametrize("room", [8, 9, 100, 128, 500, 5000])
+@pytest.mark.parametrize("start", [1, 64, 4096])
+def test_the_largest_batch(slice_with_room, room, start):
+    attempt, tried = slice_with_room(room)
+    found = tpu_plan.largest(attempt, start)
+    assert found.memory["all"] == pytest.approx(0.1 + 0.9 * (room // 8 * 8) / room)
+    assert len(tried) == len(set(tried)) <= 12
+
+
+def test_no_batch_fits(slice_with_room):
+    attempt, _ = slice_with_room(4)
+    with pytest.raises(DoesNotFitError):
+        tpu_plan.largest(attempt, 64)
+
+
+PLAN = plan.Plan(
+    chips=4,
+    pictures=32,
+    memory={"parameters": 1e9, "optimizer state": 2e9, "average of the weights": 0, "program": 1e8},
+    capacity=16e9,
+    flops=2e12,
+    traffic=4e9,
+    accessed_by_xla=9e9,
+    exchanged=1e9,
+    bounds={"arithmetic": 0.010, "memory traffic": 0.020, "interconnect": 0.005},
+    movers={f"layer_{i}, forward": 4e9 / 16 for i in range(16)},
+)
+
+
+def about(**changes):
+    config = tpu_plan.configuration(arguments("--batch-size", "128"))
+    return report.About(dataclasses.replace(config, **changes), "v5e:2x2", "jax")
+
+
+def test_bounds():
+    assert PLAN.bound == "memory traffic"
+    assert PLAN.images_per_second == 4 * 32 / 0.020
+    assert PLAN.share_of_peak == 0.5
+
+
+def test_tables():
+    text = report.tables(about(), PLAN)
+    for words in (
+        "MLPMixerB16: 128 pictures of 224 x 224 a step, 32 a chip, on v5e:2x2 (4 chips)",
+        "| together           |  3.10 |     19% |",
+        "| the chip has       | 16.00 |    100% |",
+        "| memory traffic     | 4.00 GB at 819 GB/s",
+        "|           20.0 |",
+        "6,400 images/s or fewer, at up to 50% of its peak",
+        "bounds, not measurements",
+        "| all others        | 1.00 |   25.0% |",
+        CHIPS["v5e"].source,
+    ):
+        assert words in text, text
+    assert "average of the weights" not in text
+
+
+def test_json_has_everything():
+    found = json.loads(report.as_json(about(), PLAN))
+    assert found["images_per_second"] == 6400
+    assert found["fits"] is True
+    assert found["topology"] == "v5e:2x2"
+    assert set(dataclasses.asdict(PLAN)) <= set(found)
+
+
+def test_what_helps_where_it_does_not_fit():
+    error = DoesNotFitError()
+    error.needed, error.available = 20e9, 16e9
+    text = report.too_large(about(precision="float32"), error, as_json=False)
+    assert "needs 20.0 GB of a chip's 16.0 GB, 4.0 GB too much" in text
+    for help_ in ("--precision mixed_bfloat16", "--remat", "--batch-size", "--accumulation"):
+        assert help_ in text
+    text = report.too_large(about(remat=True), error, as_json=False)
+    assert "--remat" not in text
+    assert "--precision" not in text
+    found = json.loads(report.too_large(about(), error, as_json=True))
+    assert found == {"fits": False, "needed": 20e9, "available": 16e9}
+
+
+def test_picture(tmp_path):
+    path = tmp_path / "plan.png"
+    report.draw(about(), PLAN, str(path))
+    with Image.open(path) as image:
+        assert image.size[0] > 800
+        assert len(image.convert("RGB").getcolors(1 << 20)) > 50

@@ -1,0 +1,27 @@
+"""Plans of one small model of each family: python -m tests.tools.tpu.compile ROUTE."""
+
+import sys
+
+from tools import tpu_plan
+
+COMMON = ("--topology", "v5e:2x2", "--batch-size", "128", "--image-size", "64", "--classes", "16")
+MODELS = {
+    "MLPMixer": dict(
+        patch_size=8, hidden_dim=256, num_blocks=1, tokens_mlp_dim=128, channels_mlp_dim=1024
+    ),
+    "S2MLP": dict(patch_size=8, hidden_dim=256, num_blocks=1, channels_mlp_dim=1024),
+    "SMLPNet": dict(patch_size=8, hidden_dim=256, depths=(1,)),
+}
+
+
+def main(route):
+    for model, options in MODELS.items():
+        given = [f"{name}={value}".replace(" ", "") for name, value in options.items()]
+        command = ["--route", route, "--model", model, "--model-options", *given, *COMMON]
+        status = tpu_plan.main([*command, "--json"])
+        if status:
+            sys.exit(status)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
