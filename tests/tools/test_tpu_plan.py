@@ -229,7 +229,7 @@ def test_tables():
         "MLPMixerB16: 128 pictures of 224 x 224 a step, 32 a chip, on v5e:2x2 (4 chips)",
         "| together           |  3.10 |     19% |",
         "| the chip has       | 16.00 |    100% |",
-        "| memory traffic     | 4.00 GB at 819 GB/s",
+        "4.00 GB at 819 GB/s",
         "|           20.0 |",
         "6,400 images/s or fewer, at up to 50% of its peak",
         "bounds, not measurements",
