@@ -1,7 +1,9 @@
 """What the commands share: a quiet TensorFlow, and one sentence instead of a traceback."""
 
+import importlib.metadata
 import importlib.util
 import os
+import re
 
 
 def require(parser, extra, modules):
@@ -21,6 +23,7 @@ def prepare(parser, extra, modules, backends=("tensorflow",)):
     """As `require`, and ends the command where Keras runs a backend that is not in `backends`."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # 2: errors only.
     require(parser, extra, ("keras", "tensorflow", *modules))
+    _refuse_libtpu_that_aborts(parser)
     try:
         import keras
     except Exception as error:  # Keras has errors of its own kinds for a backend it cannot load.
@@ -32,3 +35,24 @@ def prepare(parser, extra, modules, backends=("tensorflow",)):
             f"this command needs another backend of Keras; set KERAS_BACKEND={backends[0]}. "
             f"Received: {backend}"
         )
+
+
+def _refuse_libtpu_that_aborts(parser):
+    """Ends the command where `import tensorflow` would end it, without a word that helps.
+
+    tensorflow-tpu 2.20 cannot be loaded with libtpu from 0.0.32 on, which pip installs beside it.
+    """
+    tensorflow, libtpu = _version("tensorflow-tpu"), _version("libtpu")
+    if tensorflow and libtpu and tensorflow < (2, 21) and libtpu >= (0, 0, 32):
+        parser.error(
+            f"tensorflow-tpu {'.'.join(map(str, tensorflow))} aborts with libtpu "
+            f'{".".join(map(str, libtpu))}; mend it by: pip install "libtpu<0.0.32"'
+        )
+
+
+def _version(package):
+    """Returns the version of an installed package as numbers, or None."""
+    try:
+        return tuple(int(n) for n in re.findall(r"\d+", importlib.metadata.version(package)))
+    except importlib.metadata.PackageNotFoundError:
+        return None

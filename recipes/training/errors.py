@@ -33,7 +33,12 @@ def did_you_mean(name, names, likeness=0.6):
     return f" Did you mean {near[0]}?" if near else ""
 
 
+# What TensorFlow says before it says what is wrong.
+_BEFORE = ("Graph execution error:", "Detected at node", "<stack traces unavailable>")
+
+
 def first_line(error):
-    """Returns the first line of what an error of another library says, or its beginning."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0][:300]
+    """Returns the first line of another library's error that says something, or its beginning."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    said = [line for line in lines if not line.startswith(_BEFORE)]
+    return (said or lines or [type(error).__name__])[0].strip()[:300]

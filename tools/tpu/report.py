@@ -161,6 +161,8 @@ def draw(about, plan, path):
     figure.suptitle(_headline(about, plan), fontsize=9, wrap=True)
     left = 0
     for name, size in plan.memory.items():
+        if not size:
+            continue
         memory.barh(0, size / 1e9, left=left, label=f"{name} {size / 1e9:.2f}")
         left += size / 1e9
     memory.axvline(plan.capacity / 1e9, color="black", linestyle="--")
