@@ -62,13 +62,18 @@ class AxialProjection(keras.layers.Layer):
                 shape=(branches,), initializer="ones", name="branch_weights"
             )
 
-    def call(self, inputs):
+    def call(self, inputs, training=None):
         checks.same_grid(self, inputs.shape)
-        along_width = _along(2, self.width_projection, inputs)
+        along = (
+            _along_in_training
+            if training and not self.width_projection.quantization_mode
+            else _along
+        )
+        along_width = along(2, self.width_projection, inputs)
         if self.mode == "parallel":
-            branches = [along_width, _along(1, self.height_projection, inputs)]
+            branches = [along_width, along(1, self.height_projection, inputs)]
         else:
-            branches = [_along(1, self.height_projection, along_width)]
+            branches = [along(1, self.height_projection, along_width)]
         return self._fuse([inputs, *branches] if self.include_identity else branches)
 
     def _fuse(self, branches):
@@ -92,6 +97,15 @@ class AxialProjection(keras.layers.Layer):
             "kernel_initializer": initializers.serialize(self.kernel_initializer),
             "bias_initializer": initializers.serialize(self.bias_initializer),
         }
+
+
+_EQUATIONS = {1: "bhwc,hk->bkwc", 2: "bhwc,wk->bhkc"}
+
+
+def _along_in_training(axis, dense, x):
+    """What `_along` computes, without transposes, which a TPU would write to its memory."""
+    bias = ops.reshape(dense.bias, (-1, 1, 1) if axis == 1 else (-1, 1))
+    return ops.einsum(_EQUATIONS[axis], x, dense.kernel) + bias
 
 
 def _along(axis, dense, x):

@@ -3,6 +3,7 @@ import pytest
 
 from keras_mixers import layers
 from tests import reference
+from tests.layers.gradients import agrees_with_differences, in_training
 
 ALL = [
     (fusion, identity, mode)
@@ -35,6 +36,22 @@ def test_agrees_with_numpy(fusion, identity, mode, rng):
     got = layer(x.astype("float32"))
     expected = expected_output(x, weights, fusion, identity, mode)
     np.testing.assert_allclose(got, expected, atol=2e-5)
+
+
+@pytest.mark.parametrize("mode", ["parallel", "sequential"])
+def test_training_agrees_with_numpy_too(mode, rng):
+    """Values and gradients, which training computes in another way than inference."""
+    layer = layers.AxialProjection(mode=mode, bias_initializer="fan_in_uniform", name="a")
+    x, upstream = rng.normal(size=(2, 2, 3, 4, 5))
+    values, found = in_training(layer, x.astype("float32"), upstream.astype("float32"))
+    weights = {w.path: np.array(w, "float64") for w in layer.weights}
+
+    def compute():
+        return expected_output(x, weights, "concat", True, mode)
+
+    np.testing.assert_allclose(values, compute(), atol=3e-6)
+    for array, gradient in zip([*weights.values(), x], found, strict=True):
+        agrees_with_differences(gradient, lambda: (compute() * upstream).sum(), array, rng)
 
 
 @pytest.mark.parametrize(("fusion", "identity", "mode"), ALL)
