@@ -32,7 +32,7 @@ from tools import cli
 
 # No TPU is asked for where there is none, nothing is computed on one, and several compilers may
 # run side by side. The TPU's library complains where nobody says which machine it is on.
-_ENVIRONMENT = {
+ENVIRONMENT = {
     "JAX_PLATFORMS": "cpu",
     "TPU_SKIP_MDS_QUERY": "1",
     "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
@@ -61,6 +61,8 @@ def configuration(args):
     if args.model_options is not None or given.get("model", base.model) != base.model:
         given["model_options"] = tuple(args.model_options or ())
     result = dataclasses.replace(base, **given, remat=args.remat or base.remat)
+    if args.tpu_scoped_vmem is not None:
+        result = dataclasses.replace(result, tpu_scoped_vmem=args.tpu_scoped_vmem or None)
     if result.precision == "auto":
         result = dataclasses.replace(result, precision="mixed_bfloat16")
     config.check(result)
@@ -198,6 +200,12 @@ def _parse(argv):
         choices=("mixed_bfloat16", "float32"),
         help="(default: the recipe's, on TPUs mixed_bfloat16)",
     )
+    add(
+        "--tpu-scoped-vmem",
+        type=int,
+        metavar="KIB",
+        help="0 is the compiler's own choice (default: the recipe's)",
+    )
     add("--remat", action="store_true", help="compute the insides of residuals twice")
     add(
         "--route",
@@ -219,7 +227,7 @@ def _parse(argv):
 def main(argv=None):
     parser, args = _parse(argv)
     cli.require(parser, "plan", ("jax", "libtpu", "matplotlib", "tabulate", "tqdm"))
-    os.environ.update(_ENVIRONMENT, KERAS_BACKEND=args.route)
+    os.environ.update(ENVIRONMENT, KERAS_BACKEND=args.route)
     cli.prepare(parser, "plan", (), backends=(args.route,))
     try:
         return run(args)

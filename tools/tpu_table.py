@@ -74,7 +74,12 @@ def keep(key, plan):
     aside = ROWS.with_suffix(".aside")
     aside.write_text(json.dumps(found, indent=1) + "\n")
     os.replace(aside, ROWS)
-    (ROWS.parent / "tpu.md").write_text(_PAGE.format(table=table(found)))
+    ROWS.with_suffix(".md").write_text(page(found))
+
+
+def page(found):
+    """Returns docs/tpu.md."""
+    return _PAGE.format(table=table(found))
 
 
 def table(found):

@@ -84,6 +84,7 @@ def test_the_recipe_is_the_models_own(given, model, loss, batch):
     assert (config.model, config.loss, config.batch_size) == (model, loss, batch)
     assert config.precision == "mixed_bfloat16"
     assert not config.remat
+    assert config.tpu_scoped_vmem == (98304 if "Mixer" in model or loss == "sigmoid" else None)
 
 
 def test_variants_have_the_rates_of_their_own_recipe():
@@ -96,12 +97,14 @@ def test_variants_have_the_rates_of_their_own_recipe():
 
 def test_settings_override_the_recipe():
     given = ("--precision", "float32", "--remat", "--accumulation", "2", "--image-size", "32")
+    given += ("--tpu-scoped-vmem", "0")
     options = ("--model", "S2MLP", "--model-options", "patch_size=4", "hidden_dim=8")
     config = tpu_plan.configuration(
         arguments(*given, *options, "num_blocks=1", "channels_mlp_dim=8")
     )
     assert (config.precision, config.remat, config.accumulation) == ("float32", True, 2)
     assert config.image_size == 32
+    assert config.tpu_scoped_vmem is None
     assert config.model_arguments()["patch_size"] == 4
 
 

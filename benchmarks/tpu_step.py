@@ -1,0 +1,184 @@
+"""Compiles training steps for a TPU chip, side by side with a Mixer-B/16 in Flax.
+
+Four chips of v5e with 128 pictures each, in mixed bfloat16. For each step: arithmetic, the traffic
+with a chip's large memory (HBM) and XLA's own count of bytes, which includes what stays on the
+chip; and the times that they take at least. Bounds, not measurements. The Flax model is written
+from the paper, with AdamW and clipping by optax; it needs `pip install flax optax`, and is left out
+without them.
+
+Each step takes minutes to compile.
+
+Examples:
+  python benchmarks/tpu_step.py
+  python benchmarks/tpu_step.py --only MLPMixerB16
+"""
+
+import argparse
+import importlib.util
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+if __package__ is None:
+    sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
+
+from tools import cli
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+CHIPS, PICTURES = 4, 128
+TOPOLOGY = "v5e:2x2"
+FLAX = "Mixer-B/16 in Flax"
+# What is compiled: its name, and what tools/tpu_plan.py is told.
+STEPS = {
+    f"{model}{comma}{variant}": ["--model", model, *flags]
+    for model in ("MLPMixerB16", "S2MLPDeep", "SMLPNetT")
+    for comma, variant, flags in (
+        ("", "", []),
+        (", ", "VMEM by the compiler", ["--tpu-scoped-vmem", "0"]),
+        (", ", "96 MiB of VMEM", ["--tpu-scoped-vmem", "98304"]),
+        (", ", "--remat", ["--remat"]),
+        (", ", "by TensorFlow", ["--route", "tensorflow"]),
+    )
+}
+
+
+def compiled(name):
+    """Returns the plan of a step as a dict.
+
+    Raises:
+        RuntimeError: It could not be compiled.
+    """
+    if name == FLAX:
+        command = [sys.executable, "benchmarks/tpu_step.py", "--flax-json"]
+    else:
+        command = [sys.executable, "tools/tpu_plan.py", "--json", "--topology", TOPOLOGY]
+        command += ["--batch-size", str(CHIPS * PICTURES), *STEPS[name]]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{name}: {(done.stderr or done.stdout).strip()[-1000:]}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def table(plans):
+    """Returns the plans as Markdown, by the name of the step."""
+    from tabulate import tabulate
+
+    from tools.tpu.chips import CHIPS as RATES
+
+    rate = RATES["v5e"].memory_rate
+    headers = ("step", "TFLOP", "ms", "GB of HBM", "ms", "GB by XLA", "ms", "temporary, GB")
+    rows = [
+        (
+            name,
+            f"{plan['flops'] / 1e12:.2f}",
+            f"{1e3 * plan['bounds']['arithmetic']:.1f}",
+            f"{plan['traffic'] / 1e9:.1f}",
+            f"{1e3 * plan['bounds']['memory traffic']:.1f}",
+            f"{plan['accessed_by_xla'] / 1e9:.1f}",
+            f"{1e3 * plan['accessed_by_xla'] / rate:.1f}",
+            f"{plan['memory']['activations and temporary'] / 1e9:.2f}",
+        )
+        for name, plan in plans.items()
+    ]
+    alignment = ("left", *["right"] * 7)
+    return tabulate(rows, headers, "github", disable_numparse=True, colalign=alignment)
+
+
+def flax_plan():
+    """Returns the plan of the step of a Mixer-B/16 in Flax as a dict."""
+    import jax
+    import numpy as np
+    import optax
+    from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+    from benchmarks.flax_mixer import MixerB16
+    from recipes.training.config import TrainingConfig
+    from tools.tpu import plan, routes
+
+    chips = routes.chips_of(TOPOLOGY)
+    mesh = Mesh(np.array(chips), ("batch",))
+    everywhere = NamedSharding(mesh, PartitionSpec())
+    by_picture = NamedSharding(mesh, PartitionSpec("batch"))
+    model = MixerB16()
+    optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(1e-3, weight_decay=0.1))
+
+    def start():
+        weights = model.init(jax.random.key(0), jax.numpy.zeros((1, 224, 224, 3)), False)
+        return weights, optimizer.init(weights)
+
+    def loss(weights, images, labels, seed):
+        rngs = {"dropout": jax.random.wrap_key_data(seed)}
+        images = images.astype(jax.numpy.float32) / 127.5 - 1
+        logits = model.apply(weights, images, True, rngs=rngs)
+        return optax.sigmoid_binary_cross_entropy(logits, labels).sum(-1).mean()
+
+    def step(weights, state, *batch):
+        value, gradients = jax.value_and_grad(loss)(weights, *batch)
+        updates, state = optimizer.update(gradients, state, weights)
+        return optax.apply_updates(weights, updates), state, value
+
+    def on_every_chip(x):
+        return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere)
+
+    weights, state = jax.tree.map(on_every_chip, jax.eval_shape(start))
+    pictures = CHIPS * PICTURES
+    batch = [
+        jax.ShapeDtypeStruct((pictures, 224, 224, 3), "uint8", sharding=by_picture),
+        jax.ShapeDtypeStruct((pictures, 1000), "float32", sharding=by_picture),
+        jax.ShapeDtypeStruct((2,), "uint32", sharding=everywhere),
+    ]
+    program = jax.jit(step, donate_argnums=(0, 1)).lower(weights, state, *batch).compile()
+    sizes = {
+        "trainable": 4 * sum(x.size for x in jax.tree.leaves(weights)),
+        "non_trainable": 0,
+        "optimizer": 4 * sum(x.size for x in jax.tree.leaves(state)),
+        "average": 0,
+    }
+    found = routes.Step(
+        program.as_text(), program.cost_analysis(), program.memory_analysis(), sizes, ()
+    )
+    return plan.plan(found, TrainingConfig(batch_size=pictures), "v5e", CHIPS).as_dict()
+
+
+def _parse(argv):
+    parser = argparse.ArgumentParser(
+        prog="benchmarks/tpu_step.py",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--only", default="", metavar="WORD", help="steps whose name has this word")
+    parser.add_argument("--flax-json", action="store_true", help=argparse.SUPPRESS)
+    args = parser.parse_args(argv)
+    cli.require(parser, "plan", ("jax", "libtpu", "tabulate", "tqdm"))
+    names = [FLAX, *STEPS] if importlib.util.find_spec("flax") else list(STEPS)
+    args.names = [name for name in names if args.only in name]
+    if not args.names:
+        parser.error(f"argument --only: must be part of {', '.join(names)}. Received: {args.only}")
+    return args
+
+
+def main(argv=None):
+    args = _parse(argv)
+    if args.flax_json:
+        from tools import tpu_plan
+
+        os.environ.update(tpu_plan.ENVIRONMENT, KERAS_BACKEND="jax")
+        print(json.dumps(flax_plan()))
+        return 0
+    from tqdm import tqdm
+
+    plans, status = {}, 0
+    for name in tqdm(args.names, "compiling", unit="step"):
+        try:
+            plans[name] = compiled(name)
+        except RuntimeError as error:
+            tqdm.write(f"benchmarks/tpu_step.py: {error}", file=sys.stderr)
+            status = 1
+    print(table(plans))
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,83 @@
+"""The table of all models on all kinds of TPU."""
+
+import pytest
+
+import keras_mixers
+from tools import model_table, tpu_table
+
+EVERY = [(model, chip) for model in model_table.PUBLISHED_TOP1 for chip in tpu_table.TOPOLOGIES]
+
+
+def plan(pictures=128, images_per_second=4000.0):
+    return {
+        "chips": 4,
+        "pictures": pictures,
+        "memory": {"parameters": 1e9, "program": 5e8},
+        "capacity": 16e9,
+        "flops": 9.5e12,
+        "traffic": 3e10,
+        "bounds": {"arithmetic": 0.05, "memory traffic": 0.02},
+        "bound": "arithmetic",
+        "images_per_second": images_per_second,
+        "share_of_peak": 1.0,
+        "movers": {str(i): 1 for i in range(9)},
+    }
+
+
+@pytest.fixture
+def docs(tmp_path, monkeypatch):
+    monkeypatch.setattr(tpu_table, "ROWS", tmp_path / "docs" / "tpu.json")
+    return tmp_path / "docs"
+
+
+def test_rows_are_kept_one_by_one_and_not_compiled_again(docs, monkeypatch, capsys):
+    asked = []
+
+    def compiled(model, chip):
+        asked.append((model, chip))
+        if len(asked) == 3:
+            raise RuntimeError(f"{model} on {chip}: too bad")
+        return plan()
+
+    monkeypatch.setattr(tpu_table, "compiled", compiled)
+    command = ["--models", "MLPMixerB16", "SMLPNetT", "--chips", "v6e", "v4"]
+    assert tpu_table.main(command) == 1
+    assert "SMLPNetT on v6e: too bad" in capsys.readouterr().err
+    assert list(tpu_table.rows()) == ["MLPMixerB16 v4", "MLPMixerB16 v6e", "SMLPNetT v4"]
+    assert tpu_table.main(command) == 0
+    assert asked[4:] == [("SMLPNetT", "v6e")]
+    page = (docs / "tpu.md").read_text()
+    row = "| MLPMixerB16 | v4     |        128 |    1.5 of 16 |    9.50 |       30.0 |"
+    assert row in page
+    assert row in capsys.readouterr().out
+
+
+def test_rows_with_fewer_pictures_are_marked(docs):
+    tpu_table.keep("MLPMixerH14 v5e", plan(pictures=40))
+    assert "40 (largest)" in (docs / "tpu.md").read_text()
+
+
+def test_the_overview_has_images_of_a_chip():
+    found = {"SMLPNetT v5e": plan(), "SMLPNetT v4": plan(images_per_second=2000.0)}
+    line = tpu_table.overview(found).splitlines()[-1]
+    assert "`SMLPNetT`" in line
+    assert "1,000" in line
+    assert "500" in line
+
+
+def test_the_pages_are_of_the_rows():
+    page = tpu_table.ROWS.with_suffix(".md").read_text()
+    assert page == tpu_table.page(tpu_table.rows())
+
+
+@pytest.mark.slow
+@pytest.mark.tensorflow
+@pytest.mark.parametrize(("model", "chip"), EVERY)
+def test_every_model_on_every_chip(model, chip):
+    """Hours of it; `-k` picks some."""
+    found, kept = tpu_table.compiled(model, chip), tpu_table.rows()[f"{model} {chip}"]
+    macs = model_table.multiply_adds(getattr(keras_mixers, model)())
+    assert found["flops"] == pytest.approx(6 * macs * found["pictures"], rel=0.1)
+    for name in ("flops", "traffic", "images_per_second"):
+        assert found[name] == pytest.approx(kept[name], rel=0.05), name
+    assert sum(found["memory"].values()) <= found["capacity"]
