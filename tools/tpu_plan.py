@@ -60,6 +60,7 @@ def configuration(args):
     }
     if args.model_options is not None or given.get("model", base.model) != base.model:
         given["model_options"] = tuple(args.model_options or ())
+        given["tpu_scoped_vmem"] = None  # Chosen for the recipe's model alone.
     result = dataclasses.replace(base, **given, remat=args.remat or base.remat)
     if args.tpu_scoped_vmem is not None:
         result = dataclasses.replace(result, tpu_scoped_vmem=args.tpu_scoped_vmem or None)
@@ -204,7 +205,7 @@ def _parse(argv):
         "--tpu-scoped-vmem",
         type=int,
         metavar="KIB",
-        help="0 is the compiler's own choice (default: the recipe's)",
+        help="on v5e, traced by JAX; 0 is the compiler's own choice (default: the recipe's)",
     )
     add("--remat", action="store_true", help="compute the insides of residuals twice")
     add(

@@ -11,4 +11,4 @@ import dataclasses
 
 from recipes.presets import mixer_b16
 
-CONFIG = dataclasses.replace(mixer_b16.CONFIG, model="MLPMixerS16")
+CONFIG = dataclasses.replace(mixer_b16.CONFIG, model="MLPMixerS16", tpu_scoped_vmem=None)

@@ -38,7 +38,6 @@ CONFIG = TrainingConfig(
     head_bias=0.0,
     learning_rate=1e-3,
     final_learning_rate=1e-5,
-    tpu_scoped_vmem=None,  # More arrays stay on the chip: docs/performance.md.
     schedule="cosine",
     warmup_epochs=20.0,
     warmup_learning_rate=1e-6,

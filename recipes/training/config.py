@@ -135,7 +135,7 @@ class TrainingConfig:
     """Train on the TPU of this machine, or on the one given by --tpu-name."""
     tpu_name: str | None = None
     """Name or grpc:// address of a TPU or of a slice with several hosts."""
-    tpu_scoped_vmem: int | None = 98304
+    tpu_scoped_vmem: int | None = None
     """KiB of a TPU's VMEM for one operation's tiles, on JAX; None is the compiler's own choice."""
     multi_host: bool = False
     """One of several processes of a JAX job; see recipes/README.md."""

@@ -84,7 +84,7 @@ def test_the_recipe_is_the_models_own(given, model, loss, batch):
     assert (config.model, config.loss, config.batch_size) == (model, loss, batch)
     assert config.precision == "mixed_bfloat16"
     assert not config.remat
-    assert config.tpu_scoped_vmem == (98304 if "Mixer" in model or loss == "sigmoid" else None)
+    assert config.tpu_scoped_vmem == (98304 if model == "MLPMixerB16" else None)
 
 
 def test_variants_have_the_rates_of_their_own_recipe():

@@ -120,8 +120,7 @@ def tensorflow_route(config, build, chips):
     )
     # The CPU's, before anything is optimised: for a TPU, TensorFlow refuses to show any.
     program = step.experimental_get_compiler_ir(*part)(stage="hlo_serialized")
-    options = tpu.compiler_options(config, chips[0].device_kind)
-    compiled = _compiled(lambda: _compile_hlo(program, chips[0], options))
+    compiled = _compiled(lambda: _compile_hlo(program, chips[0]))
     (module,) = compiled.hlo_modules()
     return Step(
         module.to_string(),
@@ -132,14 +131,13 @@ def tensorflow_route(config, build, chips):
     )
 
 
-def _compile_hlo(program, chip, overrides):
+def _compile_hlo(program, chip):
     """Compiles TensorFlow's HLO for one chip, as `TPUStrategy` does for each replica."""
     from jax._src.interpreters.mlir import make_ir_context
 
     options = _jax.CompileOptions()
     options.num_replicas = options.num_partitions = 1
     options.device_assignment = _jax.DeviceAssignment.create(np.zeros((1, 1), "int32"))
-    options.env_option_overrides = list(overrides.items())
     with make_ir_context():
         text = ir.Module.parse(_jax.mlir.hlo_to_stablehlo(program)).operation.get_asm(
             enable_debug_info=True
