@@ -160,6 +160,7 @@ def test_differences_are_of_what_matters():
 
 FREE = {
     *("data", "data_dir", "out", "max_bad_images", "tpu", "tpu_name", "multi_host", "cpu_devices"),
+    *("remat", "tpu_scoped_vmem"),
     *("checkpoint_minutes", "checkpoint_steps", "keep_checkpoints", "log_steps"),
 }
 

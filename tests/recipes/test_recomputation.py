@@ -25,6 +25,7 @@ def test_changes_no_step(family):
         np.testing.assert_allclose(recomputed[name], stored[name], rtol=1e-5, err_msg=name)
 
 
+@pytest.mark.slow
 def test_changes_no_step_on_two_replicas_and_on_jax():
     strategy = devices.mirrored(("CPU:0", "CPU:1"))
     stored, recomputed = (
