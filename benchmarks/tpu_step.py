@@ -94,7 +94,6 @@ def flax_plan():
     from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
     from benchmarks.flax_mixer import MixerB16
-    from recipes.training.config import TrainingConfig
     from tools.tpu import plan, routes
 
     chips = routes.chips_of(TOPOLOGY)
@@ -137,9 +136,9 @@ def flax_plan():
         "average": 0,
     }
     found = routes.Step(
-        program.as_text(), program.cost_analysis(), program.memory_analysis(), sizes, ()
+        program.as_text(), program.cost_analysis(), program.memory_analysis(), sizes, (), 1, 0
     )
-    return plan.plan(found, TrainingConfig(batch_size=pictures), "v5e", CHIPS).as_dict()
+    return plan.plan(found, pictures, "v5e", CHIPS).as_dict()
 
 
 def _parse(argv):

@@ -40,7 +40,7 @@ ENVIRONMENT = {
     "TPU_WORKER_HOSTNAMES": "localhost",
     "TPU_WORKER_ID": "0",
 }
-_STEP = 8  # Pictures per chip; --find-batch looks no closer.
+_LEAST = 8  # Pictures per chip and part of a batch; --find-batch tries multiples of it.
 
 
 def configuration(args):
@@ -119,7 +119,7 @@ def run(args):
     from tools.tpu import plan, report, routes
 
     config = configuration(args)
-    kind = args.topology.partition(":")[0]
+    about = report.About(config, args.topology, args.route)
     chips = routes.chips_of(args.topology)
 
     def attempt(pictures):
@@ -127,38 +127,41 @@ def run(args):
         tried = dataclasses.replace(config, batch_size=pictures * len(chips))
         with report.waiting(f"compiling {config.model} for {pictures} pictures a chip"):
             step = compile_step(tried, args.classes, chips, args.route)
-        return plan.plan(step, tried, kind, len(chips))
+        return plan.plan(step, tried.batch_size, about.kind, len(chips))
 
-    about = report.About(config, args.topology, args.route)
+    pictures, least = config.batch_size // len(chips), _LEAST * config.accumulation
     try:
         if args.find_batch:
-            found = largest(attempt, config.batch_size // len(chips))
+            found = largest(attempt, pictures, least)
         else:
             devices.check_divides(config, len(chips))
-            found = attempt(config.batch_size // len(chips))
+            found = attempt(pictures)
     except routes.DoesNotFitError as error:
-        print(report.too_large(about, error, args.json))
+        tried = least if args.find_batch else pictures
+        print(report.too_large(about.of(tried * len(chips)), error, args.json, args.find_batch))
         return 1
+    about = about.of(found.pictures * len(chips))
     if args.picture:
         report.draw(about, found, args.picture)
     print(report.as_json(about, found) if args.json else report.tables(about, found))
     return 0
 
 
-def largest(attempt, pictures):
-    """Returns the plan of the largest batch per chip that fits, to a multiple of 8 pictures.
+def largest(attempt, pictures, least):
+    """Returns the plan of the largest batch per chip that fits, a multiple of the least.
 
     Args:
         attempt: Function of the pictures per chip that returns a plan or raises `DoesNotFitError`.
         pictures: The number to begin with.
+        least: The smallest number to try.
     """
     from tools.tpu.routes import DoesNotFitError
 
     fits, best, too_many = 0, None, None
-    guess = max(pictures // _STEP, 1)
+    guess = max(pictures // least, 1)
     while too_many is None or too_many - fits > 1:
         try:
-            best, fits = attempt(guess * _STEP), guess
+            best, fits = attempt(guess * least), guess
             needed, available = sum(best.memory.values()), best.capacity
         except DoesNotFitError as error:
             if guess == 1:

@@ -64,11 +64,8 @@ class AxialProjection(keras.layers.Layer):
 
     def call(self, inputs, training=None):
         checks.same_grid(self, inputs.shape)
-        along = (
-            _along_in_training
-            if training and not self.width_projection.quantization_mode
-            else _along
-        )
+        quantized = self.width_projection.quantization_mode
+        along = _along_in_training if training and not quantized else _along
         along_width = along(2, self.width_projection, inputs)
         if self.mode == "parallel":
             branches = [along_width, along(1, self.height_projection, inputs)]

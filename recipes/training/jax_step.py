@@ -36,10 +36,14 @@ class JaxStep:
             "average": self.model.weights if self._config.ema_decay else [],
         }
 
+    @property
+    def _of_model(self):
+        return self.model.trainable_variables + self.model.non_trainable_variables
+
     @functools.cached_property
     def averaged(self):
         """Places of `model.weights` among the trainable and then the non-trainable variables."""
-        variables = self.model.trainable_variables + self.model.non_trainable_variables
+        variables = self._of_model
         place = {id(variable): i for i, variable in enumerate(variables)}
         return [place[id(weight)] for weight in self.model.weights]
 
@@ -92,8 +96,7 @@ class JaxStep:
 
     def _mean_loss(self, trainable, non_trainable, images, labels):
         images = pixels.scale(images, self._config.pixel_range)
-        variables = self.model.trainable_variables + self.model.non_trainable_variables
-        mapping = zip(variables, [*trainable, *non_trainable], strict=True)
+        mapping = zip(self._of_model, [*trainable, *non_trainable], strict=True)
         with keras.StatelessScope(list(mapping)) as scope:
             logits = self._logits(images)
         variables = self.model.non_trainable_variables

@@ -190,7 +190,7 @@ def slice_with_room(monkeypatch):
 @pytest.mark.parametrize("start", [1, 64, 4096])
 def test_the_largest_batch(slice_with_room, room, start):
     attempt, tried = slice_with_room(room)
-    found = tpu_plan.largest(attempt, start)
+    found = tpu_plan.largest(attempt, start, 8)
     assert found.memory["all"] == pytest.approx(0.1 + 0.9 * (room // 8 * 8) / room)
     assert len(tried) == len(set(tried)) <= 12
 
@@ -198,7 +198,61 @@ def test_the_largest_batch(slice_with_room, room, start):
 def test_no_batch_fits(slice_with_room):
     attempt, _ = slice_with_room(4)
     with pytest.raises(DoesNotFitError):
-        tpu_plan.largest(attempt, 64)
+        tpu_plan.largest(attempt, 64, 8)
+
+
+@pytest.fixture
+def compiled_with_room(monkeypatch):
+    """Returns a function that lets chips hold so many pictures."""
+
+    def make(room):
+        def compile_step(config, classes, chips, route):
+            if config.batch_size > 4 * room:
+                error = DoesNotFitError()
+                error.needed, error.available = 20e9, 16e9
+                raise error
+            return config.batch_size
+
+        def made(step, batch_size, kind, chips):
+            assert step == batch_size
+            return dataclasses.replace(PLAN, pictures=batch_size // chips, capacity=8e9)
+
+        fake = argparse.Namespace(DoesNotFitError=DoesNotFitError, chips_of=lambda _: [None] * 4)
+        monkeypatch.setitem(sys.modules, "tools.tpu.routes", fake)
+        monkeypatch.setattr(tpu_plan, "compile_step", compile_step)
+        monkeypatch.setattr(plan, "plan", made)
+
+    return make
+
+
+def test_what_is_printed_is_the_batch_that_was_found(compiled_with_room, capsys):
+    compiled_with_room(100)
+    assert tpu_plan.run(arguments("--find-batch", "--batch-size", "2048")) == 0
+    assert "384 pictures of 224 x 224 a step, 96 a chip" in capsys.readouterr().out
+
+
+def test_a_batch_found_for_accumulation_divides(compiled_with_room, capsys):
+    compiled_with_room(80)
+    assert (
+        tpu_plan.run(arguments("--find-batch", "--accumulation", "3", "--batch-size", "384")) == 0
+    )
+    assert "288 pictures of 224 x 224 a step in 3 parts, 72 a chip" in capsys.readouterr().out
+
+
+def test_a_step_that_does_not_fit_is_status_1(compiled_with_room, capsys):
+    compiled_with_room(100)
+    assert tpu_plan.run(arguments("--batch-size", "512")) == 1
+    text = capsys.readouterr().out
+    assert "a step of 512 pictures needs 20.0 GB" in text
+    assert "--find-batch" in text
+
+
+def test_not_even_the_smallest_batch(compiled_with_room, capsys):
+    compiled_with_room(7)
+    assert tpu_plan.run(arguments("--find-batch", "--batch-size", "512")) == 1
+    text = capsys.readouterr().out
+    assert "a step of 32 pictures needs 20.0 GB" in text
+    assert "--batch-size" not in text
 
 
 PLAN = plan.Plan(

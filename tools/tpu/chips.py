@@ -3,6 +3,11 @@
 import typing
 
 
+def kind_of(topology):
+    """Returns the chip's name in that of a slice, such as "v5e" of "v5e:4x4"."""
+    return topology.partition(":")[0]
+
+
 class Chip(typing.NamedTuple):
     """A TPU chip: one device of JAX and one replica of TPUStrategy."""
 

@@ -55,23 +55,21 @@ class Plan:
         return dataclasses.asdict(self) | {name: getattr(self, name) for name in more}
 
 
-def plan(step, config, kind, chips):
+def plan(step, batch_size, kind, chips):
     """Returns the `Plan` of a compiled step.
 
     Args:
         step: A `routes.Step`.
-        config: Its `TrainingConfig`.
+        batch_size: Of the whole slice.
         kind: Name of the chip, a key of `CHIPS`.
         chips: How many there are.
     """
     chip = CHIPS[kind]
-    operations = hlo.operations(step.text, loops=config.accumulation)
-    # XLA counts a loop once, and all but nothing is outside of it.
-    flops = step.costs["flops"] * config.accumulation
+    operations = hlo.operations(step.text, step.loops)
+    # All but nothing is outside of the loop.
+    flops = step.costs["flops"] * step.loops
     traffic = sum(operation.traffic for operation in operations)
-    exchanged = sum(operation.exchanged for operation in operations)
-    if chips > 1 and not exchanged:  # TensorFlow exchanges the gradients by another program.
-        exchanged = step.variables["trainable"]
+    exchanged = sum(operation.exchanged for operation in operations) + step.exchanged_elsewhere
     bounds = {
         "arithmetic": flops / chip.flops,
         "memory traffic": traffic / chip.memory_rate,
@@ -81,12 +79,12 @@ def plan(step, config, kind, chips):
     }
     return Plan(
         chips=chips,
-        pictures=config.batch_size // chips,
+        pictures=batch_size // chips,
         memory=_memory(step),
         capacity=chip.memory,
         flops=flops,
         traffic=traffic,
-        accessed_by_xla=step.costs["bytes accessed"] * config.accumulation,
+        accessed_by_xla=step.costs["bytes accessed"] * step.loops,
         exchanged=exchanged,
         bounds=bounds,
         movers=_movers(operations, step.layers),

@@ -1,6 +1,7 @@
 """What a person sees of a plan: tables, a picture, or one sentence."""
 
 import contextlib
+import dataclasses
 import json
 import sys
 import threading
@@ -9,7 +10,7 @@ import typing
 
 from tabulate import tabulate
 
-from tools.tpu.chips import CHIPS
+from tools.tpu.chips import CHIPS, kind_of
 
 _SHOWN = 12  # Kinds of layers; the rest is summed.
 
@@ -24,12 +25,16 @@ class About(typing.NamedTuple):
     @property
     def kind(self):
         """Name of the chip."""
-        return self.topology.partition(":")[0]
+        return kind_of(self.topology)
+
+    def of(self, batch_size):
+        """Returns the same with another batch size."""
+        return self._replace(config=dataclasses.replace(self.config, batch_size=batch_size))
 
 
 @contextlib.contextmanager
 def waiting(what):
-    """Shows how long something takes whose progress nobody knows, on the terminal's second line."""
+    """Shows how long something takes whose progress nobody knows, on its error output."""
     start, done = time.monotonic(), threading.Event()
 
     def show():
@@ -110,10 +115,16 @@ def _conclusion(about, plan):
 
 
 def _movers(plan):
+    return [
+        (name, f"{size / 1e9:.2f}", f"{size / plan.traffic:.1%}") for name, size in _largest(plan)
+    ]
+
+
+def _largest(plan):
+    """Returns what moves the most bytes, and the sum of the rest."""
     rows = list(plan.movers.items())
     rest = sum(size for _, size in rows[_SHOWN:])
-    rows = [*rows[:_SHOWN], *([("all others", rest)] if rest else [])]
-    return [(n, f"{size / 1e9:.2f}", f"{size / plan.traffic:.1%}") for n, size in rows]
+    return [*rows[:_SHOWN], *([("all others", rest)] if rest else [])]
 
 
 def _table(first, second, third, rows):
@@ -123,19 +134,20 @@ def _table(first, second, third, rows):
     )
 
 
-def too_large(about, error, as_json):
-    """Returns what to say where a step does not fit."""
+def too_large(about, error, as_json, smallest=False):
+    """Returns what to say where a step does not fit, maybe not even with the smallest batch."""
+    if as_json:
+        return json.dumps({"fits": False, "needed": error.needed, "available": error.available})
     config = about.config
     help_ = [] if config.precision == "mixed_bfloat16" else ["--precision mixed_bfloat16"]
     help_ += [] if config.remat else ["--remat"]
-    help_ += ["a smaller --batch-size (--find-batch finds the largest)", "more --accumulation"]
-    if as_json:
-        return json.dumps({"fits": False, "needed": error.needed, "available": error.available})
+    batch = ["a smaller --batch-size (--find-batch finds the largest)", "more --accumulation"]
+    help_ += ["a chip with more"] if smallest else [*batch, "a larger slice"]
     needed, there = error.needed / 1e9, error.available / 1e9
     return (
         f"{config.model} does not fit on {about.topology}: a step of {config.batch_size:,} "
         f"pictures needs {needed:.1f} GB of a chip's {there:.1f} GB, {needed - there:.1f} GB too "
-        f"much. What helps: {', '.join(help_)}, or a larger slice."
+        f"much. What helps: {', '.join(help_)}."
     )
 
 
@@ -168,10 +180,10 @@ def draw(about, plan, path):
     memory.axvline(plan.capacity / 1e9, color="black", linestyle="--")
     memory.set(title="memory of a chip, GB (dashed: what it has)", yticks=[])
     memory.legend(ncols=3, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.25))
-    rows = _movers(plan)[::-1]
-    sizes = [float(size) for _, size, _ in rows]
-    bars = traffic.barh([name for name, _, _ in rows], sizes)
-    traffic.bar_label(bars, [f"{size} ({share})" for _, size, share in rows], fontsize=8, padding=3)
+    names, sizes = zip(*reversed(_largest(plan)), strict=True)
+    bars = traffic.barh(names, [size / 1e9 for size in sizes])
+    labels = [f"{size / 1e9:.2f} ({size / plan.traffic:.1%})" for size in sizes]
+    traffic.bar_label(bars, labels, fontsize=8, padding=3)
     traffic.set(title=f"bytes moved in a step: {plan.traffic / 1e9:.1f} GB", xlabel="GB")
     traffic.margins(x=0.15)
     figure.savefig(path, dpi=110)

@@ -1,8 +1,8 @@
 """The two routes from a recipe to a training step compiled for a TPU, without a TPU.
 
 `jax_route` compiles what the recipes run on JAX: one program sharded over the whole slice.
-`tensorflow_route` compiles what `TPUStrategy` runs on each of its replicas. TensorFlow exchanges
-the gradients outside of what it can show, so that their exchange is not in that program.
+`tensorflow_route` compiles what `TPUStrategy` runs on each of its replicas, but for the exchange of
+the gradients, which TensorFlow adds where there are TPUs.
 """
 
 import re
@@ -17,7 +17,7 @@ from jaxlib.mlir import ir
 
 from recipes.training import tpu
 from recipes.training.errors import UsageError, first_line
-from tools.tpu.chips import CHIPS
+from tools.tpu.chips import CHIPS, kind_of
 
 
 class Step(typing.NamedTuple):
@@ -33,6 +33,10 @@ class Step(typing.NamedTuple):
     """Sizes of the training's variables by kind: `trainable`, `optimizer`..."""
     layers: tuple
     """Names of the model's layers."""
+    loops: int
+    """How often a loop in it runs; XLA's counts have each loop once."""
+    exchanged_elsewhere: int
+    """Bytes of gradients that another program exchanges."""
 
 
 class DoesNotFitError(Exception):
@@ -49,7 +53,7 @@ def chips_of(topology):
     Raises:
         UsageError: There is no such slice.
     """
-    kind = topology.partition(":")[0]
+    kind = kind_of(topology)
     if kind not in CHIPS:
         raise UsageError(
             "--topology must be a chip and the shape of a slice: v4:2x2x1, v5e:4x4, v5p:2x2x1 or "
@@ -103,6 +107,8 @@ def jax_route(config, build, chips):
         compiled.memory_analysis(),
         _sizes(step.variables),
         _names(step.model),
+        loops=config.accumulation,
+        exchanged_elsewhere=0,
     )
 
 
@@ -122,12 +128,15 @@ def tensorflow_route(config, build, chips):
     program = step.experimental_get_compiler_ir(*part)(stage="hlo_serialized")
     compiled = _compiled(lambda: _compile_hlo(program, chips[0]))
     (module,) = compiled.hlo_modules()
+    sizes = _sizes(engine.variables)
     return Step(
         module.to_string(),
         compiled.cost_analysis(),
         compiled.get_compiled_memory_stats(),
-        _sizes(engine.variables),
+        sizes,
         _names(engine.model),
+        loops=1,  # The parts of a batch follow one another.
+        exchanged_elsewhere=sizes["trainable"] if len(chips) > 1 else 0,
     )
 
 

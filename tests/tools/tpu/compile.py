@@ -12,12 +12,15 @@ MODELS = {
     "S2MLP": dict(patch_size=8, hidden_dim=256, num_blocks=1, channels_mlp_dim=1024),
     "SMLPNet": dict(patch_size=8, hidden_dim=256, depths=(1,)),
 }
+# One whose batch comes in parts: what is counted is the same.
+PARTS = {"MLPMixer": ("--accumulation", "2")}
 
 
 def main(route):
     for model, options in MODELS.items():
         given = [f"{name}={value}".replace(" ", "") for name, value in options.items()]
         command = ["--route", route, "--model", model, "--model-options", *given, *COMMON]
+        command += PARTS.get(model, ())
         status = tpu_plan.main([*command, "--json"])
         if status:
             sys.exit(status)
