@@ -19,7 +19,11 @@ def fit(family, weights, x, y):
     return history.history["loss"], [keras.ops.convert_to_numpy(w) for w in model.weights], model
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+# The others have nothing that replicas share; the recipes' engine is tested with all of them.
+@pytest.mark.parametrize(
+    "family",
+    [f if f == "smlpnet" else pytest.param(f, marks=pytest.mark.slow) for f in FAMILIES],
+)
 def test_mirrored_strategy(family, rng):
     import tensorflow as tf
 

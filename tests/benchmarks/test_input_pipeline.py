@@ -48,6 +48,7 @@ def test_table_by_hand():
     ]
 
 
+@pytest.mark.slow
 def test_memory(folder, capsys):
     from recipes.training.sources import open_source
 

@@ -52,7 +52,13 @@ def test_every_public_variant_is_listed():
     assert public == set(VARIANTS)
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+LARGE = ("MLPMixerL16", "MLPMixerH14")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(v, marks=pytest.mark.slow) if v in LARGE else v for v in VARIANTS],
+)
 def test_parameters(name):
     model = VARIANTS[name]()
     assert sum(math.prod(w.shape) for w in model.trainable_weights) == PARAMETERS[name]

@@ -56,7 +56,9 @@ def test_agrees_for_every_family(family, file_format, rng, tmp_path):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize(
+    "policy", ["mixed_bfloat16", pytest.param("mixed_float16", marks=pytest.mark.slow)]
+)
 def test_mixed_precision_becomes_float32(family, policy, rng, tmp_path):
     plain = build(family, classifier_activation=None)
     reference.randomize(plain, rng)

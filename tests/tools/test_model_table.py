@@ -12,13 +12,17 @@ MACS = {
     "MLPMixerS16": 3.777,
     "MLPMixerB32": 3.238,
     "MLPMixerB16": 12.602,
-    "S2MLPWide": 13.989,
     "S2MLPDeep": 10.463,
     "SMLPNetT": 4.989,
+}
+LARGE = {
+    "MLPMixerL32": 11.253,
+    "MLPMixerL16": 44.548,
+    "MLPMixerH14": 120.990,
+    "S2MLPWide": 13.989,
     "SMLPNetS": 10.312,
     "SMLPNetB": 13.987,
 }
-LARGE = {"MLPMixerL32": 11.253, "MLPMixerL16": 44.548, "MLPMixerH14": 120.990}
 
 
 def check(name, macs):
@@ -67,7 +71,14 @@ def test_block_of_s2_mlp():
     assert counted == formula == 1_477_248
 
 
-@pytest.mark.parametrize("growth", ["_mixer_growth", "_s2_mlp_growth", "_smlpnet_growth"])
+@pytest.mark.parametrize(
+    "growth",
+    [
+        "_mixer_growth",
+        pytest.param("_s2_mlp_growth", marks=pytest.mark.slow),
+        pytest.param("_smlpnet_growth", marks=pytest.mark.slow),
+    ],
+)
 def test_growth_agrees_with_the_papers_formulas(growth):
     _, side, total, counted, formula = getattr(model_table, growth)(96 if "smlp" in growth else 112)
     assert side in (96, 112)

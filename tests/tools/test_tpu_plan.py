@@ -55,7 +55,7 @@ def test_a_small_model_of_each_family(route):
         assert found["memory"]["parameters"] == pytest.approx(4 * parameters, rel=0.01)
         assert found["memory"]["optimizer state"] == pytest.approx(8 * gradients, rel=0.01)
         # In bfloat16 or float32, as XLA sees fit.
-        assert 2 * gradients <= found["exchanged"] <= 4.1 * gradients
+        assert 2 * gradients <= found["exchanged"] <= 4.2 * gradients
         # It reads and writes parameters, averages and both moments, and reads the pictures.
         least = 4 * 6 * gradients + pictures * 64 * 64 * 3
         assert least < found["traffic"] < found["accessed_by_xla"]
