@@ -70,6 +70,10 @@ def test_the_pages_are_of_the_rows():
     assert page == tpu_table.page(tpu_table.rows())
 
 
+def test_the_readme_has_the_overview():
+    assert tpu_table.overview(tpu_table.rows()) in (tpu_table.ROOT / "README.md").read_text()
+
+
 @pytest.mark.slow
 @pytest.mark.tensorflow
 @pytest.mark.parametrize(("model", "chip"), EVERY)
