@@ -148,30 +148,39 @@ def run(args):
 
 
 def largest(attempt, pictures, least):
-    """Returns the plan of the largest batch per chip that fits, a multiple of the least.
+    """Returns the plan of the largest batch per chip that fits, to 1 in 16.
 
     Args:
         attempt: Function of the pictures per chip that returns a plan or raises `DoesNotFitError`.
         pictures: The number to begin with.
-        least: The smallest number to try.
+        least: The smallest number to try. All others are multiples of it.
     """
     from tools.tpu.routes import DoesNotFitError
 
-    fits, best, too_many = 0, None, None
+    fits, best, too_many, loads = 0, None, None, []
     guess = max(pictures // least, 1)
-    while too_many is None or too_many - fits > 1:
+    while too_many is None or too_many - fits > max(fits // 16, 1):
         try:
             best, fits = attempt(guess * least), guess
-            needed, available = sum(best.memory.values()), best.capacity
+            loads.append((guess, sum(best.memory.values()) / best.capacity))
         except DoesNotFitError as error:
             if guess == 1:
                 raise
-            too_many, needed, available = guess, error.needed, error.available
-        # Memory grows with the pictures, all but in proportion.
-        guess = round(guess * available / needed)
-        guess = max(guess, fits + 1)
-        guess = min(guess, too_many - 1 if too_many else 4 * fits)
+            too_many = guess
+            loads.append((guess, error.needed / error.available))
+        guess = _next_guess(fits, too_many, loads)
     return best
+
+
+def _next_guess(fits, too_many, loads):
+    """Returns where the memory would be full by the last two `loads`, but well between the ends."""
+    (number, load), (other, other_load) = loads[-1], [(0, 0.0), *loads][-2]
+    slope = (load - other_load) / (number - other)
+    # Near its limits the compiler saves memory, so that no line is to be trusted.
+    guess = number + (1 - load) / slope if slope > 0 else number
+    low, high = (fits, too_many) if too_many else (fits, 8 * fits)
+    margin = (high - low) // 8 if fits and too_many else 0
+    return min(max(int(guess), low + 1 + margin), high - 1 - margin)
 
 
 def _parse(argv):
@@ -217,7 +226,11 @@ def _parse(argv):
         default="jax",
         help="who traces the step, for the whole slice or for one replica (default: %(default)s)",
     )
-    add("--find-batch", action="store_true", help="find the largest batch that fits")
+    add(
+        "--find-batch",
+        action="store_true",
+        help="find the largest batch that fits, to 1 in 16 or 8 a chip",
+    )
     add("--json", action="store_true", help="print one JSON object instead of tables")
     add("--picture", metavar="FILE.png", help="draw where memory and bytes go")
     args = parser.parse_args(argv)

@@ -72,6 +72,7 @@ def arguments(*given):
     ("given", "model", "loss", "batch"),
     [
         ((), "MLPMixerB16", "sigmoid", 4096),
+        (("--recipe", "mixer_b16", "--model", "MLPMixerL16"), "MLPMixerL16", "sigmoid", 4096),
         (("--model", "MLPMixerL32"), "MLPMixerL32", "sigmoid", 4096),
         (("--model", "S2MLPWide"), "S2MLPWide", "softmax", 1024),
         (("--model", "SMLPNetB"), "SMLPNetB", "softmax", 1024),
@@ -188,11 +189,14 @@ def slice_with_room(monkeypatch):
 
 @pytest.mark.parametrize("room", [8, 9, 100, 128, 500, 5000])
 @pytest.mark.parametrize("start", [1, 64, 4096])
-def test_the_largest_batch(slice_with_room, room, start):
-    attempt, tried = slice_with_room(room)
+@pytest.mark.parametrize("fixed", [0.0, 0.1, 0.6, 0.95])
+def test_the_largest_batch(slice_with_room, room, start, fixed):
+    attempt, tried = slice_with_room(room, fixed)
     found = tpu_plan.largest(attempt, start, 8)
-    assert found.memory["all"] == pytest.approx(0.1 + 0.9 * (room // 8 * 8) / room)
-    assert len(tried) == len(set(tried)) <= 12
+    best = max(pictures for pictures in tried if pictures <= room)
+    assert best > room * 15 / 16 - 8
+    assert found.memory["all"] == pytest.approx(fixed + (1 - fixed) * best / room)
+    assert len(tried) == len(set(tried)) <= 10
 
 
 def test_no_batch_fits(slice_with_room):
