@@ -29,6 +29,7 @@ if __package__ is None:
 import recipes.training  # noqa: F401  (sets what TensorFlow reads when it is imported)
 from recipes.training.errors import RunError, UsageError
 from tools import cli
+from tools.tpu.refusals import DoesNotFitError
 
 # No TPU is asked for where there is none, nothing is computed on one, and several compilers may
 # run side by side. The TPU's library complains where nobody says which machine it is on.
@@ -136,7 +137,7 @@ def run(args):
         else:
             devices.check_divides(config, len(chips))
             found = attempt(pictures)
-    except routes.DoesNotFitError as error:
+    except DoesNotFitError as error:
         tried = least if args.find_batch else pictures
         print(report.too_large(about.of(tried * len(chips)), error, args.json, args.find_batch))
         return 1
@@ -155,8 +156,6 @@ def largest(attempt, pictures, least):
         pictures: The number to begin with.
         least: The smallest number to try. All others are multiples of it.
     """
-    from tools.tpu.routes import DoesNotFitError
-
     fits, best, too_many, loads = 0, None, None, []
     guess = max(pictures // least, 1)
     while too_many is None or too_many - fits > max(fits // 16, 1):

@@ -14,11 +14,13 @@ import pytest
 from PIL import Image
 
 import keras_mixers
-from recipes.training.errors import UsageError
+import tools.tpu
+from recipes.training.errors import RunError, UsageError
 from tests.tools.tpu import compile
 from tools import model_table, tpu_plan
-from tools.tpu import plan, report
+from tools.tpu import plan, refusals, report
 from tools.tpu.chips import CHIPS
+from tools.tpu.refusals import DoesNotFitError
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -39,7 +41,11 @@ def run(*command, **environment):
 def test_a_small_model_of_each_family(route):
     done = run("-m", "tests.tools.tpu.compile", route)
     assert done.returncode == 0, done.stderr[-3000:]
-    plans = {(p := json.loads(line))["model"]: p for line in done.stdout.splitlines()}
+    *lines, too_large = done.stdout.splitlines()
+    # More pictures than any chip holds, of which each needs as much as they do here at least.
+    assert (found := json.loads(too_large))["fits"] is False
+    assert 64 * 64 * 3 * 2**20 < found["needed"] > found["available"] == 15.75 * 2**30
+    plans = {(p := json.loads(line))["model"]: p for line in lines}
     assert set(plans) == set(compile.MODELS)
     for name, options in compile.MODELS.items():
         model = getattr(keras_mixers, name)(input_shape=(64, 64, 3), classes=16, **options)
@@ -135,6 +141,31 @@ def test_bad_flags_are_refused_before_anything_is_compiled(given, words, capsys)
     assert re.search(words, capsys.readouterr().err)
 
 
+@pytest.mark.parametrize(
+    ("said", "needed", "available"),
+    [
+        (
+            "memory required for HLO temporaries (59.80G) exceeds available HBM (15.75G).",
+            59.8,
+            15.75,
+        ),
+        ("Ran out of memory in memory space hbm. Used 95.62G of 94.75G hbm.", 95.62, 94.75),
+        ("Used 16384M of 512K hbm", 16, 2**-11),
+    ],
+)
+def test_what_the_compiler_says_of_memory(said, needed, available):
+    refusal = refusals.refusal(f"RESOURCE_EXHAUSTED: {said}")
+    assert isinstance(refusal, DoesNotFitError)
+    assert refusal.needed == pytest.approx(needed * 2**30)
+    assert refusal.available == pytest.approx(available * 2**30)
+
+
+def test_what_the_compiler_refuses_is_one_sentence():
+    refusal = refusals.refusal("INTERNAL: Mosaic failed\nat x.cc:5")
+    assert isinstance(refusal, RunError)
+    assert str(refusal).endswith("does not take this step. It says: INTERNAL: Mosaic failed")
+
+
 @pytest.mark.parametrize("topology", ["v9:2x2", "v5e:3x3"])
 def test_no_such_slice(topology):
     done = run("tools/tpu_plan.py", "--topology", topology)
@@ -161,26 +192,19 @@ def test_without_libtpu(monkeypatch, capsys):
     assert 'pip install -e ".[plan]"' in line
 
 
-class DoesNotFitError(Exception):
-    needed, available = 200.0, 100.0
-
-
 @pytest.fixture
-def slice_with_room(monkeypatch):
+def slice_with_room():
     """Returns a function that makes `attempt` for a chip with room for so many pictures."""
-    module = argparse.Namespace(DoesNotFitError=DoesNotFitError)
-    monkeypatch.setitem(sys.modules, "tools.tpu.routes", module)
 
     def make(room, fixed=0.1):
         tried = []
 
         def attempt(pictures):
             tried.append(pictures)
-            error = DoesNotFitError()
-            error.available, error.needed = 1.0, fixed + (1 - fixed) * pictures / room
+            needed = fixed + (1 - fixed) * pictures / room
             if pictures > room:
-                raise error
-            return dataclasses.replace(PLAN, memory={"all": error.needed}, capacity=1.0)
+                raise DoesNotFitError(needed, 1.0)
+            return dataclasses.replace(PLAN, memory={"all": needed}, capacity=1.0)
 
         return attempt, tried
 
@@ -212,17 +236,16 @@ def compiled_with_room(monkeypatch):
     def make(room):
         def compile_step(config, classes, chips, route):
             if config.batch_size > 4 * room:
-                error = DoesNotFitError()
-                error.needed, error.available = 20e9, 16e9
-                raise error
+                raise DoesNotFitError(20e9, 16e9)
             return config.batch_size
 
         def made(step, batch_size, kind, chips):
             assert step == batch_size
             return dataclasses.replace(PLAN, pictures=batch_size // chips, capacity=8e9)
 
-        fake = argparse.Namespace(DoesNotFitError=DoesNotFitError, chips_of=lambda _: [None] * 4)
+        fake = argparse.Namespace(chips_of=lambda _: [None] * 4)
         monkeypatch.setitem(sys.modules, "tools.tpu.routes", fake)
+        monkeypatch.setattr(tools.tpu, "routes", fake, raising=False)
         monkeypatch.setattr(tpu_plan, "compile_step", compile_step)
         monkeypatch.setattr(plan, "plan", made)
 
@@ -247,7 +270,7 @@ def test_a_step_that_does_not_fit_is_status_1(compiled_with_room, capsys):
     compiled_with_room(100)
     assert tpu_plan.run(arguments("--batch-size", "512")) == 1
     text = capsys.readouterr().out
-    assert "a step of 512 pictures needs 20.0 GB" in text
+    assert "a step of 512 pictures needs at least 20.00 GB" in text
     assert "--find-batch" in text
 
 
@@ -255,7 +278,7 @@ def test_not_even_the_smallest_batch(compiled_with_room, capsys):
     compiled_with_room(7)
     assert tpu_plan.run(arguments("--find-batch", "--batch-size", "512")) == 1
     text = capsys.readouterr().out
-    assert "a step of 32 pictures needs 20.0 GB" in text
+    assert "a step of 32 pictures needs at least 20.00 GB" in text
     assert "--batch-size" not in text
 
 
@@ -310,10 +333,9 @@ def test_json_has_everything():
 
 
 def test_what_helps_where_it_does_not_fit():
-    error = DoesNotFitError()
-    error.needed, error.available = 20e9, 16e9
+    error = DoesNotFitError(20e9, 16e9)
     text = report.too_large(about(precision="float32"), error, as_json=False)
-    assert "needs 20.0 GB of a chip's 16.0 GB, 4.0 GB too much" in text
+    assert "needs at least 20.00 GB of a chip's 16.00 GB, 4.00 GB too much" in text
     for help_ in ("--precision mixed_bfloat16", "--remat", "--batch-size", "--accumulation"):
         assert help_ in text
     text = report.too_large(about(remat=True), error, as_json=False)

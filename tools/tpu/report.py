@@ -146,8 +146,8 @@ def too_large(about, error, as_json, smallest=False):
     needed, there = error.needed / 1e9, error.available / 1e9
     return (
         f"{config.model} does not fit on {about.topology}: a step of {config.batch_size:,} "
-        f"pictures needs {needed:.1f} GB of a chip's {there:.1f} GB, {needed - there:.1f} GB too "
-        f"much. What helps: {', '.join(help_)}."
+        f"pictures needs at least {needed:.2f} GB of a chip's {there:.2f} GB, "
+        f"{needed - there:.2f} GB too much. What helps: {', '.join(help_)}."
     )
 
 

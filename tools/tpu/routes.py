@@ -17,6 +17,7 @@ from jaxlib.mlir import ir
 
 from recipes.training import tpu
 from recipes.training.errors import UsageError, first_line
+from tools.tpu import refusals
 from tools.tpu.chips import CHIPS, kind_of
 
 
@@ -37,14 +38,6 @@ class Step(typing.NamedTuple):
     """How often a loop in it runs; XLA's counts have each loop once."""
     exchanged_elsewhere: int
     """Bytes of gradients that another program exchanges."""
-
-
-class DoesNotFitError(Exception):
-    """A step needs more memory than a chip has: `needed` and `available`, in bytes."""
-
-    def __init__(self, needed, available):
-        super().__init__(needed, available)
-        self.needed, self.available = needed, available
 
 
 def chips_of(topology):
@@ -120,7 +113,7 @@ def tensorflow_route(config, build, chips):
 
     engine = TensorFlowEngine(tf.distribute.get_strategy(), config, build, 1)
     shapes = _part(engine.model, config.micro_batch_size // len(chips))
-    part = [tf.zeros(shape, dtype) for shape, dtype in shapes]
+    part = [tf.TensorSpec(shape, dtype) for shape, dtype in shapes]
     step = tf.function(
         lambda *part: engine.replica_step([part] * config.accumulation), jit_compile=True
     )
@@ -160,16 +153,7 @@ def _compiled(compile):
     try:
         return compile()
     except jax.errors.JaxRuntimeError as error:
-        sizes = re.search(r"Used ([\d.]+[KMGT]?) of ([\d.]+[KMGT]?) hbm", str(error))
-        if not sizes:
-            raise
-        raise DoesNotFitError(*(_bytes(size) for size in sizes.groups())) from None
-
-
-def _bytes(text):
-    """Reads a size as the compiler writes it, such as 15.75G."""
-    powers = {"K": 10, "M": 20, "G": 30, "T": 40}
-    return float(text.rstrip("KMGT")) * 2 ** powers.get(text[-1], 0)
+        raise refusals.refusal(error) from None
 
 
 def _part(model, pictures):

@@ -1,4 +1,4 @@
-"""Plans of one small model of each family: python -m tests.tools.tpu.compile ROUTE."""
+"""Plans of small models and of one too large: python -m tests.tools.tpu.compile ROUTE."""
 
 import sys
 
@@ -24,6 +24,7 @@ def main(route):
         status = tpu_plan.main([*command, "--json"])
         if status:
             sys.exit(status)
+    assert tpu_plan.main([*command, "--batch-size", str(4 << 20), "--json"]) == 1
 
 
 if __name__ == "__main__":
