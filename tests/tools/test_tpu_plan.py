@@ -324,6 +324,14 @@ def test_tables():
     assert "average of the weights" not in text
 
 
+def test_what_moves_next_to_nothing_is_summed():
+    some = dataclasses.replace(PLAN, movers={"much": 3.9e9, "some": 0.095e9, "a": 3e6, "b": 2e6})
+    text = report.tables(about(model_options=("num_blocks=2",)), some)
+    assert "| some             | 0.10 |    2.4% |" in text
+    assert "| all others       | 0.01 |    0.1% |" in text
+    assert "MLPMixerB16(num_blocks=2): 128 pictures" in text
+
+
 def test_json_has_everything():
     found = json.loads(report.as_json(about(), PLAN))
     assert found["images_per_second"] == 6400

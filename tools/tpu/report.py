@@ -12,7 +12,8 @@ from tabulate import tabulate
 
 from tools.tpu.chips import CHIPS, kind_of
 
-_SHOWN = 12  # Kinds of layers; the rest is summed.
+# Kinds of layers, and what part of all bytes they move; the rest is summed.
+_SHOWN, _LEAST = 12, 1 / 400
 
 
 class About(typing.NamedTuple):
@@ -75,8 +76,9 @@ def _headline(about, plan):
     remat = ", residuals computed twice" if config.remat else ""
     by = {"jax": "JAX", "tensorflow": "TensorFlow"}[about.route]
     pictures = f"{config.batch_size:,} pictures of {side} x {side} a step{parts}"
+    options = f"({', '.join(config.model_options)})" if config.model_options else ""
     return (
-        f"{config.model}: {pictures}, {plan.pictures:,} a chip, on {about.topology} "
+        f"{config.model}{options}: {pictures}, {plan.pictures:,} a chip, on {about.topology} "
         f"({plan.chips} chips); {config.precision}, {config.optimizer}{remat}; traced by {by}"
     )
 
@@ -122,9 +124,9 @@ def _movers(plan):
 
 def _largest(plan):
     """Returns what moves the most bytes, and the sum of the rest."""
-    rows = list(plan.movers.items())
-    rest = sum(size for _, size in rows[_SHOWN:])
-    return [*rows[:_SHOWN], *([("all others", rest)] if rest else [])]
+    rows = [row for row in plan.movers.items() if row[1] >= _LEAST * plan.traffic][:_SHOWN]
+    rest = plan.traffic - sum(size for _, size in rows)
+    return [*rows, *([("all others", rest)] if rest else [])]
 
 
 def _table(first, second, third, rows):
