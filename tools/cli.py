@@ -37,6 +37,29 @@ def prepare(parser, extra, modules, backends=("tensorflow",)):
         )
 
 
+def output(flag, text, suffix):
+    """Returns the path of a file to be written, or None where none is asked for.
+
+    Call it first: what cannot be written must not be found out after the work.
+
+    Raises:
+        UsageError: It has another suffix, or its folder cannot be written to.
+    """
+    from recipes.training import files
+    from recipes.training.errors import UsageError
+
+    if text is None:
+        return None
+    path = files.named(flag, text)
+    if path.suffix.lower() != suffix:
+        raise UsageError(f"{flag} must be a {suffix} file. Received: {text}")
+    if not files.is_remote(path) and not os.access(path.parent, os.W_OK):
+        raise UsageError(
+            f"{flag} must be in a folder that exists and can be written; make it. Received: {text}"
+        )
+    return path
+
+
 def _refuse_libtpu_that_aborts(parser):
     """Ends the command where `import tensorflow` would end it, without a word that helps.
 

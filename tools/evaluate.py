@@ -26,7 +26,6 @@ import collections
 import csv
 import dataclasses
 import io
-import os
 import pathlib
 import sys
 import time
@@ -157,24 +156,6 @@ def per_class(result, names):
     return rows
 
 
-def _table(flag, text):
-    """Returns the path that a table is to be written to, or None where none is asked for.
-
-    Raises:
-        UsageError: It cannot be written there.
-    """
-    if text is None:
-        return None
-    path = files.named(flag, text)
-    if path.suffix != ".csv":
-        raise UsageError(f"{flag} must be a .csv file. Received: {text}")
-    if not files.is_remote(path) and not os.access(path.parent, os.W_OK):
-        raise UsageError(
-            f"{flag} must be in a folder that exists and can be written; make it. Received: {text}"
-        )
-    return path
-
-
 def _write(path, rows):
     """Writes a CSV file, complete or not at all."""
     text = io.StringIO()
@@ -211,8 +192,8 @@ def run(args):
     from recipes.training.sources import open_source
 
     # At once: what cannot be written must not be found out after the evaluation.
-    of_classes = _table("--per-class", args.per_class)
-    of_confusion = _table("--confusion", args.confusion)
+    of_classes = cli.output("--per-class", args.per_class, ".csv")
+    of_confusion = cli.output("--confusion", args.confusion, ".csv")
     model = model_files.read_model(files.named("MODEL", args.model), args.averaged, _warn)
     config = picture_settings(args, model)
     pictures = PictureData(open_source(args.data, args.data_dir, args.split))

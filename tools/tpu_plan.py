@@ -29,6 +29,7 @@ if __package__ is None:
 import recipes.training  # noqa: F401  (sets what TensorFlow reads when it is imported)
 from recipes.training.errors import RunError, UsageError
 from tools import cli
+from tools.tpu.chips import check_slice, kind_of
 from tools.tpu.refusals import DoesNotFitError
 
 # No TPU is asked for where there is none, nothing is computed on one, and several compilers may
@@ -62,14 +63,20 @@ def configuration(args):
     if args.model_options is not None or given.get("model", base.model) != base.model:
         given["model_options"] = tuple(args.model_options or ())
         given["tpu_scoped_vmem"] = None  # Chosen for the recipe's model alone.
-    result = dataclasses.replace(base, **given, remat=args.remat or base.remat)
     if args.tpu_scoped_vmem is not None:
-        result = dataclasses.replace(result, tpu_scoped_vmem=args.tpu_scoped_vmem or None)
+        given["tpu_scoped_vmem"] = args.tpu_scoped_vmem or None
+    if not _vmem_can_be_set(args):
+        given["tpu_scoped_vmem"] = None
+    result = dataclasses.replace(base, **given, remat=args.remat or base.remat)
     if result.precision == "auto":
         result = dataclasses.replace(result, precision="mixed_bfloat16")
     config.check(result)
     model.check(result)
     return result
+
+
+def _vmem_can_be_set(args):
+    return args.route == "jax" and kind_of(args.topology) == "v5e"
 
 
 def _recipe_of(model):
@@ -119,8 +126,10 @@ def run(args):
     from recipes.training import devices
     from tools.tpu import plan, report, routes
 
+    picture = cli.output("--picture", args.picture, ".png")
     config = configuration(args)
     about = report.About(config, args.topology, args.route)
+    check_slice(args.topology)
     chips = routes.chips_of(args.topology)
 
     def attempt(pictures):
@@ -142,9 +151,9 @@ def run(args):
         print(report.too_large(about.of(tried * len(chips)), error, args.json, args.find_batch))
         return 1
     about = about.of(found.pictures * len(chips))
-    if args.picture:
-        report.draw(about, found, args.picture)
     print(report.as_json(about, found) if args.json else report.tables(about, found))
+    if picture:
+        report.draw(about, found, picture)
     return 0
 
 
@@ -216,7 +225,7 @@ def _parse(argv):
         "--tpu-scoped-vmem",
         type=int,
         metavar="KIB",
-        help="on v5e, traced by JAX; 0 is the compiler's own choice (default: the recipe's)",
+        help="for v5e and --route jax; 0 is the compiler's own choice (default: the recipe's)",
     )
     add("--remat", action="store_true", help="compute the insides of residuals twice")
     add(
@@ -235,8 +244,17 @@ def _parse(argv):
     args = parser.parse_args(argv)
     if args.classes < 1:
         parser.error(f"argument --classes: must be at least 1. Received: {args.classes}")
-    if args.picture and not args.picture.lower().endswith(".png"):
-        parser.error(f"argument --picture: must be a PNG, such as a.png. Received: {args.picture}")
+    if args.tpu_scoped_vmem is not None:
+        if args.tpu_scoped_vmem < 0:
+            parser.error(
+                "argument --tpu-scoped-vmem: must be 0 or more KiB. "
+                f"Received: {args.tpu_scoped_vmem}"
+            )
+        if not _vmem_can_be_set(args):
+            parser.error(
+                "argument --tpu-scoped-vmem: needs v5e and --route jax. "
+                f"Received: {args.topology}, --route {args.route}"
+            )
     return parser, args
 
 
@@ -250,8 +268,8 @@ def main(argv=None):
     except RunError as error:
         print(f"tools/tpu_plan.py: {error}", file=sys.stderr)
         return error.status
-    except OSError as error:
-        print(f"tools/tpu_plan.py: --picture cannot be written: {error}", file=sys.stderr)
+    except OSError as error:  # Of --picture: nothing else is written.
+        print(f"tools/tpu_plan.py: a file cannot be written: {error}", file=sys.stderr)
         return UsageError.status
 
 

@@ -74,7 +74,7 @@ def _recomputed(unit, x):
     state = [ops.stop_gradient(v) for v in unit.non_trainable_variables]
 
     # State goes in and comes out as values: what is run twice must not assign.
-    @keras.remat
+    @_remat
     def compute(x, *weights):
         variables = unit.trainable_variables + unit.non_trainable_variables
         mapping = zip(variables, [*weights, *state], strict=True)
@@ -87,6 +87,32 @@ def _recomputed(unit, x):
     for variable, value in zip(unit.non_trainable_variables, state_after, strict=True):
         variable.assign(value)
     return ops.reshape(y, (-1, *end))
+
+
+def _remat(function):
+    """Returns a function of arrays whose backward pass computes it again.
+
+    `keras.remat` on TensorFlow leaves nothing that keeps XLA from finding both computations the
+    same and storing the first.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return keras.remat(function)
+    import tensorflow as tf
+
+    @tf.custom_gradient
+    def computed(*args):
+        def backward(*gradients):
+            # Zero, but not before the gradients are there.
+            zero = 0 * tf.reshape(gradients[0], (-1,))[0]
+            first = args[0] + tf.cast(zero, args[0].dtype)
+            with tf.GradientTape() as tape:
+                tape.watch([first, *args[1:]])
+                results = function(first, *args[1:])
+            return tape.gradient(results[0], [first, *args[1:]], gradients[0])
+
+        return function(*args), backward
+
+    return computed
 
 
 def _flat(x):

@@ -19,7 +19,7 @@ def calls(monkeypatch):
 
     def note(name, result=None):
         def fake(*args, **kwargs):
-            noted.append((name, *args, *kwargs.values()))
+            noted.append((name, *args, *(f"{k}={v}" for k, v in kwargs.items())))
             return result
 
         return fake
@@ -35,7 +35,7 @@ def calls(monkeypatch):
     def note_data(of_host, options=None):
         def noting(context):
             data = of_host(context)
-            noted.append(("data", data.element_spec))
+            noted.append(("data", data.element_spec, data.options(), options))
             return data
 
         return distribute(noting, options)
@@ -57,7 +57,7 @@ SMALL = ("--epochs", "2", "--precision", "float32")
 def test_the_tpu_of_this_machine(folder, tmp_path, calls, capfd):
     assert command.run(folder, tmp_path, "--tpu", *SMALL) == 0
     assert calls[:3] == [
-        ("resolve", "local"),
+        ("resolve", "tpu=local"),
         ("initialize", "the resolver"),
         ("strategy", "the resolver"),
     ]
@@ -69,7 +69,9 @@ def test_the_tpu_of_this_machine(folder, tmp_path, calls, capfd):
 
 def test_the_data_of_a_tpu_has_static_shapes(folder, tmp_path, calls):
     assert command.run(folder, tmp_path, "--tpu", *SMALL) == 0
-    training, validation = [call[1] for call in calls if call[0] == "data"]
+    (training, *how), (validation, *_) = [call[1:] for call in calls if call[0] == "data"]
+    assert how[0].deterministic is not False
+    assert how[1] is None  # TensorFlow's own: each replica's part is fetched ahead.
     assert [spec.shape for spec in training] == [(4, 24, 24, 3), (4, 3), (4,)]
     assert [spec.dtype for spec in training] == [tf.uint8, tf.float32, tf.int32]
     for spec in validation:
@@ -80,7 +82,7 @@ def test_the_data_of_a_tpu_has_static_shapes(folder, tmp_path, calls):
 def test_a_tpu_with_a_name_is_connected_to(folder, tmp_path, calls):
     assert command.run(folder, tmp_path, "--tpu", "--tpu-name", "my-tpu", *SMALL) == 0
     assert calls[:4] == [
-        ("resolve", "my-tpu"),
+        ("resolve", "tpu=my-tpu"),
         ("connect", "the resolver"),
         ("initialize", "the resolver"),
         ("strategy", "the resolver"),
@@ -91,17 +93,18 @@ def test_an_address_is_tried_before_tensorflow_waits_for_it(folder, tmp_path, ca
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"grpc://127.0.0.1:{server.getsockname()[1]}"
         assert command.run(folder, tmp_path / "a", "--tpu", "--tpu-name", address, *SMALL) == 0
-        assert calls[0] == ("resolve", address)
+        assert calls[0] == ("resolve", f"tpu={address}")
     calls.clear()
     assert command.run(folder, tmp_path / "b", "--tpu", "--tpu-name", address, *SMALL) == 2
     assert calls == []
     assert re.search(f"{address}: no TPU answered.*refused", capfd.readouterr().err)
 
 
-@pytest.mark.parametrize("step", ["resolve", "initialize", "strategy"])
+@pytest.mark.parametrize("step", ["resolve", "connect", "initialize", "strategy"])
 def test_what_fails_on_the_way_is_one_sentence(folder, tmp_path, calls, monkeypatch, capfd, step):
     where, name = {
         "resolve": (tf.distribute.cluster_resolver, "TPUClusterResolver"),
+        "connect": (tf.config, "experimental_connect_to_cluster"),
         "initialize": (tf.tpu.experimental, "initialize_tpu_system"),
         "strategy": (tf.distribute, "TPUStrategy"),
     }[step]
@@ -110,7 +113,7 @@ def test_what_fails_on_the_way_is_one_sentence(folder, tmp_path, calls, monkeypa
         raise tf.errors.InternalError(None, None, "RET_CHECK failure\nin tpu_node_interfaces.cc")
 
     monkeypatch.setattr(where, name, fail)
-    assert command.run(folder, tmp_path, "--tpu", *SMALL) == 2
+    assert command.run(folder, tmp_path, "--tpu", "--tpu-name", "my-tpu", *SMALL) == 2
     (line,) = [line for line in capfd.readouterr().err.splitlines() if "--tpu" in line]
     assert line.endswith("TensorFlow says: RET_CHECK failure")
     assert not list(tmp_path.glob("*.json"))

@@ -26,7 +26,7 @@ class Plan:
     traffic: float
     """Read from and written to the large memory (HBM), see `tools.tpu.hlo`."""
     accessed_by_xla: float
-    """XLA's own count, in which on-chip memory counts as well."""
+    """XLA's own count, without padding, with on-chip memory, and one part of a batch in parts."""
     exchanged: float
     """Of gradients and statistics that go into the all-reduce."""
     bounds: dict
@@ -66,7 +66,7 @@ def plan(step, batch_size, kind, chips):
     """
     chip = CHIPS[kind]
     operations = hlo.operations(step.text, step.loops)
-    # All but nothing is outside of the loop.
+    # What is outside of the loop, the optimizer, is next to no arithmetic.
     flops = step.costs["flops"] * step.loops
     traffic = sum(operation.traffic for operation in operations)
     exchanged = sum(operation.exchanged for operation in operations) + step.exchanged_elsewhere
@@ -84,7 +84,7 @@ def plan(step, batch_size, kind, chips):
         capacity=chip.memory,
         flops=flops,
         traffic=traffic,
-        accessed_by_xla=step.costs["bytes accessed"] * step.loops,
+        accessed_by_xla=step.costs["bytes accessed"],
         exchanged=exchanged,
         bounds=bounds,
         movers=_movers(operations, step.layers),

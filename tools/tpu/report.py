@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import io
 import json
 import sys
 import threading
@@ -74,12 +75,13 @@ def _headline(about, plan):
     side = config.image_size
     parts = f" in {config.accumulation} parts" if config.accumulation > 1 else ""
     remat = ", residuals computed twice" if config.remat else ""
+    vmem = f", {config.tpu_scoped_vmem:,} KiB of VMEM" if config.tpu_scoped_vmem else ""
     by = {"jax": "JAX", "tensorflow": "TensorFlow"}[about.route]
     pictures = f"{config.batch_size:,} pictures of {side} x {side} a step{parts}"
     options = f"({', '.join(config.model_options)})" if config.model_options else ""
     return (
         f"{config.model}{options}: {pictures}, {plan.pictures:,} a chip, on {about.topology} "
-        f"({plan.chips} chips); {config.precision}, {config.optimizer}{remat}; traced by {by}"
+        f"({plan.chips} chips); {config.precision}, {config.optimizer}{remat}{vmem}; traced by {by}"
     )
 
 
@@ -87,8 +89,8 @@ def _memory(plan):
     rows = [(name, size, size / plan.capacity) for name, size in plan.memory.items() if size]
     used = sum(plan.memory.values())
     rows.append(("together", used, used / plan.capacity))
-    rows.append(("the chip has", plan.capacity, 1.0))
-    return [(name, f"{size / 1e9:.2f}", f"{share:.0%}") for name, size, share in rows]
+    rows.append(("a program may have", plan.capacity, 1.0))
+    return [(name, _number(size / 1e9), f"{share:.0%}") for name, size, share in rows]
 
 
 def _bounds(plan, chip):
@@ -100,25 +102,28 @@ def _bounds(plan, chip):
     rows = []
     for name, seconds in plan.bounds.items():
         amount, unit, rate, of_rate = rates[name]
-        quantity = f"{amount:.2f} {unit} at {rate:,.0f} {of_rate}"
-        rows.append((name, quantity, f"{1e3 * seconds:.1f}"))
+        quantity = f"{_number(amount)} {unit} at {rate:,.0f} {of_rate}"
+        rows.append((name, quantity, _milliseconds(seconds)))
     return rows
 
 
 def _conclusion(about, plan):
-    by_xla = 1e3 * plan.accessed_by_xla / CHIPS[about.kind].memory_rate
+    least, accessed = _milliseconds(plan.bounds[plan.bound]), plan.accessed_by_xla
+    speed, share = f"{plan.images_per_second:,.0f}", f"{plan.share_of_peak:.0%}"
+    by_xla = _milliseconds(accessed / CHIPS[about.kind].memory_rate)
+    part = " for a part of the batch" if about.config.accumulation > 1 else ""
     return (
-        f"Bound by {plan.bound}: a step takes {1e3 * plan.bounds[plan.bound]:.1f} ms or more, the "
-        f"slice trains on {plan.images_per_second:,.0f} images/s or fewer, at up to "
-        f"{plan.share_of_peak:.0%} of its peak arithmetic. These are bounds, not measurements.\n"
-        f"(XLA itself counts {plan.accessed_by_xla / 1e9:.1f} GB accessed, {by_xla:.1f} ms, with "
-        "what never leaves the chip.)"
+        f"Bound by {plan.bound}: a step takes {least} ms or more, the slice trains on {speed} "
+        f"images/s or fewer, at up to {share} of its peak arithmetic. These are bounds, not "
+        "measurements.\n"
+        f"(XLA's own count is {_number(accessed / 1e9)} GB{part}, {by_xla} ms: without the padding "
+        "of arrays, but with accesses that stay on the chip.)"
     )
 
 
 def _movers(plan):
     return [
-        (name, f"{size / 1e9:.2f}", f"{size / plan.traffic:.1%}") for name, size in _largest(plan)
+        (name, _number(size / 1e9), f"{size / plan.traffic:.1%}") for name, size in _largest(plan)
     ]
 
 
@@ -127,6 +132,14 @@ def _largest(plan):
     rows = [row for row in plan.movers.items() if row[1] >= _LEAST * plan.traffic][:_SHOWN]
     rest = plan.traffic - sum(size for _, size in rows)
     return [*rows, *([("all others", rest)] if rest else [])]
+
+
+def _number(value):
+    return f"{value:.2f}" if value >= 0.01 or not value else f"{value:.2g}"
+
+
+def _milliseconds(seconds):
+    return f"{1e3 * seconds:.1f}" if seconds >= 1e-3 or not seconds else f"{1e3 * seconds:.2g}"
 
 
 def _table(first, second, third, rows):
@@ -139,7 +152,8 @@ def _table(first, second, third, rows):
 def too_large(about, error, as_json, smallest=False):
     """Returns what to say where a step does not fit, maybe not even with the smallest batch."""
     if as_json:
-        return json.dumps({"fits": False, "needed": error.needed, "available": error.available})
+        needs = {"fits": False, "needed": error.needed, "available": error.available}
+        return json.dumps(_settings(about) | needs)
     config = about.config
     help_ = [] if config.precision == "mixed_bfloat16" else ["--precision mixed_bfloat16"]
     help_ += [] if config.remat else ["--remat"]
@@ -155,11 +169,16 @@ def too_large(about, error, as_json, smallest=False):
 
 def as_json(about, plan):
     """Returns the plan and what it is of as one JSON object."""
-    config = about.config
-    names = ("model", "model_options", "image_size", "precision", "optimizer", "accumulation")
-    settings = {name: getattr(config, name) for name in (*names, "remat")}
-    more = {"fits": True, "topology": about.topology, "route": about.route}
-    return json.dumps(settings | more | plan.as_dict())
+    return json.dumps(_settings(about) | {"fits": True} | plan.as_dict())
+
+
+def _settings(about):
+    return {
+        "model": about.config.model,
+        "topology": about.topology,
+        "route": about.route,
+        "config": dataclasses.asdict(about.config),
+    }
 
 
 def draw(about, plan, path):
@@ -177,16 +196,18 @@ def draw(about, plan, path):
     for name, size in plan.memory.items():
         if not size:
             continue
-        memory.barh(0, size / 1e9, left=left, label=f"{name} {size / 1e9:.2f}")
+        memory.barh(0, size / 1e9, left=left, label=f"{name} {_number(size / 1e9)}")
         left += size / 1e9
     memory.axvline(plan.capacity / 1e9, color="black", linestyle="--")
-    memory.set(title="memory of a chip, GB (dashed: what it has)", yticks=[])
+    memory.set(title="memory of a chip, GB (dashed: what a program may have)", yticks=[])
     memory.legend(ncols=3, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.25))
     names, sizes = zip(*reversed(_largest(plan)), strict=True)
     bars = traffic.barh(names, [size / 1e9 for size in sizes])
-    labels = [f"{size / 1e9:.2f} ({size / plan.traffic:.1%})" for size in sizes]
+    labels = [f"{_number(size / 1e9)} ({size / plan.traffic:.1%})" for size in sizes]
     traffic.bar_label(bars, labels, fontsize=8, padding=3)
     traffic.set(title=f"bytes moved in a step: {plan.traffic / 1e9:.1f} GB", xlabel="GB")
     traffic.margins(x=0.15)
-    figure.savefig(path, dpi=110)
+    picture = io.BytesIO()
+    figure.savefig(picture, dpi=110)
     plt.close(figure)
+    path.write_bytes(picture.getvalue())

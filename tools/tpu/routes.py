@@ -1,8 +1,8 @@
 """The two routes from a recipe to a training step compiled for a TPU, without a TPU.
 
 `jax_route` compiles what the recipes run on JAX: one program sharded over the whole slice.
-`tensorflow_route` compiles what `TPUStrategy` runs on each of its replicas, but for the exchange of
-the gradients, which TensorFlow adds where there are TPUs.
+`tensorflow_route` compiles what `TPUStrategy` runs on each of its replicas as if that were alone:
+the exchange of gradients and statistics, which TensorFlow adds where there are TPUs, is not in it.
 """
 
 import re
@@ -44,22 +44,16 @@ def chips_of(topology):
     """Returns the chips of a slice such as "v5e:4x4", which exist for the compiler only.
 
     Raises:
-        UsageError: There is no such slice.
+        UsageError: The compiler knows no such slice.
     """
     kind = kind_of(topology)
-    if kind not in CHIPS:
-        raise UsageError(
-            "--topology must be a chip and the shape of a slice: v4:2x2x1, v5e:4x4, v5p:2x2x1 or "
-            f"v6e:4x4, for example. Received: {topology}"
-        )
     options = {"chip_config_name": CHIPS[kind].config} if CHIPS[kind].config else {}
     try:
         return topologies.get_topology_desc(topology, "tpu", **options).devices
     except (jax.errors.JaxRuntimeError, ValueError) as error:
         raise UsageError(
-            f"--topology must have a shape that {kind} is built in, such as "
-            f"{'2x2x1' if kind in ('v4', 'v5p') else '4x4'}. Received: {topology} (the compiler "
-            f"says: {first_line(error)})"
+            "--topology must be a slice that this libtpu can compile for, such as a smaller one. "
+            f"Received: {topology} (it says: {first_line(error)})"
         ) from None
 
 

@@ -12,15 +12,20 @@ MODELS = {
     "S2MLP": dict(patch_size=8, hidden_dim=256, num_blocks=1, channels_mlp_dim=1024),
     "SMLPNet": dict(patch_size=8, hidden_dim=256, depths=(1,)),
 }
-# One whose batch comes in parts: what is counted is the same.
-PARTS = {"MLPMixer": ("--accumulation", "2")}
+# What is compiled: a model and more flags. Where a batch comes in parts, the same is counted.
+RUNS = (
+    ("MLPMixer", "--accumulation", "2"),
+    ("S2MLP",),
+    ("S2MLP", "--remat"),
+    ("SMLPNet",),
+)
 
 
 def main(route):
-    for model, options in MODELS.items():
-        given = [f"{name}={value}".replace(" ", "") for name, value in options.items()]
+    for model, *flags in RUNS:
+        given = [f"{name}={value}".replace(" ", "") for name, value in MODELS[model].items()]
         command = ["--route", route, "--model", model, "--model-options", *given, *COMMON]
-        command += PARTS.get(model, ())
+        command += flags
         status = tpu_plan.main([*command, "--json"])
         if status:
             sys.exit(status)
