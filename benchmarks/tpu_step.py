@@ -154,7 +154,7 @@ def _parse(argv):
     names = [FLAX, *STEPS] if importlib.util.find_spec("flax") else list(STEPS)
     args.names = [name for name in names if args.only in name]
     if not args.names:
-        parser.error(f"argument --only: must be part of {', '.join(names)}. Received: {args.only}")
+        parser.error(f"argument --only: must be part of {'; '.join(names)}. Received: {args.only}")
     return args
 
 
