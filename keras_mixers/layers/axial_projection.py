@@ -64,8 +64,9 @@ class AxialProjection(keras.layers.Layer):
 
     def call(self, inputs, training=None):
         checks.same_grid(self, inputs.shape)
+        by_xla = training and keras.backend.backend() == "jax"
         quantized = self.width_projection.quantization_mode
-        along = _along_in_training if training and not quantized else _along
+        along = _along_without_transposes if by_xla and not quantized else _along
         along_width = along(2, self.width_projection, inputs)
         if self.mode == "parallel":
             branches = [along_width, along(1, self.height_projection, inputs)]
@@ -99,8 +100,11 @@ class AxialProjection(keras.layers.Layer):
 _EQUATIONS = {1: "bhwc,hk->bkwc", 2: "bhwc,wk->bhkc"}
 
 
-def _along_in_training(axis, dense, x):
-    """What `_along` computes, without transposes, which a TPU would write to its memory."""
+def _along_without_transposes(axis, dense, x):
+    """What `_along` computes, for XLA, which would write transposes to a TPU's memory.
+
+    Not on TensorFlow, whose steps take 15 % longer by it on a CPU.
+    """
     bias = ops.reshape(dense.bias, (-1, 1, 1) if axis == 1 else (-1, 1))
     return ops.einsum(_EQUATIONS[axis], x, dense.kernel) + bias
 
