@@ -16,7 +16,7 @@ from jaxlib import _jax
 from jaxlib.mlir import ir
 
 from recipes.training import tpu
-from recipes.training.errors import UsageError, first_line
+from recipes.training.errors import RunError, UsageError, first_line
 from tools.tpu import refusals
 from tools.tpu.chips import CHIPS, kind_of
 
@@ -112,7 +112,11 @@ def tensorflow_route(config, build, chips):
         lambda *part: engine.replica_step([part] * config.accumulation), jit_compile=True
     )
     # The CPU's, before anything is optimised: for a TPU, TensorFlow refuses to show any.
-    program = step.experimental_get_compiler_ir(*part)(stage="hlo_serialized")
+    try:
+        program = step.experimental_get_compiler_ir(*part)(stage="hlo_serialized")
+    except ValueError as error:  # An array with more than 2**31 numbers, for example.
+        *_, reason = str(error).strip().splitlines()
+        raise RunError(f"TensorFlow cannot trace this step: {reason.strip()}") from None
     compiled = _compiled(lambda: _compile_hlo(program, chips[0]))
     (module,) = compiled.hlo_modules()
     sizes = _sizes(engine.variables)

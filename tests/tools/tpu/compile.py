@@ -29,7 +29,7 @@ def main(route):
         status = tpu_plan.main([*command, "--json"])
         if status:
             sys.exit(status)
-    assert tpu_plan.main([*command, "--batch-size", str(4 << 20), "--json"]) == 1
+    assert tpu_plan.main([*command, "--batch-size", str(1 << 20), "--json"]) == 1
 
 
 if __name__ == "__main__":
