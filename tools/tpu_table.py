@@ -36,7 +36,8 @@ _PAGE = """\
 Compiled by the TPU's own compiler, without a TPU, by `python tools/tpu_table.py`: the training step
 of the model's recipe on four chips, in mixed bfloat16, with 128 pictures on each, or as many as fit
 ("largest"). Sizes and times are those of one chip; times are lower bounds, nothing is measured.
-`tools/tpu_plan.py` explains a row.
+Where a chip is all but full, the compiler itself computes parts of the step twice, which TFLOP then
+shows. `tools/tpu_plan.py` explains a row.
 
 {table}
 """

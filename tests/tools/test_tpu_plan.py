@@ -15,10 +15,10 @@ from PIL import Image
 
 import keras_mixers
 import tools.tpu
-from recipes.training.errors import RunError, UsageError
+from recipes.training.errors import UsageError
 from tests.tools.tpu import compile
 from tools import model_table, tpu_plan
-from tools.tpu import chips, plan, refusals, report
+from tools.tpu import plan, report
 from tools.tpu.chips import CHIPS
 from tools.tpu.refusals import DoesNotFitError
 
@@ -151,74 +151,11 @@ def test_bad_flags_are_refused_before_anything_is_compiled(given, words, capsys)
     assert re.search(words, capsys.readouterr().err)
 
 
-@pytest.mark.parametrize(
-    ("said", "needed", "available"),
-    [
-        (
-            "memory required for HLO temporaries (59.80G) exceeds available HBM (15.75G).",
-            59.8,
-            15.75,
-        ),
-        ("Ran out of memory in memory space hbm. Used 95.62G of 94.75G hbm.", 95.62, 94.75),
-        ("Used 16384M of 512K hbm", 16, 2**-11),
-    ],
-)
-def test_what_the_compiler_says_of_memory(said, needed, available):
-    refusal = refusals.refusal(f"RESOURCE_EXHAUSTED: {said}")
-    assert isinstance(refusal, DoesNotFitError)
-    assert refusal.needed == pytest.approx(needed * 2**30)
-    assert refusal.available == pytest.approx(available * 2**30)
-
-
-def test_what_the_compiler_refuses_is_one_sentence():
-    refusal = refusals.refusal("INTERNAL: Mosaic failed\nat x.cc:5")
-    assert isinstance(refusal, RunError)
-    assert str(refusal).endswith("does not take this step. It says: INTERNAL: Mosaic failed")
-
-
 def test_no_such_slice():
     done = run("tools/tpu_plan.py", "--topology", "v5e:0x4")
     assert done.returncode == 2
     assert "--topology must have a shape that v5e comes in" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
-
-
-@pytest.mark.parametrize(
-    "topology",
-    [
-        "v9:2x2",
-        "4x4",
-        "",
-        *(f"v5e:{s}" for s in ("", "3x3", "2x2x1", "32x32", "-2x2", "axb", "4X4")),
-    ]
-    + [f"v4:{s}" for s in ("4x4", "1x1x1", "2x2x0", "8x4x4", "6x6x6", "4x4x4x4", "32x32x32")],
-)
-def test_slices_that_there_are_not(topology):
-    with pytest.raises(UsageError, match=r"^--topology must .*Received: "):
-        chips.check_slice(topology)
-
-
-@pytest.mark.parametrize(
-    "topology", ["v5e:1x1", "v6e:16x16", "v4:2x2x1", "v4:4x4x8", "v4:16x16x16", "v5p:16x16x24"]
-)
-def test_slices_that_there_are(topology):
-    chips.check_slice(topology)
-
-
-@pytest.mark.parametrize(
-    ("name", "teraflops", "gigabytes", "rate", "exchange"),
-    [
-        ("v4", 275, 32, 1200, 300),
-        ("v5e", 197, 16, 819, 200),
-        ("v5p", 459, 96, 2765, 600),
-        ("v6e", 918, 32, 1640, 448),
-    ],
-)
-def test_rates_of_the_guide(name, teraflops, gigabytes, rate, exchange):
-    chip = CHIPS[name]
-    assert (chip.flops, chip.memory_rate) == (teraflops * 1e12, rate * 1e9)
-    assert chip.exchange_rate == exchange * 1e9
-    assert 0.95 * gigabytes * 2**30 < chip.memory < gigabytes * 2**30
 
 
 def test_a_batch_that_does_not_divide():
@@ -379,86 +316,6 @@ def test_bounds():
     assert PLAN.bound == "memory traffic"
     assert PLAN.images_per_second == 4 * 32 / 0.020
     assert PLAN.share_of_peak == 0.5
-
-
-def step(**changes):
-    """A step of two layers, with one number for each thing."""
-    names = ("argument_size", "output_size", "alias_size", "temp_size", "generated_code_size")
-    sizes = dict(zip(names, (1000, 450, 400, 300, 20), strict=True))
-    text = "\n".join(
-        (
-            "ENTRY %main (p: f32[]) -> f32[] {",
-            "  %g = f32[8,128]{1,0:T(8,128)} parameter(0)",
-            *(
-                f'  %a{i} = f32[8,128]{{1,0:T(8,128)}} negate(%g), metadata={{op_name="{name}"}}'
-                for i, name in enumerate(changes.pop("sources", ("jit(train)/adam/mul",)))
-            ),
-            "  %r = f32[8,128]{1,0:T(8,128)} all-reduce(%g), to_apply=%sum",
-            "}",
-        )
-    )
-    given = dict(
-        text=text,
-        costs={"flops": 197e9, "bytes accessed": 5000.0},
-        memory=argparse.Namespace(**{f"{name}_in_bytes": size for name, size in sizes.items()}),
-        variables={"trainable": 100, "non_trainable": 10, "optimizer": 200, "average": 110},
-        layers=("block_1_token_mixing", "stem", "head_norm"),
-        loops=1,
-        exchanged_elsewhere=0,
-    )
-    return argparse.Namespace(**(given | changes))
-
-
-def test_plan_of_a_step_with_one_number_for_each_thing():
-    found = plan.plan(step(), 64, "v5e", 4)
-    assert found.memory == {
-        "parameters": 110,
-        "optimizer state": 200,
-        "average of the weights": 110,
-        "pictures, labels, padding": 1000 - 110 - 200 - 110,
-        "activations and temporary": 300 + 450 - 400,
-        "program": 20,
-    }
-    assert found.traffic == 2 * 2 * 4096
-    assert found.exchanged == 4096
-    assert found.accessed_by_xla == 5000
-    assert found.pictures == 16
-    assert found.bounds == pytest.approx(
-        {
-            "arithmetic": 197e9 / 197e12,
-            "memory traffic": 4 * 4096 / 819e9,
-            # Of four parts, three go out to be summed up, and three times a sum.
-            "interconnect": 6 / 4 * 4096 / 200e9,
-        }
-    )
-
-
-def test_what_another_program_exchanges_counts_and_loops_multiply():
-    found = plan.plan(step(exchanged_elsewhere=904, loops=3), 64, "v6e", 8)
-    assert found.exchanged == 5000
-    assert found.flops == 3 * 197e9
-    assert found.accessed_by_xla == 5000
-    assert found.bounds["interconnect"] == pytest.approx(14 / 8 * 5000 / 448e9)
-
-
-@pytest.mark.parametrize(
-    ("source", "mover"),
-    [
-        ("jit(train)/jvp(mixer)/block_1_token_mixing/fc1/dot", "block_*_token_mixing, forward"),
-        ("jit(t)/transpose(jvp(m))/block_1_token_mixing/dot", "block_*_token_mixing, backward"),
-        (
-            "jit(t)/transpose(jvp(m))/rematted_computation/block_1_token_mixing/dot",
-            "block_*_token_mixing, recomputed",
-        ),
-        ("gradient_tape/stem_1/MatMul", "stem, backward"),
-        ("model_1/head_norm_1/mul", "head_norm, forward"),
-        ("jit(train)/adam_w/sub", "optimizer, clipping, loss"),
-        ("", "other"),
-    ],
-)
-def test_names_of_movers(source, mover):
-    found = plan.plan(step(sources=(source,)), 64, "v5e", 1)
-    assert found.movers[mover] >= 2 * 4096
 
 
 def test_small_numbers_keep_two_digits():
