@@ -172,6 +172,7 @@ def main(argv=None):
     for name in tqdm(args.names, "compiling", unit="step"):
         try:
             plans[name] = compiled(name)
+            tqdm.write(table({name: plans[name]}).splitlines()[-1], file=sys.stderr)
         except RuntimeError as error:
             tqdm.write(f"benchmarks/tpu_step.py: {error}", file=sys.stderr)
             status = 1
