@@ -74,6 +74,24 @@ def test_the_readme_has_the_overview():
     assert tpu_table.overview(tpu_table.rows()) in (tpu_table.ROOT / "README.md").read_text()
 
 
+def most_operations(plan):
+    """Returns what the operations may be of those of the model's multiplications, at most.
+
+    A step is two for each multiply-add on the way forward and four on the way back. Where the chip
+    is all but full, the compiler computes what it cannot keep once more: two again.
+    """
+    return 8 / 6 if sum(plan["memory"].values()) > 0.9 * plan["capacity"] else 1.1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", model_table.PUBLISHED_TOP1)
+def test_the_rows_agree_with_the_multiplications_of_the_model(model):
+    macs = model_table.multiply_adds(getattr(keras_mixers, model)())
+    for chip in tpu_table.TOPOLOGIES:
+        plan = tpu_table.rows()[f"{model} {chip}"]
+        assert 0.9 < plan["flops"] / (6 * macs * plan["pictures"]) < most_operations(plan), chip
+
+
 @pytest.mark.slow
 @pytest.mark.tensorflow
 @pytest.mark.parametrize(("model", "chip"), EVERY)
@@ -81,7 +99,7 @@ def test_every_model_on_every_chip(model, chip):
     """Hours of it; `-k` picks some."""
     found, kept = tpu_table.compiled(model, chip), tpu_table.rows()[f"{model} {chip}"]
     macs = model_table.multiply_adds(getattr(keras_mixers, model)())
-    assert found["flops"] == pytest.approx(6 * macs * found["pictures"], rel=0.1)
+    assert 0.9 < found["flops"] / (6 * macs * found["pictures"]) < most_operations(found)
     for name in ("flops", "traffic", "images_per_second"):
         assert found[name] == pytest.approx(kept[name], rel=0.05), name
     assert sum(found["memory"].values()) <= found["capacity"]
