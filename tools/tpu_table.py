@@ -36,8 +36,8 @@ _PAGE = """\
 Compiled by the TPU's own compiler, without a TPU, by `python tools/tpu_table.py`: the training step
 of the model's recipe on four chips, in mixed bfloat16, with 128 pictures on each, or as many as fit
 ("largest"). Sizes and times are those of one chip; times are lower bounds, nothing is measured.
-Where a chip is all but full, the compiler itself computes parts of the step twice, which TFLOP then
-shows. `tools/tpu_plan.py` explains a row.
+Where memory is short, the compiler itself does some operations a second time ("repeated"), which
+adds to the TFLOP. `tools/tpu_plan.py` explains a row.
 
 {table}
 """
@@ -93,13 +93,14 @@ def table(found):
     lines = []
     for key, plan in found.items():
         largest = " (largest)" if plan["pictures"] != PICTURES else ""
+        repeated = ", repeated" if plan["repeated"] else ""
         used = sum(plan["memory"].values())
         lines.append(
             (
                 *key.split(),
                 f"{plan['pictures']}{largest}",
                 f"{used / 1e9:.1f} of {plan['capacity'] / 1e9:.0f}",
-                f"{plan['flops'] / 1e12:.2f}",
+                f"{plan['flops'] / 1e12:.2f}{repeated}",
                 f"{plan['traffic'] / 1e9:.1f}",
                 f"{1e3 * plan['bounds'][plan['bound']]:.1f}",
                 plan["bound"],

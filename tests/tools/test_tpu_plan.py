@@ -304,6 +304,7 @@ PLAN = plan.Plan(
     exchanged=1e9,
     bounds={"arithmetic": 0.010, "memory traffic": 0.020, "interconnect": 0.005},
     movers={f"layer_{i}, forward": 4e9 / 16 for i in range(16)},
+    repeated=0,
 )
 
 
@@ -348,6 +349,12 @@ def test_what_moves_next_to_nothing_is_summed():
     assert "| some             | 0.08 |    2.1% |" in text
     assert "| all others       | 0.02 |    0.4% |" in text
     assert "MLPMixerB16(num_blocks=2): 128 pictures" in text
+
+
+def test_what_the_compiler_does_twice_is_said():
+    assert "second time" not in report.tables(about(), PLAN)
+    text = report.tables(about(), dataclasses.replace(PLAN, repeated=7))
+    assert "the compiler does 7 operations a second time" in text
 
 
 def test_json_has_everything():

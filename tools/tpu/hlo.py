@@ -25,6 +25,7 @@ _ARRAY = re.compile(rf"\b({'|'.join(_BYTES)})\[([\d,]*)\](?:{{([^}}]*)}})?")
 _COMPUTATION = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(.*\{$")
 _INSTRUCTION = re.compile(r"^\s+(?:ROOT )?%?([\w.\-]+) = (.*?[\])}]) ([a-z][\w\-]*)\((.*)$")
 _NAME = re.compile(r"%([\w.\-]+)")
+_REPEATED = re.compile(r"\s+(?:ROOT )?%?[\w.\-]+\.remat")
 
 # No work of their own: names for what is there, and the ends of transfers that others begin.
 _FREE = ("parameter", "constant", "tuple", "get-tuple-element", "bitcast", "opt-barrier")
@@ -63,6 +64,8 @@ class Operation(typing.NamedTuple):
     """Bytes read from and written to HBM."""
     exchanged: int
     """Bytes of this chip that go into an exchange with the others; 0 for all other kinds."""
+    repeated: bool
+    """Whether the compiler put it in a second time, as there is no memory to keep what came out."""
 
 
 def operations(text, loops=1):
@@ -117,6 +120,7 @@ def _operation(computations, instructions, instruction):
         source[1] if source else "",
         _traffic(computations, instructions, instruction),
         sum(array.size for array in inputs) if kind else 0,
+        bool(_REPEATED.match(instruction.text)),
     )
 
 

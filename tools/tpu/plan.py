@@ -33,6 +33,8 @@ class Plan:
     """Shortest time of a step by `arithmetic`, `memory traffic` and `interconnect`."""
     movers: dict
     """Traffic by kind of layer and direction, the largest first."""
+    repeated: int
+    """Operations that the compiler itself does a second time, to save memory."""
 
     @property
     def bound(self):
@@ -88,6 +90,7 @@ def plan(step, batch_size, kind, chips):
         exchanged=exchanged,
         bounds=bounds,
         movers=_movers(operations, step.layers),
+        repeated=sum(operation.repeated for operation in operations),
     )
 
 

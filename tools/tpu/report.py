@@ -112,12 +112,17 @@ def _conclusion(about, plan):
     speed, share = f"{plan.images_per_second:,.0f}", f"{plan.share_of_peak:.0%}"
     by_xla = _milliseconds(accessed / CHIPS[about.kind].memory_rate)
     part = " for a part of the batch" if about.config.accumulation > 1 else ""
+    repeated = (
+        f"\nMemory is short: the compiler does {plan.repeated:,} operations a second time, rather "
+        "than keep what comes out. A smaller batch has less to do for a picture."
+    )
     return (
         f"Bound by {plan.bound}: a step takes {least} ms or more, the slice trains on {speed} "
         f"images/s or fewer, at up to {share} of its peak arithmetic. These are bounds, not "
         "measurements.\n"
         f"(XLA's own count is {_number(accessed / 1e9)} GB{part}, {by_xla} ms: without the padding "
         "of arrays, but with accesses that stay on the chip.)"
+        f"{repeated if plan.repeated else ''}"
     )
 
 

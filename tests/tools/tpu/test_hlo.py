@@ -66,6 +66,14 @@ def test_sources_and_exchange():
     assert [o.exchanged for o in operations if o.exchanged] == [64 * 256 * 4]
 
 
+def test_what_the_compiler_does_a_second_time():
+    assert not any(operation.repeated for operation in hlo.operations(_PROGRAM))
+    again = hlo.operations(_PROGRAM.replace("%mixed =", "%mixed.1.remat2 ="))
+    assert [operation.repeated for operation in again].index(True) == 1
+    last = hlo.operations(_PROGRAM.replace("ROOT %cut =", "ROOT %cut.remat ="))
+    assert last[-1].repeated
+
+
 _LOOP = """\
 %body (p: (s32[], f32[8,128])) -> (s32[], f32[8,128]) {
   %p = (s32[]{:T(128)}, f32[8,128]{1,0:T(8,128)}) parameter(0)

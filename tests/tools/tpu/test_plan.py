@@ -49,6 +49,7 @@ def test_plan_of_a_step_with_one_number_for_each_thing():
     assert found.exchanged == 4096
     assert found.accessed_by_xla == 5000
     assert found.pictures == 16
+    assert found.repeated == 0
     assert found.bounds == pytest.approx(
         {
             "arithmetic": 197e9 / 197e12,
@@ -65,6 +66,11 @@ def test_what_another_program_exchanges_counts_and_loops_multiply():
     assert found.flops == 3 * 197e9
     assert found.accessed_by_xla == 5000
     assert found.bounds["interconnect"] == pytest.approx(14 / 8 * 5000 / 448e9)
+
+
+def test_what_the_compiler_does_twice_is_counted():
+    text = step().text.replace("%a0 =", "%a0.remat =").replace("%r =", "%r.remat.1 =")
+    assert plan.plan(step(text=text), 64, "v5e", 4).repeated == 2
 
 
 @pytest.mark.parametrize(
