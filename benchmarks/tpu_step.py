@@ -29,16 +29,21 @@ from tools import cli
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 CHIPS, PICTURES = 4, 128
 TOPOLOGY = "v5e:2x2"
-FLAX = "Mixer-B/16 in Flax"
-# What is compiled: its name, and what tools/tpu_plan.py is told.
+_VMEM = "98304"  # KiB.
+# What is compiled: its name, and what this script is told to compile Flax's, or tools/tpu_plan.py
+# to compile ours.
+FLAX = {
+    "Mixer-B/16 in Flax": ["--flax-json", "0"],
+    "Mixer-B/16 in Flax, 96 MiB of VMEM": ["--flax-json", _VMEM],
+}
 STEPS = {
     f"{model}{variant}": ["--model", model, *flags]
     for model in ("MLPMixerB16", "S2MLPDeep", "SMLPNetT")
     for variant, flags in {
         "": ["--tpu-scoped-vmem", "0"],
-        ", 96 MiB of VMEM": ["--tpu-scoped-vmem", "98304"],
+        ", 96 MiB of VMEM": ["--tpu-scoped-vmem", _VMEM],
         ", --remat": ["--remat", "--tpu-scoped-vmem", "0"],
-        ", --remat, 96 MiB of VMEM": ["--remat", "--tpu-scoped-vmem", "98304"],
+        ", --remat, 96 MiB of VMEM": ["--remat", "--tpu-scoped-vmem", _VMEM],
         ", by TensorFlow": ["--route", "tensorflow"],
     }.items()
 }
@@ -50,8 +55,8 @@ def compiled(name):
     Raises:
         RuntimeError: It could not be compiled.
     """
-    if name == FLAX:
-        command = [sys.executable, "benchmarks/tpu_step.py", "--flax-json"]
+    if name in FLAX:
+        command = [sys.executable, "benchmarks/tpu_step.py", *FLAX[name]]
     else:
         command = [sys.executable, "tools/tpu_plan.py", "--json", "--topology", TOPOLOGY]
         command += ["--batch-size", str(CHIPS * PICTURES), *STEPS[name]]
@@ -86,14 +91,19 @@ def table(plans):
     return tabulate(rows, headers, "github", disable_numparse=True, colalign=alignment)
 
 
-def flax_plan():
-    """Returns the plan of the step of a Mixer-B/16 in Flax as a dict."""
+def flax_plan(vmem):
+    """Returns the plan of the step of a Mixer-B/16 in Flax as a dict.
+
+    Args:
+        vmem: KiB of vector memory for one operation; 0 is the compiler's choice.
+    """
     import jax
     import numpy as np
     import optax
     from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
     from benchmarks.flax_mixer import MixerB16
+    from recipes.training import tpu
     from tools.tpu import plan, routes
 
     chips = routes.chips_of(TOPOLOGY)
@@ -128,7 +138,9 @@ def flax_plan():
         jax.ShapeDtypeStruct((pictures, 1000), "float32", sharding=by_picture),
         jax.ShapeDtypeStruct((2,), "uint32", sharding=everywhere),
     ]
-    program = jax.jit(step, donate_argnums=(0, 1)).lower(weights, state, *batch).compile()
+    lowered = jax.jit(step, donate_argnums=(0, 1)).lower(weights, state, *batch)
+    options = argparse.Namespace(tpu_scoped_vmem=vmem or None)
+    program = lowered.compile(tpu.compiler_options(options, chips[0].device_kind))
     sizes = {
         "trainable": 4 * sum(x.size for x in jax.tree.leaves(weights)),
         "non_trainable": 0,
@@ -148,10 +160,10 @@ def _parse(argv):
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--only", default="", metavar="WORD", help="steps whose name has this word")
-    parser.add_argument("--flax-json", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--flax-json", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     cli.require(parser, "plan", ("jax", "libtpu", "tabulate", "tqdm"))
-    names = [FLAX, *STEPS] if importlib.util.find_spec("flax") else list(STEPS)
+    names = [*FLAX, *STEPS] if importlib.util.find_spec("flax") else list(STEPS)
     args.names = [name for name in names if args.only in name]
     if not args.names:
         parser.error(f"argument --only: must be part of {'; '.join(names)}. Received: {args.only}")
@@ -160,11 +172,11 @@ def _parse(argv):
 
 def main(argv=None):
     args = _parse(argv)
-    if args.flax_json:
+    if args.flax_json is not None:
         from tools import tpu_plan
 
         os.environ.update(tpu_plan.ENVIRONMENT, KERAS_BACKEND="jax")
-        print(json.dumps(flax_plan()))
+        print(json.dumps(flax_plan(args.flax_json)))
         return 0
     from tqdm import tqdm
 
