@@ -27,6 +27,7 @@ if __package__ is None:
     sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
 
 import recipes.training  # noqa: F401  (sets what TensorFlow reads when it is imported)
+from recipes.training import tpu
 from recipes.training.errors import RunError, UsageError
 from tools import cli
 from tools.tpu.chips import check_slice, kind_of
@@ -42,6 +43,7 @@ ENVIRONMENT = {
     "TPU_WORKER_HOSTNAMES": "localhost",
     "TPU_WORKER_ID": "0",
 }
+_MOST = 2**24  # Pictures in a step: the compilers count places of arrays in 32 bits.
 _LEAST = 8  # Pictures per chip and part of a batch; --find-batch tries multiples of it.
 
 
@@ -68,6 +70,9 @@ def configuration(args):
     if not _vmem_can_be_set(args):
         given["tpu_scoped_vmem"] = None
     result = dataclasses.replace(base, **given, remat=args.remat or base.remat)
+    if args.find_batch and result.accumulation > 0:  # Where the search begins, no more.
+        whole = -(-result.batch_size // result.accumulation) * result.accumulation
+        result = dataclasses.replace(result, batch_size=whole)
     if result.precision == "auto":
         result = dataclasses.replace(result, precision="mixed_bfloat16")
     config.check(result)
@@ -76,7 +81,8 @@ def configuration(args):
 
 
 def _vmem_can_be_set(args):
-    return args.route == "jax" and kind_of(args.topology) == "v5e"
+    by_us = args.route == "jax" and kind_of(args.topology) == "v5e"
+    return by_us and not tpu.vmem_is_set_elsewhere()
 
 
 def _recipe_of(model):
@@ -244,6 +250,8 @@ def _parse(argv):
     args = parser.parse_args(argv)
     if args.classes < 1:
         parser.error(f"argument --classes: must be at least 1. Received: {args.classes}")
+    if (args.batch_size or 0) > _MOST:
+        parser.error(f"argument --batch-size: must be at most {_MOST}. Received: {args.batch_size}")
     if args.tpu_scoped_vmem is not None:
         if args.tpu_scoped_vmem < 0:
             parser.error(
@@ -252,8 +260,9 @@ def _parse(argv):
             )
         if not _vmem_can_be_set(args):
             parser.error(
-                "argument --tpu-scoped-vmem: needs v5e and --route jax. "
-                f"Received: {args.topology}, --route {args.route}"
+                "argument --tpu-scoped-vmem: needs v5e, --route jax, and no limit in "
+                f"LIBTPU_INIT_ARGS. Received: {args.topology}, --route {args.route}, "
+                f"LIBTPU_INIT_ARGS={os.environ.get('LIBTPU_INIT_ARGS', '')}"
             )
     return parser, args
 

@@ -179,13 +179,7 @@ def check(config):
         _require(finite, config, name, "a finite number")
     positive = ("image_size", "epochs", "batch_size", "accumulation", "repeated_augmentation")
     positive += ("keep_checkpoints", "log_steps", "cpu_devices", "learning_rate", "epsilon")
-    for name in (
-        *positive,
-        "tpu_scoped_vmem",
-        "checkpoint_steps",
-        "clip_norm",
-        "randaugment_layers",
-    ):
+    for name in (*positive, "checkpoint_steps", "clip_norm", "randaugment_layers"):
         value = getattr(config, name)
         _require(value is None or value > 0, config, name, "greater than 0")
     for name in ("warmup_epochs", "weight_decay", "final_learning_rate", "warmup_learning_rate"):
@@ -200,6 +194,9 @@ def check(config):
         _require(0 < getattr(config, name) <= 1, config, name, "greater than 0, at most 1")
     for name in ("erasing", "color_jitter", "max_bad_images"):
         _require(0 <= getattr(config, name) <= 1, config, name, "from 0 to 1")
+    # The compiler keeps 1 MiB to itself; v5e has 128 MiB.
+    vmem = config.tpu_scoped_vmem is None or 2048 <= config.tpu_scoped_vmem <= 131072
+    _require(vmem, config, "tpu_scoped_vmem", "from 2048 to 131072 KiB, or None")
     _require(0 <= config.seed < 2**32, config, "seed", "from 0 to less than 2**32")
     _require(config.warmup_epochs < config.epochs, config, "warmup_epochs", "less than --epochs")
     _require(

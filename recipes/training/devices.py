@@ -226,10 +226,11 @@ def check_divides(config, devices):
     whole = 2 * devices * config.accumulation
     if config.batch_size % whole:
         near = max(round(config.batch_size / whole), 1) * whole
+        parts = "part" if config.accumulation == 1 else "parts"
         raise UsageError(
             f"--batch-size must be a multiple of {whole}: {devices} devices, {config.accumulation} "
-            "parts by --accumulation, and pairs of pictures, by which they are mixed and replaced. "
-            f"Received: {config.batch_size}; the nearest is {near}"
+            f"{parts} by --accumulation, and pairs of pictures, by which they are mixed and "
+            f"replaced. Received: {config.batch_size}; the nearest is {near}"
         )
 
 

@@ -50,8 +50,11 @@ def build(config, classes):
     }
     try:
         model = _constructors()[config.model](**arguments | config.model_arguments())
-    except (TypeError, ValueError) as error:
-        raise UsageError(f"--model {config.model} cannot be built: {_reason(error)}") from None
+    except Exception as error:  # Of many kinds: each backend has its own where memory is short.
+        raise UsageError(
+            f"--model {config.model} cannot be built with --image-size {config.image_size} and "
+            f"{classes:,} classes: {_reason(error)}"
+        ) from None
     bias = model.get_layer("head").bias
     bias.assign(bias + config.head_bias)
     return model

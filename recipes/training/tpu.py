@@ -22,7 +22,11 @@ def compiler_options(config, device_kind):
             LIBTPU_INIT_ARGS, which is read with TensorFlow as well, says another limit.
     """
     limit = config.tpu_scoped_vmem
-    given = _SCOPED_VMEM in os.environ.get("LIBTPU_INIT_ARGS", "")
-    if limit is None or given or device_kind != _TUNED:
+    if limit is None or vmem_is_set_elsewhere() or device_kind != _TUNED:
         return {}
     return {_SCOPED_VMEM: str(limit)}
+
+
+def vmem_is_set_elsewhere():
+    """Returns whether LIBTPU_INIT_ARGS limits an operation's part of VMEM."""
+    return _SCOPED_VMEM in os.environ.get("LIBTPU_INIT_ARGS", "")

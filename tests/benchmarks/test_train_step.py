@@ -117,7 +117,10 @@ def test_plain_mixer_is_ours():
         (["--batch-size", "-2"], "argument --batch-size: must be at least 1. Received: -2"),
         (["--precision", "int8"], "argument --precision: invalid choice: 'int8'"),
         (["--models", "MLPMixerB15"], "argument --models: must be of .* Received: MLPMixerB15"),
-        (["--models", "SMLPNetT", "--image-size", "33"], "--model SMLPNetT cannot be built: .*33"),
+        (
+            ["--models", "SMLPNetT", "--image-size", "33"],
+            "--model SMLPNetT cannot be built with --image-size 33 and .*33",
+        ),
     ],
 )
 def test_refused_arguments(arguments, sentence, capfd):

@@ -122,7 +122,7 @@ def test_without_data_one_screen_says_what_to_put_where(tmp_path, capfd):
         (["--tpu", "--tpu-name", "grpc://127.0.0.1:9"], "127.0.0.1:9: no TPU answered.*refused"),
         (["--multi-host"], "--multi-host needs JAX"),
         (["--cpu-devices", "2", "--batch-size", "9"], "multiple of 4: .* the nearest is 8"),
-        (["--image-size", "25"], "MLPMixer cannot be built: .*multiple"),
+        (["--image-size", "25"], "MLPMixer cannot be built with --image-size 25 .*multiple"),
         (["--model-options", "classes=3"], "--model-options must not hold classes: .*data's"),
         (["--seed", "-1"], "--seed must be from 0 to .*-1"),
     ],

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from recipes.training import devices
+from recipes.training import devices, recomputation
 from recipes.training.recomputation import Recomputed, _units
 from tests.recipes import losses
 from tests.recipes.test_engines import FAMILIES, engine, run_jax
@@ -60,6 +60,27 @@ def test_units_end_at_every_residual_sum(family):
     assert sums
     assert set(sums) <= set(ends)
     assert not any("_norm" in name for name in ends if name.startswith("block"))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_is_stored_has_one_axis_of_positions(family, monkeypatch):
+    """A TPU pads rows and columns of a grid to tiles, each by itself."""
+    stored = []
+
+    def remat(function):
+        def noted(x, *weights):
+            y, *state = function(x, *weights)
+            stored.extend((x, y))
+            return y, *state
+
+        return noted
+
+    monkeypatch.setattr(recomputation, "_remat", remat)
+    model = losses.build(family)
+    y = Recomputed(model)(tf.zeros((2, 16, 16, 3)))
+    assert stored
+    assert {len(x.shape) for x in stored} == {3}
+    assert y.shape == (2, *model.output_shape[1:])
 
 
 def products(function, *args):

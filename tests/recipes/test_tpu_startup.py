@@ -89,11 +89,18 @@ def test_a_tpu_with_a_name_is_connected_to(folder, tmp_path, calls):
     ]
 
 
-def test_an_address_is_tried_before_tensorflow_waits_for_it(folder, tmp_path, calls, capfd):
+def test_an_address_is_tried_before_tensorflow_waits_for_it(
+    folder, tmp_path, calls, monkeypatch, capfd
+):
+    connect, tried = socket.create_connection, []
+    monkeypatch.setattr(
+        devices.socket, "create_connection", lambda *args: tried.append(args) or connect(*args)
+    )
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"grpc://127.0.0.1:{server.getsockname()[1]}"
         assert command.run(folder, tmp_path / "a", "--tpu", "--tpu-name", address, *SMALL) == 0
         assert calls[0] == ("resolve", f"tpu={address}")
+        assert tried == [(server.getsockname(), 20)]  # Seconds.
     calls.clear()
     assert command.run(folder, tmp_path / "b", "--tpu", "--tpu-name", address, *SMALL) == 2
     assert calls == []

@@ -14,11 +14,11 @@ class Chip(typing.NamedTuple):
     memory: float
     """Bytes of HBM that libtpu 0.0.52 gives to a program."""
     memory_rate: float
-    """Bytes per second between chip and HBM. Where several are published, the largest."""
+    """Bytes per second between chip and HBM. Of several that are published, the largest."""
     exchange_rate: float
     """Bytes per second that a chip can send to its neighbours, over all its links together."""
     source: str
-    """Where these figures are published, but for `memory`."""
+    """Where these figures are published, but for `memory`, and what else was."""
     most: int
     """Chips of the largest slice."""
     config: str | None = None
@@ -27,16 +27,16 @@ class Chip(typing.NamedTuple):
 
 _GUIDE = "https://docs.cloud.google.com/tpu/docs"
 _GIB = 2**30
+_LINKS_OF_V4 = " (links: six of 50 GB/s each way, https://arxiv.org/abs/2304.01433, Table 4)"
+_OF_V6E = " (the largest of what it has said: HBM 1,600, 1,638, 1,640 GB/s; links 400, 448 GB/s)"
 
 CHIPS = {
-    # Six links of 50 GB/s each way: https://arxiv.org/abs/2304.01433, Table 4.
-    "v4": Chip(275e12, 30.75 * _GIB, 1200e9, 300e9, f"{_GUIDE}/v4", 4096, "megacore"),
+    "v4": Chip(275e12, 30.75 * _GIB, 1200e9, 300e9, f"{_GUIDE}/v4{_LINKS_OF_V4}", 4096, "megacore"),
     # 400 GB/s both ways together.
     "v5e": Chip(197e12, 15.75 * _GIB, 819e9, 200e9, f"{_GUIDE}/v5e", 256),
     # 4,800 Gbit/s.
     "v5p": Chip(459e12, 95.73 * _GIB, 2765e9, 600e9, f"{_GUIDE}/v5p", 6144, "megacore"),
-    # 3,584 Gbit/s; elsewhere 800 GB/s both ways together. HBM: also 1,600 and 1,638 GB/s.
-    "v6e": Chip(918e12, 31.24 * _GIB, 1640e9, 448e9, f"{_GUIDE}/v6e", 256),
+    "v6e": Chip(918e12, 31.24 * _GIB, 1640e9, 448e9, f"{_GUIDE}/v6e{_OF_V6E}", 256),
 }
 
 _SQUARES = ("1x1", "2x2", "2x4", "4x4", "4x8", "8x8", "8x16", "16x16")

@@ -31,7 +31,6 @@ _REPEATED = re.compile(r"\s+(?:ROOT )?%?[\w.\-]+\.remat")
 _FREE = ("parameter", "constant", "tuple", "get-tuple-element", "bitcast", "opt-barrier")
 _FREE += ("copy-done", "slice-done", "async-done", "async-update", "all-reduce-done", "after-all")
 _SLICES = ("slice", "dynamic-slice", "gather")
-_COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
 
 
 class Array(typing.NamedTuple):
@@ -63,7 +62,7 @@ class Operation(typing.NamedTuple):
     traffic: int
     """Bytes read from and written to HBM."""
     exchanged: int
-    """Bytes of this chip that go into an exchange with the others; 0 for all other kinds."""
+    """Bytes of this chip that go into an all-reduce; 0 for all other kinds."""
     repeated: bool
     """Whether the compiler put it in a second time, as there is no memory to keep what came out."""
 
@@ -96,37 +95,30 @@ def _read(text):
 def _operations(computations, name, loops):
     instructions = computations[name]
     for instruction in instructions.values():
-        if instruction.kind in ("while", "call", "conditional"):
+        if instruction.kind in ("while", "call"):
             times = loops if instruction.kind == "while" else 1
-            for called in _called(instruction.text):
-                yield from list(_operations(computations, called, loops)) * times
+            called = re.search(r"(?:body|to_apply)=%?([\w.\-]+)", instruction.text)[1]
+            yield from list(_operations(computations, called, loops)) * times
         elif instruction.kind not in _FREE:
             yield _operation(computations, instructions, instruction)
 
 
-def _called(text):
-    """Returns the names of the computations that an instruction runs as they are."""
-    found = re.findall(r"(?:body|to_apply|\w+_computation)=%?([\w.\-]+)", text)
-    branches = re.search(r"branch_computations=\{([^}]*)\}", text)
-    return found + (_NAME.findall(branches[1]) if branches else [])
-
-
 def _operation(computations, instructions, instruction):
     source = re.search(r'op_name="([^"]*)"', instruction.text)
-    kind = next((k for k in _COLLECTIVES if instruction.kind.startswith(k)), None)
+    kind = instruction.kind.removesuffix("-start")
     inputs = [a for o in instruction.operands if o in instructions for a in instructions[o].arrays]
     return Operation(
-        kind or instruction.kind.removesuffix("-start"),
+        kind,
         source[1] if source else "",
         _traffic(computations, instructions, instruction),
-        sum(array.size for array in inputs) if kind else 0,
+        sum(array.size for array in inputs) if kind == "all-reduce" else 0,
         bool(_REPEATED.match(instruction.text)),
     )
 
 
 def _traffic(computations, instructions, instruction):
     arrays = instruction.arrays
-    if instruction.kind == "copy-start":
+    if instruction.kind in ("copy-start", "async-start"):  # Operand, result, marks.
         return _in_hbm(arrays[:2])
     if instruction.kind == "slice-start":
         whole, part, *_ = arrays

@@ -28,7 +28,7 @@ class Plan:
     accessed_by_xla: float
     """XLA's own count, without padding, with on-chip memory, and one part of a batch in parts."""
     exchanged: float
-    """Of gradients and statistics that go into the all-reduce."""
+    """Of gradients and statistics that go into an all-reduce."""
     bounds: dict
     """Shortest time of a step by `arithmetic`, `memory traffic` and `interconnect`."""
     movers: dict

@@ -58,6 +58,10 @@ def waiting(what):
 def tables(about, plan):
     """Returns the plan as text."""
     chip = CHIPS[about.kind]
+    assumed = (
+        "\nTensorFlow does not show the all-reduce. It is taken to be of the gradients alone, "
+        "in the precision of the products."
+    )
     return "\n\n".join(
         (
             _headline(about, plan),
@@ -65,7 +69,7 @@ def tables(about, plan):
             _table("a step of a chip", "", "at least, ms", _bounds(plan, chip)),
             _conclusion(about, plan),
             _table("bytes moved by", "GB", "share", _movers(plan)),
-            f"Rates of {about.kind}: {chip.source}",
+            f"Rates of {about.kind}: {chip.source}{assumed if about.route == 'tensorflow' else ''}",
         )
     )
 
@@ -210,7 +214,7 @@ def draw(about, plan, path):
     bars = traffic.barh(names, [size / 1e9 for size in sizes])
     labels = [f"{_number(size / 1e9)} ({size / plan.traffic:.1%})" for size in sizes]
     traffic.bar_label(bars, labels, fontsize=8, padding=3)
-    traffic.set(title=f"bytes moved in a step: {plan.traffic / 1e9:.1f} GB", xlabel="GB")
+    traffic.set(title=f"bytes moved in a step: {_number(plan.traffic / 1e9)} GB", xlabel="GB")
     traffic.margins(x=0.15)
     picture = io.BytesIO()
     figure.savefig(picture, dpi=110)

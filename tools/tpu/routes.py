@@ -16,7 +16,7 @@ from jaxlib import _jax
 from jaxlib.mlir import ir
 
 from recipes.training import tpu
-from recipes.training.errors import RunError, UsageError, first_line
+from recipes.training.errors import UsageError, first_line
 from tools.tpu import refusals
 from tools.tpu.chips import CHIPS, kind_of
 
@@ -37,7 +37,7 @@ class Step(typing.NamedTuple):
     loops: int
     """How often a loop in it runs; XLA's counts have each loop once."""
     exchanged_elsewhere: int
-    """Bytes of gradients that another program exchanges."""
+    """Bytes of gradients, at least, that another program exchanges."""
 
 
 def chips_of(topology):
@@ -54,6 +54,11 @@ def chips_of(topology):
         raise UsageError(
             "--topology must be a slice that this libtpu can compile for, such as a smaller one. "
             f"Received: {topology} (it says: {first_line(error)})"
+        ) from None
+    except (RuntimeError, ImportError, OSError) as error:
+        raise UsageError(
+            "libtpu is there but cannot be loaded; mend it by: pip install --force-reinstall "
+            f'--no-deps "libtpu>=0.0.51" (JAX says: {first_line(error)})'
         ) from None
 
 
@@ -116,10 +121,15 @@ def tensorflow_route(config, build, chips):
         program = step.experimental_get_compiler_ir(*part)(stage="hlo_serialized")
     except ValueError as error:  # An array with more than 2**31 numbers, for example.
         *_, reason = str(error).strip().splitlines()
-        raise RunError(f"TensorFlow cannot trace this step: {reason.strip()}") from None
+        raise UsageError(
+            "TensorFlow cannot trace a step of this size; a smaller --batch-size helps. Received: "
+            f"{config.batch_size:,} ({reason.strip()})"
+        ) from None
     compiled = _compiled(lambda: _compile_hlo(program, chips[0]))
     (module,) = compiled.hlo_modules()
     sizes = _sizes(engine.variables)
+    # The compiler may exchange float32 gradients as what they were converted from.
+    gradients = sizes["trainable"] // (2 if config.precision == "mixed_bfloat16" else 1)
     return Step(
         module.to_string(),
         compiled.cost_analysis(),
@@ -127,7 +137,7 @@ def tensorflow_route(config, build, chips):
         sizes,
         _names(engine.model),
         loops=1,  # The parts of a batch follow one another.
-        exchanged_elsewhere=sizes["trainable"] if len(chips) > 1 else 0,
+        exchanged_elsewhere=gradients if len(chips) > 1 else 0,
     )
 
 

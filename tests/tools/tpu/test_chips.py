@@ -29,16 +29,18 @@ def test_slices_that_there_are(topology):
 
 
 @pytest.mark.parametrize(
-    ("name", "teraflops", "gigabytes", "rate", "exchange"),
+    ("name", "teraflops", "gigabytes", "rate", "exchange", "largest", "config"),
     [
-        ("v4", 275, 32, 1200, 300),
-        ("v5e", 197, 16, 819, 200),
-        ("v5p", 459, 96, 2765, 600),
-        ("v6e", 918, 32, 1640, 448),
+        ("v4", 275, 30.75, 1200, 300, 4096, "megacore"),
+        ("v5e", 197, 15.75, 819, 200, 256, None),
+        ("v5p", 459, 95.73, 2765, 600, 6144, "megacore"),
+        ("v6e", 918, 31.24, 1640, 448, 256, None),
     ],
 )
-def test_rates_of_the_guide(name, teraflops, gigabytes, rate, exchange):
+def test_rates_of_the_guide(name, teraflops, gigabytes, rate, exchange, largest, config):
     chip = chips.CHIPS[name]
+    assert f"/{name}" in chip.source
+    assert (chip.most, chip.config) == (largest, config)
     assert (chip.flops, chip.memory_rate) == (teraflops * 1e12, rate * 1e9)
     assert chip.exchange_rate == exchange * 1e9
-    assert 0.95 * gigabytes * 2**30 < chip.memory < gigabytes * 2**30
+    assert chip.memory == gigabytes * 2**30

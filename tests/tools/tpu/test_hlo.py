@@ -100,6 +100,54 @@ def test_a_loop_counts_as_often_as_it_runs(loops):
     assert [(o.kind, o.traffic) for o in operations] == [("negate", 2 * 4096)] * loops
 
 
+_OTHERS = """\
+%body (p: f32[8,128]) -> f32[8,128] {
+  %p = f32[8,128]{1,0:T(8,128)} parameter(0)
+  ROOT %y = f32[8,128]{1,0:T(8,128)} negate(%p)
+}
+
+%mixed (p.1: f32[64,128], p.2: f32[64,128]) -> f32[8,128] {
+  %p.1 = f32[64,128]{1,0:T(8,128)} parameter(0)
+  %p.2 = f32[64,128]{1,0:T(8,128)} parameter(1)
+  %part = f32[8,128]{1,0:T(8,128)} slice(%p.1), slice={[0:8], [0:128]}
+  %whole = f32[64,128]{1,0:T(8,128)} negate(%p.1)
+  %set = f32[64,128]{1,0:T(8,128)} dynamic-slice(%p.1, %p.2)
+  ROOT %z = f32[8,128]{1,0:T(8,128)} slice(%whole), slice={[0:8], [0:128]}
+}
+
+ENTRY %main (q: f32[64,128], i: s32[]) -> f32[8,128] {
+  %q = f32[64,128]{1,0:T(8,128)} parameter(0)
+  %i = s32[]{:T(128)S(6)} parameter(1)
+  %cut = f32[8,128]{1,0:T(8,128)} dynamic-slice(%q, %i)
+  %rows = f32[16,128]{1,0:T(8,128)} gather(%q, %i)
+  %called = f32[8,128]{1,0:T(8,128)} call(%cut), to_apply=%body
+  %scalar = f32[2,128]{1,0:T(2,128)S(2)} iota()
+  %both = f32[8,128]{1,0:T(8,128)} fusion(%q, %q), kind=kLoop, calls=%mixed
+  %all-reduce-start = f32[64,128]{1,0:T(8,128)} all-reduce-start(%q), to_apply=%sum
+  %all-reduce-done = f32[64,128]{1,0:T(8,128)} all-reduce-done(%all-reduce-start)
+  %async-start = ((f32[8,128]{1,0:T(8,128)}), f32[8,128]{1,0:T(8,128)S(1)}) async-start(%cut)
+  %async-update = ((f32[8,128]{1,0:T(8,128)}), f32[8,128]{1,0:T(8,128)S(1)}) async-update(%async-start)
+  %async-done = f32[8,128]{1,0:T(8,128)S(1)} async-done(%async-update)
+  ROOT %gathered = f32[128,128]{1,0:T(8,128)} all-gather(%q), dimensions={0}
+}
+"""  # noqa: E501
+
+
+def test_traffic_of_other_kinds():
+    operations = hlo.operations(_OTHERS, loops=7)
+    assert [(o.kind, o.traffic // 512, o.exchanged // 512) for o in operations] == [
+        ("dynamic-slice", 2 * 8, 0),  # Of its operand, what comes out.
+        ("gather", 2 * 16, 0),
+        ("negate", 2 * 8, 0),  # Called once, however often loops run.
+        ("iota", 0, 0),  # Not in the large memory.
+        # Cuts its first operand, but also needs all of it; reads the second as a place.
+        ("fusion", 64 + 64 + 8, 0),
+        ("all-reduce", 2 * 64, 64),  # Begun and ended, but once.
+        ("async", 8, 0),  # Reads there, writes to VMEM.
+        ("all-gather", 64 + 128, 0),
+    ]
+
+
 @pytest.mark.parametrize(
     ("shape", "size", "in_hbm"),
     [
@@ -109,6 +157,8 @@ def test_a_loop_counts_as_often_as_it_runs(loops):
         # The fastest two sides are the first and the third.
         ("bf16[128,224,224,3]{0,2,3,1:T(8,128)(2,1)}", 224 * 3 * 224 * 128 * 2, True),
         ("s4[2,8]{1,0}", 8, True),
+        ("u32[]{:S(2)}", 4, False),
+        ("f32[8,128]{1,0:T(8,128)S(1)}", 4096, False),
     ],
 )
 def test_sizes_of_arrays(shape, size, in_hbm):

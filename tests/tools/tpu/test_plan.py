@@ -46,6 +46,7 @@ def test_plan_of_a_step_with_one_number_for_each_thing():
         "program": 20,
     }
     assert found.traffic == 2 * 2 * 4096
+    assert found.capacity == 15.75 * 2**30
     assert found.exchanged == 4096
     assert found.accessed_by_xla == 5000
     assert found.pictures == 16
@@ -66,6 +67,30 @@ def test_what_another_program_exchanges_counts_and_loops_multiply():
     assert found.flops == 3 * 197e9
     assert found.accessed_by_xla == 5000
     assert found.bounds["interconnect"] == pytest.approx(14 / 8 * 5000 / 448e9)
+
+
+def test_traffic_of_a_loop_counts_as_often_as_it_runs():
+    once = step().text
+    looped = once.replace("ENTRY %main", "%body") + (
+        "\nENTRY %main (p: f32[]) -> f32[] {\n"
+        "  ROOT %w = f32[] while(%p), condition=%c, body=%body\n}\n"
+    )
+    counted = [plan.plan(step(text=text, loops=3), 64, "v5e", 4).traffic for text in (once, looped)]
+    assert counted == [4 * 4096, 3 * 4 * 4096]
+
+
+@pytest.mark.parametrize(("kind", "mover"), [("copy", True), ("slice", True), ("negate", False)])
+def test_transfers_that_the_compiler_puts_in_are_named(kind, mover):
+    text = step(sources=("",)).text.replace("negate(", f"{kind}(")
+    found = plan.plan(step(text=text), 64, "v5e", 1)
+    assert ("copies between memories" in found.movers) == mover
+
+
+def test_results_in_the_place_of_arguments_take_no_memory():
+    sizes = step().memory
+    sizes.output_size_in_bytes = 10  # Less than what takes the place of arguments.
+    found = plan.plan(step(memory=sizes), 64, "v5e", 4)
+    assert found.memory["activations and temporary"] == 300
 
 
 def test_what_the_compiler_does_twice_is_counted():

@@ -16,6 +16,8 @@ from tools.tpu import refusals
         ),
         ("Ran out of memory in memory space hbm. Used 95.62G of 94.75G hbm.", 95.62, 94.75),
         ("Used 16384M of 512K hbm", 16, 2**-11),
+        ("Used 1.5T of 1073741824 hbm", 1.5 * 2**10, 1),
+        ("temporaries (2.25T) exceeds available HBM (15.75G)", 2.25 * 2**10, 15.75),
     ],
 )
 def test_what_the_compiler_says_of_memory(said, needed, available):
