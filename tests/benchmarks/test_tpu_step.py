@@ -52,6 +52,8 @@ def test_each_step_is_a_line_and_a_failure_ends_with_1(commands, capsys):
         *("tools/tpu_plan.py", "--json", *common),
         *("--remat", "--tpu-scoped-vmem", "0"),
     ]
+    assert commands[3][-3:] == ["--remat", "--tpu-scoped-vmem", "98304"]
+    assert commands[4][-2:] == ["--route", "tensorflow"]
 
 
 @pytest.mark.parametrize("there", [True, False])

@@ -11,6 +11,7 @@ import subprocess
 import sys
 
 import pytest
+from matplotlib import pyplot
 from PIL import Image
 
 import keras_mixers
@@ -128,6 +129,10 @@ def test_settings_override_the_recipe():
         (("--model", "S2MLP"), "needs --model-options for patch_size"),
         (("--model-options", "depth=3"), "Received: depth"),
         (("--batch-size", "0"), "--batch-size must be greater than 0"),
+        (("--tpu-scoped-vmem", "1"), "--tpu-scoped-vmem must be from 2048 to 131072 KiB"),
+        (("--tpu-scoped-vmem", "131073"), "--tpu-scoped-vmem must be from 2048 to 131072 KiB"),
+        (("--batch-size", "128", "--accumulation", "3"), "a divisor of --batch-size 128"),
+        (("--find-batch", "--accumulation", "0"), "--accumulation must be greater than 0"),
     ],
 )
 def test_bad_settings_are_one_sentence(given, words):
@@ -140,6 +145,7 @@ def test_bad_settings_are_one_sentence(given, words):
     [
         (("--classes", "0"), "at least 1"),
         (("--tpu-scoped-vmem", "-5"), "0 or more KiB. Received: -5"),
+        (("--batch-size", "16777217"), "at most 16777216. Received: 16777217"),
         (("--tpu-scoped-vmem", "0", "--topology", "v4:2x2x1"), "needs v5e"),
         (("--tpu-scoped-vmem", "0", "--route", "tensorflow"), "needs v5e"),
     ],
@@ -189,6 +195,48 @@ def test_the_plan_is_printed_before_the_picture_is_drawn(
 def test_vmem_is_set_where_it_can_be(topology, route):
     given = arguments("--recipe", "mixer_b16", "--topology", topology, "--route", route)
     assert tpu_plan.configuration(given).tpu_scoped_vmem is None
+
+
+def test_vmem_that_is_set_elsewhere(monkeypatch, capsys):
+    monkeypatch.setenv("LIBTPU_INIT_ARGS", "--xla_tpu_scoped_vmem_limit_kib=32768")
+    assert tpu_plan.configuration(arguments("--recipe", "mixer_b16")).tpu_scoped_vmem is None
+    with pytest.raises(SystemExit):
+        arguments("--tpu-scoped-vmem", "65536")
+    assert "no limit in LIBTPU_INIT_ARGS. Received: " in capsys.readouterr().err
+
+
+def test_a_picture_that_cannot_be_written_is_status_2(monkeypatch, capsys):
+    def run(args):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(tpu_plan, "run", run)
+    monkeypatch.setattr(tpu_plan.cli, "prepare", lambda *args, **kwargs: None)
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    assert tpu_plan.main([]) == 2
+    assert "a file cannot be written: No space left" in capsys.readouterr().err
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("flags", [("--classes", "1000000000000"), ("--image-size", "800000")])
+def test_a_model_that_cannot_be_built_is_one_sentence(flags):
+    given = [f"{name}={value}" for name, value in compile.MODELS["MLPMixer"].items()]
+    done = run(
+        *("tools/tpu_plan.py", "--model", "MLPMixer", "--model-options", *given),
+        *("--topology", "v5e:2x2", "--image-size", "64", *flags),
+    )
+    assert done.returncode == 2
+    assert "--model MLPMixer cannot be built with --image-size " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_libtpu_that_cannot_be_loaded(tmp_path, monkeypatch):
+    monkeypatch.delenv("TPU_LIBRARY_PATH", raising=False)  # Set by what is loaded here.
+    (tmp_path / "libtpu").mkdir()
+    (tmp_path / "libtpu" / "__init__.py").write_text("raise ImportError('of another machine')")
+    done = run("tools/tpu_plan.py", PYTHONPATH=str(tmp_path))
+    assert done.returncode == 2
+    assert "libtpu is there but cannot be loaded; mend it by: pip install" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_without_libtpu(monkeypatch, capsys):
@@ -272,7 +320,7 @@ def test_what_is_printed_is_the_batch_that_was_found(compiled_with_room, capsys)
 def test_a_batch_found_for_accumulation_divides(compiled_with_room, capsys):
     compiled_with_room(80)
     assert (
-        tpu_plan.run(arguments("--find-batch", "--accumulation", "3", "--batch-size", "384")) == 0
+        tpu_plan.run(arguments("--find-batch", "--accumulation", "3", "--batch-size", "383")) == 0
     )
     assert "288 pictures of 224 x 224 a step in 3 parts, 72 a chip" in capsys.readouterr().out
 
@@ -327,12 +375,13 @@ def test_small_numbers_keep_two_digits():
 
 
 def test_tables():
-    text = report.tables(about(), PLAN)
+    text = report.tables(about(tpu_scoped_vmem=None), PLAN)
     for words in (
         "MLPMixerB16: 128 pictures of 224 x 224 a step, 32 a chip, on v5e:2x2 (4 chips)",
         "| together           |  3.10 |     19% |",
         "| a program may have | 16.00 |    100% |",
-        "4.00 GB at 819 GB/s",
+        "| memory traffic     |             4.00 GB at 819 GB/s |           20.0 |",
+        "| interconnect       | 1.00 GB all-reduced at 200 GB/s |            5.0 |",
         "|           20.0 |",
         "6,400 images/s or fewer, at up to 50% of its peak",
         "bounds, not measurements",
@@ -340,7 +389,19 @@ def test_tables():
         CHIPS["v5e"].source,
     ):
         assert words in text, text
-    assert "average of the weights" not in text
+    for words in ("average of the weights", "computed twice", "of VMEM", "does not show"):
+        assert words not in text
+    assert "(XLA's own count is 9.00 GB, 11.0 ms:" in text
+
+
+def test_tables_say_what_was_set():
+    text = report.tables(about(remat=True, tpu_scoped_vmem=65536, accumulation=2), PLAN)
+    assert "a step in 2 parts, 32 a chip" in text
+    assert "adamw, residuals computed twice, 65,536 KiB of VMEM; traced by JAX" in text
+    assert "(XLA's own count is 9.00 GB for a part of the batch, 11.0 ms:" in text
+    text = report.tables(about()._replace(route="tensorflow"), PLAN)
+    assert "traced by TensorFlow" in text
+    assert "TensorFlow does not show the all-reduce." in text
 
 
 def test_what_moves_next_to_nothing_is_summed():
@@ -372,6 +433,9 @@ def test_what_helps_where_it_does_not_fit():
     assert "needs at least 20.00 GB of a chip's 16.00 GB, 4.00 GB too much" in text
     for help_ in ("--precision mixed_bfloat16", "--remat", "--batch-size", "--accumulation"):
         assert help_ in text
+    assert text.endswith(", a larger slice.")
+    text = report.too_large(about(), error, as_json=False, smallest=True)
+    assert text.endswith("What helps: --remat, a chip with more.")
     text = report.too_large(about(remat=True), error, as_json=False)
     assert "--remat" not in text
     assert "--precision" not in text
@@ -380,9 +444,19 @@ def test_what_helps_where_it_does_not_fit():
     assert (found["model"], found["config"]["batch_size"]) == ("MLPMixerB16", 128)
 
 
-def test_picture(tmp_path):
+def test_picture(tmp_path, monkeypatch):
+    """The bars of memory stand side by side; of those of traffic the largest is on top."""
+    figures = []
+    monkeypatch.setattr(pyplot, "close", figures.append)
     path = tmp_path / "plan.png"
-    report.draw(about(), PLAN, path)
+    movers = {"much": 3e9, "some": 0.9e9, "little": 1e5}
+    report.draw(about(), dataclasses.replace(PLAN, movers=movers), path)
     with Image.open(path) as image:
         assert image.size[0] > 800
-        assert len(image.convert("RGB").getcolors(1 << 20)) > 50
+    memory, traffic = figures[0].axes
+    ends = [(bar.get_x(), bar.get_x() + bar.get_width()) for bar in memory.patches]
+    assert ends == [pytest.approx(end) for end in ((0, 1), (1, 3), (3, 3.1))]
+    assert [bar.get_width() for bar in traffic.patches] == pytest.approx([0.1, 0.9, 3.0])
+    names = [label.get_text() for label in traffic.get_yticklabels()]
+    assert names == ["all others", "some", "much"]
+    assert traffic.get_title() == "bytes moved in a step: 4.00 GB"

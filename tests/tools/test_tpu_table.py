@@ -1,5 +1,8 @@
 """The table of all models on all kinds of TPU."""
 
+import json
+import subprocess
+
 import pytest
 
 import keras_mixers
@@ -51,6 +54,60 @@ def test_rows_are_kept_one_by_one_and_not_compiled_again(docs, monkeypatch, caps
     row = "| MLPMixerB16 | v4     |        128 |    1.5 of 16 |    9.50 |       30.0 |"
     assert row in page
     assert row in capsys.readouterr().out
+
+
+@pytest.fixture
+def planner(monkeypatch):
+    """Returns a function that replaces tpu_plan by its answers, and the commands that came."""
+
+    def make(*answers):
+        commands, answers = [], list(answers)
+
+        def fake(command, **kwargs):
+            commands.append(command[1:])
+            status, said = answers.pop(0)
+            return subprocess.CompletedProcess(command, status, said, "a reason" * (status == 2))
+
+        monkeypatch.setattr(subprocess, "run", fake)
+        return commands
+
+    return make
+
+
+PRINTED = json.dumps(plan() | {"config": {"model": "MLPMixerB16"}})
+
+
+def test_a_row_is_what_the_planner_prints(planner):
+    commands = planner((0, f"a line before\n{PRINTED}\n"))
+    found = tpu_table.compiled("MLPMixerB16", "v4")
+    common = ["tools/tpu_plan.py", "--model", "MLPMixerB16", "--json"]
+    common += ["--topology", "v4:2x2x1", "--batch-size", "512"]
+    assert commands == [common]
+    assert found == plan() | {"movers": {str(i): 1 for i in range(3)}}
+
+
+def test_the_largest_batch_where_the_papers_does_not_fit(planner):
+    commands = planner((1, '{"model": "M", "fits": false}'), (0, PRINTED))
+    assert tpu_table.compiled("MLPMixerH14", "v5e")["pictures"] == 128
+    assert commands[1] == [*commands[0], "--find-batch"]
+
+
+@pytest.mark.parametrize("answer", [(2, ""), (1, "")])
+def test_a_row_that_cannot_be_compiled(planner, answer):
+    commands = planner(answer)
+    with pytest.raises(RuntimeError, match=r"^SMLPNetT on v6e: "):
+        tpu_table.compiled("SMLPNetT", "v6e")
+    assert len(commands) == 1
+
+
+def test_rows_are_compiled_again_when_asked_for(docs, monkeypatch):
+    monkeypatch.setattr(tpu_table, "compiled", lambda model, chip: plan(pictures=64))
+    tpu_table.keep("SMLPNetT v4", plan())
+    asked = ["--models", "SMLPNetT", "--chips", "v4"]
+    assert tpu_table.main(asked) == 0
+    assert tpu_table.rows()["SMLPNetT v4"]["pictures"] == 128
+    assert tpu_table.main([*asked, "--again"]) == 0
+    assert tpu_table.rows()["SMLPNetT v4"]["pictures"] == 64
 
 
 def test_rows_with_fewer_pictures_are_marked(docs):
