@@ -48,14 +48,14 @@ def rows():
     return json.loads(ROWS.read_text()) if ROWS.exists() else {}
 
 
-def compiled(model, chip):
-    """Returns the plan of a model on a chip, as `tools/tpu_plan.py --json` prints it.
+def compiled(model, chip, *flags):
+    """Returns the plan of a model on a chip, as `tools/tpu_plan.py --json` prints it with `flags`.
 
     Raises:
         RuntimeError: It could not be compiled.
     """
     command = [sys.executable, "tools/tpu_plan.py", "--model", model, "--json"]
-    command += ["--topology", TOPOLOGIES[chip], "--batch-size", str(_CHIPS * PICTURES)]
+    command += ["--topology", TOPOLOGIES[chip], "--batch-size", str(_CHIPS * PICTURES), *flags]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     if done.returncode == 1 and '"fits": false' in done.stdout:
         done = subprocess.run([*command, "--find-batch"], cwd=ROOT, capture_output=True, text=True)

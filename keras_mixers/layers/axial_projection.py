@@ -64,8 +64,8 @@ class AxialProjection(keras.layers.Layer):
 
     def call(self, inputs, training=None):
         checks.same_grid(self, inputs.shape)
-        quantized = self.width_projection.quantization_mode
-        by_xla = training and keras.backend.backend() == "jax" and not quantized
+        trains = training and not self.width_projection.quantization_mode
+        by_xla = trains and keras.backend.backend() == "jax"
         along = _along_without_transposes if by_xla else _along
         along_width = along(2, self.width_projection, inputs)
         if self.mode == "parallel":
@@ -74,7 +74,7 @@ class AxialProjection(keras.layers.Layer):
             branches = [along(1, self.height_projection, along_width)]
         branches = [inputs, *branches] if self.include_identity else branches
         if self.fusion == "concat":
-            fuse = _fuse_without_concatenation if by_xla else _fuse
+            fuse = _fuse_without_concatenation if trains else _fuse
             return fuse(self.fuse, branches)
         if self.fusion == "weighted_sum":
             weights = ops.cast(self.branch_weights, self.compute_dtype)
@@ -96,12 +96,12 @@ class AxialProjection(keras.layers.Layer):
         }
 
 
-# What training on JAX does in another way: XLA would write transposed and concatenated maps to a
-# TPU's memory. Not on TensorFlow, whose steps take 15 % longer by it on a CPU.
+# Training has forms of its own: XLA would write transposed and concatenated maps to a TPU's memory.
 _EQUATIONS = {1: "bhwc,hk->bkwc", 2: "bhwc,wk->bhkc"}
 
 
 def _along_without_transposes(axis, dense, x):
+    """For JAX alone: on a CPU, TensorFlow's steps take 15 % longer by it."""
     bias = ops.reshape(dense.bias, (-1, 1, 1) if axis == 1 else (-1, 1))
     return ops.einsum(_EQUATIONS[axis], x, dense.kernel) + bias
 

@@ -53,7 +53,8 @@ def test_a_small_model_of_each_family(route):
         model = getattr(keras_mixers, found["model"])(
             input_shape=(64, 64, 3), classes=16, **options
         )
-        pictures = 128 // 4
+        parts = found["config"]["accumulation"]
+        pictures = parts * compile.PICTURES
         assert (found["chips"], found["pictures"]) == (4, pictures)
         # Forward once, backward twice; a product is a multiplication and an addition. What is
         # computed again are the first products of both residuals, 46 % of all, forward.
@@ -68,12 +69,20 @@ def test_a_small_model_of_each_family(route):
         assert found["memory"]["optimizer state"] == pytest.approx(8 * gradients, rel=0.01)
         # In bfloat16 or float32, as XLA sees fit.
         assert 2 * gradients <= found["exchanged"] <= 4.2 * gradients
-        # It reads and writes parameters, averages and both moments, and reads the pictures.
-        least = 4 * 6 * gradients + pictures * 64 * 64 * 3
-        assert least < found["traffic"] < found["accessed_by_xla"]
+        # XLA counts a loop once and no padding, but what stays on the chip, too.
+        times = parts if route == "jax" else 1
+        assert 0.5 < found["traffic"] / found["accessed_by_xla"] / times < 1.1
         assert found["bounds"]["arithmetic"] == pytest.approx(found["flops"] / 197e12)
-        assert any("block_*_channel_mixing" in mover for mover in found["movers"])
         assert sum(found["movers"].values()) == found["traffic"]
+        if not found["config"]["remat"]:
+            ratio = options.get("channels_mlp_dim", 3 * 256) / 256
+            check_channel_mixing(found["movers"], pictures * 8 * 8 * 256 * 2, ratio)
+
+
+def check_channel_mixing(movers, feature_map, ratio):
+    """Reads a map, writes and reads the hidden one, writes a map; maybe before and after GELU."""
+    least = 2 * (1 + ratio) * feature_map
+    assert 0.99 * least < movers["block_*_channel_mixing, forward"] < 2.5 * least
 
 
 def arguments(*given):
@@ -399,6 +408,8 @@ def test_tables_say_what_was_set():
     assert "a step in 2 parts, 32 a chip" in text
     assert "adamw, residuals computed twice, 65,536 KiB of VMEM; traced by JAX" in text
     assert "(XLA's own count is 9.00 GB for a part of the batch, 11.0 ms:" in text
+    on_tensorflow = about(accumulation=2)._replace(route="tensorflow")
+    assert "XLA's own count is 9.00 GB, 11" in report.tables(on_tensorflow, PLAN)
     text = report.tables(about()._replace(route="tensorflow"), PLAN)
     assert "traced by TensorFlow" in text
     assert "TensorFlow does not show the all-reduce." in text

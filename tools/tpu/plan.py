@@ -26,7 +26,7 @@ class Plan:
     traffic: float
     """Read from and written to the large memory (HBM), see `tools.tpu.hlo`."""
     accessed_by_xla: float
-    """XLA's own count, without padding, with on-chip memory, and one part of a batch in parts."""
+    """XLA's own count, without padding, with on-chip memory, and each loop once."""
     exchanged: float
     """Of gradients and statistics that go into an all-reduce."""
     bounds: dict

@@ -115,7 +115,8 @@ def _conclusion(about, plan):
     least, accessed = _milliseconds(plan.bounds[plan.bound]), plan.accessed_by_xla
     speed, share = f"{plan.images_per_second:,.0f}", f"{plan.share_of_peak:.0%}"
     by_xla = _milliseconds(accessed / CHIPS[about.kind].memory_rate)
-    part = " for a part of the batch" if about.config.accumulation > 1 else ""
+    loop = about.config.accumulation > 1 and about.route == "jax"
+    part = " for a part of the batch" if loop else ""
     repeated = (
         f"\nMemory is short: the compiler does {plan.repeated:,} operations a second time, rather "
         "than keep what comes out. A smaller batch has less to do for a picture."
