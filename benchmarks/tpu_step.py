@@ -163,10 +163,14 @@ def _parse(argv):
     parser.add_argument("--flax-json", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     cli.require(parser, "plan", ("jax", "libtpu", "tabulate", "tqdm"))
-    names = [*FLAX, *STEPS] if importlib.util.find_spec("flax") else list(STEPS)
+    there = all(importlib.util.find_spec(module) for module in ("flax", "optax"))
+    names = [*FLAX, *STEPS] if there else list(STEPS)
     args.names = [name for name in names if args.only in name]
     if not args.names:
-        parser.error(f"argument --only: must be part of {'; '.join(names)}. Received: {args.only}")
+        more = "" if there else "; and with flax and optax (pip install flax optax) those of Flax"
+        parser.error(
+            f"argument --only: must be part of {'; '.join(names)}{more}. Received: {args.only}"
+        )
     return args
 
 

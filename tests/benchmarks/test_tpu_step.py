@@ -57,10 +57,12 @@ def test_each_step_is_a_line_and_a_failure_ends_with_1(commands, capsys):
 
 
 @pytest.mark.parametrize("there", [True, False])
-def test_the_flax_model_is_compiled_where_flax_is(there, commands, monkeypatch):
+def test_the_flax_model_is_compiled_where_flax_is(there, commands, monkeypatch, capsys):
     find = importlib.util.find_spec
     monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name: there if name == "flax" else find(name)
+        importlib.util,
+        "find_spec",
+        lambda name: there if name in ("flax", "optax") else find(name),
     )
     if there:
         assert tpu_step.main(["--only", "Flax"]) == 0
@@ -69,6 +71,7 @@ def test_the_flax_model_is_compiled_where_flax_is(there, commands, monkeypatch):
     else:
         with pytest.raises(SystemExit):
             tpu_step.main(["--only", "Flax"])
+        assert "pip install flax optax" in capsys.readouterr().err
 
 
 def test_unknown_steps_are_refused(commands, capsys):
