@@ -111,7 +111,7 @@ _OTHERS = """\
   %p.2 = f32[64,128]{1,0:T(8,128)} parameter(1)
   %part = f32[8,128]{1,0:T(8,128)} slice(%p.1), slice={[0:8], [0:128]}
   %whole = f32[64,128]{1,0:T(8,128)} negate(%p.1)
-  %set = f32[64,128]{1,0:T(8,128)} dynamic-slice(%p.1, %p.2)
+  %set = f32[8,128]{1,0:T(8,128)} dynamic-slice(%p.1, %p.2)
   ROOT %z = f32[8,128]{1,0:T(8,128)} slice(%whole), slice={[0:8], [0:128]}
 }
 
