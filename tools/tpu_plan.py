@@ -43,7 +43,7 @@ ENVIRONMENT = {
     "TPU_WORKER_HOSTNAMES": "localhost",
     "TPU_WORKER_ID": "0",
 }
-_MOST = 2**24  # Pictures in a step: the compilers count places of arrays in 32 bits.
+_MOST = 2**24  # Pictures in a step: no slice holds as many, and JAX traces no 2**31.
 _LEAST = 8  # Pictures per chip and part of a batch; --find-batch tries multiples of it.
 
 
