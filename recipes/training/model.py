@@ -29,9 +29,10 @@ def check(config):
     missing = [n for n in allowed if parameters[n].default is inspect.Parameter.empty]
     missing = [name for name in missing if name not in given]
     if missing:
+        variants = [v.__name__ for v in keras_mixers.models.VARIANTS[config.model]]
         raise UsageError(
-            f"--model {config.model} needs --model-options for {', '.join(missing)}; its variants, "
-            "such as MLPMixerB16, need none."
+            f"--model {config.model} needs --model-options for {', '.join(missing)}; "
+            f"{' and '.join(variants[:2])} need none."
         )
 
 

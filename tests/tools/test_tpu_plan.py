@@ -136,6 +136,7 @@ def test_settings_override_the_recipe():
         (("--model", "MLPMixerB61"), "Did you mean MLPMixerB16"),
         (("--recipe", "mixer_b61"), "Did you mean mixer_b16"),
         (("--model", "S2MLP"), "needs --model-options for patch_size"),
+        (("--model", "S2MLP"), "; S2MLPWide and S2MLPDeep need none."),
         (("--model-options", "depth=3"), "Received: depth"),
         (("--batch-size", "0"), "--batch-size must be greater than 0"),
         (("--tpu-scoped-vmem", "1"), "--tpu-scoped-vmem must be from 2048 to 131072 KiB"),
