@@ -180,6 +180,8 @@ def test_whole_steps_by_tensorflow(model, chip):
     kept = tpu_table.rows()[f"{model} {chip}"]
     assert (found["route"], found["pictures"]) == ("tensorflow", kept["pictures"])
     assert found["flops"] == pytest.approx(kept["flops"], rel=0.05)
-    # TensorFlow's products see batch and positions as one axis: sMLPNet keeps more maps for that.
-    more = sum(found["memory"].values()) / sum(kept["memory"].values())
-    assert 0.8 < more < (1.4 if model == "SMLPNetT" else 1.2)
+    for name in ("parameters", "optimizer state"):
+        assert found["memory"][name] == pytest.approx(kept["memory"][name], rel=0.02), name
+    # Activations differ: sMLPNet keeps more, as TensorFlow's products see batch and positions as
+    # one axis; on v4, where there is room, the steps of JAX keep more.
+    assert sum(found["memory"].values()) < 1.4 * sum(kept["memory"].values())
