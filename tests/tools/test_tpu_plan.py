@@ -69,10 +69,13 @@ def test_a_small_model_of_each_family(route):
         assert found["memory"]["optimizer state"] == pytest.approx(8 * gradients, rel=0.01)
         # In bfloat16 or float32, as XLA sees fit.
         assert 2 * gradients <= found["exchanged"] <= 4.2 * gradients
+        # It reads and writes parameters, averages and both moments, and reads the pictures.
+        assert 4 * 6 * gradients + pictures * 64 * 64 * 3 < found["traffic"]
         # XLA counts a loop once and no padding, but what stays on the chip, too.
         times = parts if route == "jax" else 1
         assert 0.5 < found["traffic"] / found["accessed_by_xla"] / times < 1.1
         assert found["bounds"]["arithmetic"] == pytest.approx(found["flops"] / 197e12)
+        assert any("block_*_channel_mixing" in mover for mover in found["movers"])
         assert sum(found["movers"].values()) == found["traffic"]
         if not found["config"]["remat"]:
             ratio = options.get("channels_mlp_dim", 3 * 256) / 256

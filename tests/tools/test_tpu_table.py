@@ -182,6 +182,7 @@ def test_whole_steps_by_tensorflow(model, chip):
     assert found["flops"] == pytest.approx(kept["flops"], rel=0.05)
     for name in ("parameters", "optimizer state"):
         assert found["memory"][name] == pytest.approx(kept["memory"][name], rel=0.02), name
-    # Activations differ: sMLPNet keeps more, as TensorFlow's products see batch and positions as
-    # one axis; on v4, where there is room, the steps of JAX keep more.
-    assert sum(found["memory"].values()) < 1.4 * sum(kept["memory"].values())
+    # On v4, where there is room, JAX's steps keep more. TensorFlow's products see batch and
+    # positions as one axis, for which XLA copies maps of sMLPNet.
+    most = 1.4 if model == "SMLPNetT" else 1.2
+    assert sum(found["memory"].values()) < most * sum(kept["memory"].values())
