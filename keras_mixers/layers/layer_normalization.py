@@ -6,11 +6,12 @@ from keras_mixers.layers import positions
 
 @keras.saving.register_keras_serializable(package="keras_mixers")
 class LayerNormalization(keras.layers.LayerNormalization):
-    """Keras' LayerNormalization with a gradient that takes fewer passes over the memory.
+    """Keras' LayerNormalization in a form that takes fewer passes over the memory.
 
-    The values are the same, computed in float32 at least. Inference is left to Keras, in the form
-    that converters know, and so is training along other axes than the last, or without a scale or
-    an offset.
+    The values are the same, computed in float32 at least: centred, divided, scaled, moved, in this
+    order, so that TFLite's converter folds scale and offset into a dense layer that follows, and
+    every step has an integer kernel. Left to Keras: other axes than the last, and layers without
+    a scale or an offset.
 
     Args:
         epsilon: Added to the variance. Defaults to 1e-6 (Flax's; PyTorch's is 1e-5).
@@ -26,21 +27,23 @@ class LayerNormalization(keras.layers.LayerNormalization):
 
     def call(self, inputs, training=None):
         last = self.axis in ([-1], [len(inputs.shape) - 1])
-        if not (training and last and self.scale and self.center) or self.rms_scaling:
+        if not (last and self.scale and self.center) or self.rms_scaling:
             return super().call(inputs)
         dtype = keras.backend.result_type(inputs.dtype, "float32")
-        gamma, beta = (ops.cast(array, dtype) for array in (self.gamma, self.beta))
-        normalize = ops.custom_gradient(lambda *arrays: _normalize(*arrays, self.epsilon))
+        weights = [ops.cast(array, dtype) for array in (self.gamma, self.beta)]
+        trained = ops.custom_gradient(lambda *arrays: _normalize(*arrays, self.epsilon))
 
         def layer_norm(x):
-            return ops.cast(normalize(ops.cast(x, dtype), gamma, beta), self.compute_dtype)
+            x = ops.cast(x, dtype)
+            y = trained(x, *weights) if training else _normalize(x, *weights, self.epsilon)[0]
+            return ops.cast(y, self.compute_dtype)
 
-        return positions.as_rows(layer_norm, inputs)
+        return positions.as_rows(layer_norm, inputs) if training else layer_norm(inputs)
 
 
 def _normalize(x, gamma, beta, epsilon):
     centred = x - _mean(x)
-    scale = ops.rsqrt(_mean(ops.square(centred)) + epsilon)
+    scale = ops.rsqrt(_mean(centred * centred) + epsilon)  # Not ops.square: TFLite's is of floats.
     normal = centred * scale
 
     def gradient(*args, upstream=None):

@@ -39,8 +39,9 @@ def test_what_it_leaves_to_keras(arguments, rng):
     np.testing.assert_array_equal(mine(x, training=True), other(x))
 
 
-def test_half_precision_is_normalized_in_float32(rng):
+@pytest.mark.parametrize("training", [True, False])
+def test_half_precision_is_normalized_in_float32(training, rng):
     x = rng.normal(300, 1, size=(2, 3, 64)).astype("float16")
-    values = layers.LayerNormalization(dtype="mixed_float16")(x, training=True)
+    values = layers.LayerNormalization(dtype="mixed_float16")(x, training=training)
     assert keras.backend.standardize_dtype(values.dtype) == "float16"
     np.testing.assert_allclose(values, normalized(x.astype("float64"), 1, 0, 1e-6), atol=5e-3)
