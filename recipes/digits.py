@@ -1,8 +1,9 @@
 """Trains a small model of each family on real handwritten digits, exports and checks them.
 
 The digits are the 1,797 pictures of 8 x 8 pixels that come with scikit-learn. For each family, the
-run folder receives model.keras, model.tflite and history.json; the TFLite file is run by LiteRT
-over all test digits and compared with Keras. Two CPU cores need two to three minutes in all.
+run folder receives model.keras, model.tflite, history.json, and config.json and labels.txt, by
+which tools/export.py and tools/evaluate.py know the model. The TFLite file is run by LiteRT over
+all test digits and compared with Keras. Two CPU cores need two to three minutes in all.
 
 Exit status: 0 when every family reaches 97.5 % and TFLite agrees with Keras on every test digit,
 1 when not, 2 when the arguments cannot be used, 75 when stopped by SIGINT or SIGTERM.
@@ -27,6 +28,7 @@ import recipes.training  # noqa: F401  (sets what TensorFlow reads when it is im
 from tools import cli
 
 MODELS = ("mlp_mixer", "s2_mlp", "smlpnet")
+DIGITS = tuple("0123456789")
 MIN_ACCURACY = 0.975
 
 
@@ -103,6 +105,10 @@ def training_config(name, epochs=None):
         schedule="cosine",
         warmup_epochs=min(5, epochs / 2),
         weight_decay=0.05,
+        model={"mlp_mixer": "MLPMixer", "s2_mlp": "S2MLP", "smlpnet": "SMLPNet"}[name],
+        data="digits",
+        image_size=8,
+        eval_crop=1.0,
     )
 
 
@@ -122,9 +128,12 @@ def run(name, splits, out, epochs=None):
         every test picture; `agrees`, whether the exporter's own check passed; `parameters`,
         `seconds` of training, `size` of the TFLite file in bytes.
     """
-    from recipes.training import devices, trainer
+    from recipes.training import config as settings
+    from recipes.training import devices, run_folder, trainer
     from recipes.training.data import ArrayData
-    from tools.export import export
+    from tools.exporting.exporter import export
+    from tools.exporting.origin import Origin
+    from tools.exporting.tflite import TFLite
     from tools.litert import LiteRTModel
 
     training, validation, (test_images, _) = splits
@@ -143,8 +152,11 @@ def run(name, splits, out, epochs=None):
     history = {name: [epoch[name] for epoch in by_epoch] for name in by_epoch[0]}
 
     model.save(out / "model.keras")
+    settings.save(config, out / "config.json")
+    run_folder.save_class_names(out, DIGITS)
     (out / "history.json").write_text(json.dumps(history))
-    exported = export(model, out / "model.tflite", "tflite")
+    origin = Origin(str(out), config, DIGITS)
+    exported = export(model, out / "model.tflite", TFLite(), origin)
     return {
         "history": history,
         "by_keras": model.predict(test_images, verbose=0).argmax(axis=-1),
@@ -213,7 +225,8 @@ def _parse(argv):
     args = parser.parse_args(argv)
     if args.epochs is not None and args.epochs < 1:
         parser.error(f"argument --epochs: must be at least 1. Received: {args.epochs}")
-    cli.prepare(parser, "recipes", ("ai_edge_litert", "matplotlib", "sklearn", "tabulate", "tqdm"))
+    modules = ("ai_edge_litert", "ai_edge_quantizer", "matplotlib", "sklearn", "tabulate", "tqdm")
+    cli.prepare(parser, "recipes", modules)
     args.names = MODELS if args.model == "all" else (args.model,)
     for folder in [args.out / name for name in args.names]:
         try:

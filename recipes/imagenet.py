@@ -180,6 +180,7 @@ def _run(config, training, validation, where, folder):
 
     if where.is_chief:
         begins = run_folder.prepare(folder, config)
+        run_folder.save_class_names(folder, training.class_names)
         print(
             f"{config.model} on {len(training):,} pictures ({config.train_split}) of "
             f"{training.classes} classes, validated on {len(validation):,} "

@@ -1,7 +1,7 @@
 """Counts how often a model is right about pictures that it was not trained on: top-1 and top-5.
 
 MODEL is one of these:
-  RUN             run folder of recipes/imagenet.py; its newest whole checkpoint is evaluated
+  RUN             run folder; its newest whole checkpoint is evaluated, else its model.keras
   FILE.npz        a checkpoint, RUN/checkpoints/step-*.npz
   FILE.keras      nothing in it is executed
   FILE.tflite, or the folder of a SavedModel, as tools/export.py writes them
@@ -29,17 +29,15 @@ import io
 import pathlib
 import sys
 import time
-import typing
 
 import numpy as np
 
 if __package__ is None:
     sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
 
-from recipes.training import config as settings
 from recipes.training import files
 from recipes.training.errors import RunError, UsageError, first_line
-from tools import cli, model_files
+from tools import cli, model_files, pictures
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,68 +65,14 @@ def _warn(sentence):
     print(sentence, file=sys.stderr)
 
 
-def picture_settings(args, model):
-    """Returns the `TrainingConfig` by which the pictures for `model` are prepared."""
-    config = model.config
-    if config is None:
-        beside = files.named("MODEL", args.model).parent / "config.json"
-        path = files.named("--config", args.config) if args.config else beside
-        if args.config or path.exists():
-            config = settings.load(path)
-            _warn(f"The pictures are prepared as {path} says.")
-    elif args.config:
-        raise UsageError("--config is for model files: run folders and checkpoints have their own.")
-    size = _picture_size(model, config and config.image_size)
-    step = model.input_shape[0] or 1
-    changes = {
-        name: getattr(args, name)
-        for name in ("pixel_range", "eval_crop", "interpolation", "max_bad_images")
-        if getattr(args, name) is not None
-    }
-    changes |= {"accumulation": 1, "image_size": size}
-    changes["batch_size"] = max(step, args.batch_size // step * step)
-    config = dataclasses.replace(config or settings.TrainingConfig(), **changes)
-    settings.check(config)
-    return config
-
-
-def _picture_size(model, asked):
-    shape = tuple(model.input_shape[1:])
-    size = asked or (shape[0] if shape else 0)
-    if size is None:
-        raise UsageError("MODEL takes pictures of any size: give --config.")
-    if len(shape) != 3 or any(n not in (None, int(size)) for n in shape[:2]) or shape[2] != 3:
-        raise UsageError(
-            f"MODEL must take pictures of {size} x {size} pixels with 3 colours. It takes: "
-            + " x ".join(map(str, shape))
-        )
-    return int(size)
-
-
-def evaluate(model, pictures, config):
-    """Returns the `Result` of a `Candidate` on a `PictureData`; shows how far it is."""
-    from tqdm import tqdm
-
-    from recipes.training import pixels
-
+def evaluate(model, data, config):
+    """Returns the `Result` of a `Candidate` on some `pictures.open_data`; shows how far it is."""
     found, bad = collections.defaultdict(list), []
-    patience = 0.5 if sys.stderr.isatty() else 30.0
-    with tqdm(total=len(pictures), unit="img", mininterval=patience, dynamic_ncols=True) as bar:
-        batches = pictures.evaluation_batches(config).as_numpy_iterator()
-        for images, one_hot, weights, places in batches:
-            unreadable = places[places >= 0].tolist()
-            for index in unreadable:
-                line = f"{pictures.name(index)}: {pictures.why_unreadable(index)}"
-                bar.write(f"Skipped: {line}", file=sys.stderr)
-            bad += unreadable
-            images = np.asarray(pixels.scale(images, config.pixel_range))
-            outputs = np.asarray(model.predict(images), "float32")[weights > 0]
-            labels = np.argmax(one_hot[weights > 0], axis=-1)
-            for name, values in _judge(outputs, labels).items():
-                found[name].append(values)
-            bar.update(len(labels) + len(unreadable))
-    if len(bad) == len(pictures):
-        raise RunError(f"None of the {len(pictures):,} pictures could be read.")
+    for images, labels, weights in pictures.batches(data, config, bad):
+        images = pictures.as_input(images, config, model.takes_pixels)
+        outputs = np.asarray(model.predict(images), "float32")[weights > 0]
+        for name, values in _judge(outputs, labels[weights > 0]).items():
+            found[name].append(values)
     return Result(**{name: np.concatenate(v) for name, v in found.items()}, bad=tuple(bad))
 
 
@@ -188,16 +132,15 @@ def _print(args, model, config, result, names, seconds):
 def run(args):
     """Evaluates, prints and writes what `args` ask for."""
     from recipes.training.bad_pictures import require_few
-    from recipes.training.data import PictureData
-    from recipes.training.sources import open_source
 
     # At once: what cannot be written must not be found out after the evaluation.
     of_classes = cli.output("--per-class", args.per_class, ".csv")
     of_confusion = cli.output("--confusion", args.confusion, ".csv")
     model = model_files.read_model(files.named("MODEL", args.model), args.averaged, _warn)
-    config = picture_settings(args, model)
-    pictures = PictureData(open_source(args.data, args.data_dir, args.split))
-    names = pictures.class_names
+    config = pictures.run_config(args, model, _warn)
+    config = pictures.preparation(args, model, config, args.batch_size)
+    data = pictures.open_data(args.data, args.data_dir, args.split, model.input_shape[-1])
+    names = data.class_names
     if len(model.output_shape) != 2 or model.output_shape[-1] != len(names):
         raise UsageError(
             f"MODEL must have an output for each of the {len(names)} classes of {args.data}. "
@@ -209,7 +152,7 @@ def run(args):
             f"Received: {_some(names)}"
         )
     start = time.perf_counter()
-    result = evaluate(model, pictures, config)
+    result = evaluate(model, data, config)
     seconds = time.perf_counter() - start
     _print(args, model, config, result, names, seconds)
     if of_classes:
@@ -218,7 +161,7 @@ def run(args):
         matrix = result.confusion(len(names)).tolist()
         rows = [(name, *row) for name, row in zip(names, matrix, strict=True)]
         _write(of_confusion, [("truth", *names), *rows])
-    require_few(pictures, result.bad, args.split, config.max_bad_images)
+    require_few(data, result.bad, args.split, config.max_bad_images)
 
 
 def _some(names):
@@ -231,24 +174,14 @@ def _parse(argv):
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    usual, kinds = settings.TrainingConfig(), typing.get_type_hints(settings.TrainingConfig)
     parser.add_argument("model", help="see above", metavar="MODEL")
+    pictures.add_options(parser, data_required=True)
     add = parser.add_argument
-    add("--data", required=True, help="folder of pictures or shards, or a tensorflow-datasets name")
-    add("--data-dir", default=usual.data_dir, help="of tensorflow-datasets (default: %(default)s)")
     add("--split", default="validation", help="or a part: validation[:10%%] (default: %(default)s)")
     add("--batch-size", type=int, default=64, metavar="N", help="(default: %(default)s)")
     add("--averaged", action="store_true", help="the moving average of a run's weights")
     add("--per-class", metavar="FILE.csv", help="write top-1 and top-5 of each class")
     add("--confusion", metavar="FILE.csv", help="write which class (row) is taken for which")
-    add("--config", metavar="FILE", help="a run's config.json, for a model file elsewhere")
-    for name in ("pixel_range", "interpolation"):
-        shown = f"(default: {getattr(usual, name)})"
-        add("--" + name.replace("_", "-"), choices=typing.get_args(kinds[name]), help=shown)
-    shown = f"side of the central crop (default: {usual.eval_crop})"
-    add("--eval-crop", type=float, metavar="SHARE", help=shown)
-    shown = "largest share of unreadable pictures (default: %(default)s)"
-    add("--max-bad-images", type=float, default=usual.max_bad_images, metavar="SHARE", help=shown)
     args = parser.parse_args(argv)
     if args.batch_size < 1:
         parser.error(f"argument --batch-size: must be at least 1. Received: {args.batch_size}")

@@ -1,218 +1,172 @@
 """Writes a trained model as a SavedModel or a TFLite file, and checks what it wrote.
 
-The result is loaded again and compared with the model on random input before it is put in place.
-Exit status: 0 when they agree, 1 when they do not, 2 when the arguments cannot be used.
+MODEL is one of these:
+  RUN             run folder; its newest whole checkpoint is exported, else its model.keras
+  FILE.npz        a checkpoint, RUN/checkpoints/step-*.npz
+  FILE.keras      nothing in it is executed
 
-Examples:
-  python tools/export.py runs/digits/mlp_mixer/model.keras out --format tflite
-  python tools/export.py runs/digits/mlp_mixer/model.keras out --format savedmodel
+The result is loaded again and compared with the model, on the pictures that the run was validated
+on, or on those of --data, or else on a few random ones; then it is put in place. A run's folder
+knows its data, labels and how pictures are prepared; other models take that from the options.
+
+Precisions of TFLite files, all for CPUs but the last:
+  float32    as trained
+  float16    half the size, the same speed: 16-bit weights, arithmetic in float32
+  dynamic    a quarter of the size; products by 8-bit weights, whose inputs are rounded when run
+  int8       a quarter of the size, the quickest; products in 8 bits, with ranges that are found
+             beforehand on pictures, the rest in float32
+  int8-full  integers only, from uint8 pixels to uint8 scores, for chips that have nothing else;
+             slow on a CPU
+
+A SavedModel has two signatures: serving_default, for float pictures, and classify, from the bytes
+of JPEG or PNG files to the most probable labels and their probabilities.
+
+Exit status: 0 when the result agrees with the model; 1 when it does not (float32: by more than
+rounding; --min-agreement), and is not kept, or too many pictures cannot be read; 2 when the
+arguments cannot be used, or the result cannot be written.
+
+Examples (the first line makes models for the others, in three minutes):
+  python recipes/digits.py
+  python tools/export.py runs/digits/smlpnet out
+  python tools/export.py runs/digits/smlpnet out --precision int8 --split test --min-agreement 0.99
+  python tools/export.py runs/digits/smlpnet out --precision int8-full --split test --json
+  python tools/export.py runs/digits/s2_mlp/model.keras out --format savedmodel
 """
 
 import argparse
 import dataclasses
 import pathlib
-import shutil
 import sys
-import tempfile
-import time
-
-import numpy as np
 
 if __package__ is None:
     sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
 
-from tools import cli
+from recipes.training import files
+from recipes.training.config import TrainingConfig
+from recipes.training.errors import RunError, UsageError, first_line
+from tools import cli, model_files, pictures
 
-FORMATS = {"savedmodel": "", "tflite": ".tflite"}
-
-# The file may add in another order than the model, no more. In float32 that has been a few 1e-6 of
-# the outputs; a tanh GELU in place of the exact one, say, is 1e-3.
-TOLERANCE = 1e-4  # Of how far the outputs differ between pictures.
-_ROUNDING = 1e-5  # Of the largest output: never asked to be finer.
-_TELLING = 0.01  # Of the largest output: a smaller spread between pictures shows little.
-_COMPARED_IMAGES = 8
-
-
-@dataclasses.dataclass(frozen=True)
-class Export:
-    """What was written, and how it compares with the model."""
-
-    path: pathlib.Path
-    size: int
-    """Bytes, over all files."""
-    seconds: float
-    """To convert, without the check."""
-    largest_difference: float
-    """Between the outputs of the model and of the file, over random input."""
-    largest_output: float
-    """Of the model, in absolute value."""
-    spread: float
-    """How far an output of the model differs from picture to picture, at most."""
-    partitions: int | None
-    """Delegate partitions of a TFLite file."""
-
-    @property
-    def agrees(self):
-        """Whether file and model differ by rounding only."""
-        allowed = max(TOLERANCE * self.spread, _ROUNDING * self.largest_output)
-        return self.largest_difference <= allowed
-
-    @property
-    def is_telling(self):
-        """Whether the outputs depend on the input enough for the comparison to mean something."""
-        return self.spread >= _TELLING * self.largest_output
+FORMATS = {"tflite": ".tflite", "savedmodel": ""}
+PRECISIONS = ("float32", "float16", "dynamic", "int8", "int8-full")
+_CALIBRATED = ("int8", "int8-full")
+_BATCH = 32  # Pictures that are compared at once.
 
 
-def export(model, path, file_format, batch_size=1):
-    """Writes `model` to a file or folder, loads that again and compares it on random input.
-
-    Only a result that agrees with the model is put at `path`, at once and complete, in place of an
-    earlier result there.
-
-    Args:
-        model: A `keras.Model` with one input of known height and width and one output. One of
-            mixed precision is converted to float32.
-        path: Of the file (`"tflite"`) or the folder (`"savedmodel"`).
-        file_format: `"tflite"` (float32, builtin operators) or `"savedmodel"`.
-        batch_size: Static batch size of the result.
-
-    Returns:
-        An `Export`.
-
-    Raises:
-        ValueError: The model has several inputs or outputs or no fixed picture size; it cannot be
-            converted; something else than an earlier result is at `path`.
-    """
-    _check_model(model)
-    model = _in_float32(model)
-    path = pathlib.Path(path)
-    _check_replaceable(path, file_format)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
-        written = pathlib.Path(scratch, path.name)
-        start = time.perf_counter()
-        _convert(model, written, file_format, batch_size)
-        seconds = time.perf_counter() - start
-        result = _compare(model, written, file_format, batch_size, seconds)
-        if result.agrees:
-            _replace(written, path)
-    return dataclasses.replace(result, path=path)
+def _warn(sentence):
+    print(sentence, file=sys.stderr)
 
 
-def _check_model(model):
-    inputs, outputs = (len(getattr(model, ends, None) or ()) for ends in ("inputs", "outputs"))
-    if inputs != 1 or outputs != 1:
-        raise ValueError(
-            "`model` must be a built model with one input and one output. "
-            f"Received: {inputs} inputs and {outputs} outputs"
+def run(args):
+    """Exports what `args` ask for. Returns the exit status."""
+    from recipes.training.bad_pictures import require_few
+    from tools.exporting import report
+    from tools.exporting.exporter import check, export
+    from tools.exporting.origin import Origin
+
+    candidate = model_files.read_model(files.named("MODEL", args.model), args.averaged, _warn)
+    if candidate.model is None:
+        raise UsageError(
+            f"MODEL must be a run folder, a checkpoint or a .keras file. Received: {args.model}"
         )
-    if None in model.input_shape[1:]:
-        raise ValueError(
-            "`model` must have a fixed picture size: build it with a full `input_shape`. "
-            f"Received: input shape {model.input_shape}"
+    model, kind = candidate.model, _kind(args)
+    check(model, args.target, kind)
+    trained_by = pictures.run_config(args, candidate, _warn)
+    config, data, name = trained_by or TrainingConfig(), None, "random pictures"
+    if _needs_pictures(args) or pictures.are_taken_by(candidate):
+        config = pictures.preparation(args, candidate, trained_by, 1)
+        data, name = _data(args, model, trained_by, args.split)
+    step = args.batch_size
+    config = dataclasses.replace(config, batch_size=step * -(-_BATCH // step))
+    origin = Origin(candidate.name, config, _labels(args, candidate))
+    if args.precision in _CALIBRATED:
+        kind = dataclasses.replace(kind, calibration=_calibration(args, model, trained_by, config))
+    result = export(model, args.target, kind, origin, data, name, args.min_agreement)
+    print(report.as_json(result) if args.json else report.table(result))
+    if data is not None:
+        require_few(data, result.bad_pictures, args.split, config.max_bad_images)
+    return 0 if result.agrees else 1
+
+
+def _kind(args):
+    if args.format == "savedmodel":
+        from tools.exporting.saved_model import SavedModel
+
+        return SavedModel(args.top_k)
+    from tools.exporting.tflite import TFLite
+
+    return TFLite(args.precision, args.input == "uint8", args.batch_size, threads=args.threads)
+
+
+def _labels(args, candidate):
+    """Names of the classes: from --labels, the run, or the labels.txt beside the model."""
+    from recipes.training import run_folder
+
+    names, whence = candidate.class_names, "of the run"
+    if args.labels:
+        path = files.named("--labels", args.labels)
+        try:
+            names = tuple(path.read_text().removesuffix("\n").split("\n"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(
+                f"--labels must be a text file with a class name a line. {first_line(error)}"
+            ) from None
+        whence = f"in {path}"
+    elif names is None:
+        names = run_folder.class_names(files.named("MODEL", args.model).parent)
+        whence = "in the labels.txt beside the model"
+    classes = candidate.output_shape[-1]
+    if names is not None and len(names) != classes:
+        raise UsageError(
+            f"--labels must be a file with a name for each of the model's {classes} classes, a "
+            f"line each. Received: {len(names)} names {whence}"
         )
+    return names
 
 
-def _in_float32(model):
-    """Returns `model` itself, or, if it was trained in mixed precision, its float32 twin."""
-    import keras
-
-    if all(layer.compute_dtype == "float32" for layer in model.layers):
-        return model
-    twin = keras.models.clone_model(
-        model,
-        clone_function=lambda layer: layer.from_config({**layer.get_config(), "dtype": "float32"}),
-    )
-    twin.set_weights(model.get_weights())
-    return twin
+def _needs_pictures(args):
+    return bool(args.data or args.min_agreement is not None or args.precision in _CALIBRATED)
 
 
-def _check_replaceable(path, file_format):
-    is_result = path.is_file() if file_format == "tflite" else (path / "saved_model.pb").exists()
-    if path.exists() and not is_result:
-        raise ValueError(
-            f"{path} is not an earlier result of this tool and will not be replaced: remove it, "
-            "or choose another folder"
+def _data(args, model, trained_by, split):
+    """Returns the pictures of a split, and what to call them; None where random ones must do."""
+    data = args.data or (trained_by and trained_by.data)
+    if not data:
+        if not _needs_pictures(args):
+            return None, "random pictures"
+        asked = f"--precision {args.precision}"
+        asked = asked if args.precision in _CALIBRATED else "--min-agreement"
+        raise UsageError(
+            f"{asked} needs pictures: give --data, a folder of pictures or shards, or the name of "
+            "a tensorflow-datasets set."
         )
-
-
-def _convert(model, path, file_format, batch_size):
-    import keras
-
-    signature = keras.InputSpec(shape=(batch_size, *model.input_shape[1:]), dtype="float32")
+    data_dir = args.data_dir if args.data or not trained_by else trained_by.data_dir
     try:
-        _WRITERS[file_format](model, str(path), signature)
-    except OSError:
-        raise
-    except Exception as error:  # The converter has errors of its own, for what it lacks.
-        raise ValueError(f"`model` cannot be converted: {first_line(error)}") from error
+        opened = pictures.open_data(data, data_dir, split, model.input_shape[-1])
+    except UsageError as error:
+        if _needs_pictures(args):
+            raise
+        _warn(f"Compared on random pictures; for others give --data. The run's: {error}")
+        return None, "random pictures"
+    if len(opened.class_names) != model.output_shape[-1] or len(model.output_shape) != 2:
+        raise UsageError(
+            f"MODEL must have an output for each of the {len(opened.class_names)} classes of "
+            f"{data}. Its outputs have the shape {model.output_shape}"
+        )
+    return opened, f"pictures of {data}, {split}"
 
 
-def _write_tflite(model, path, signature):
-    import tensorflow as tf
+def _calibration(args, model, trained_by, config):
+    """Returns a function that gives the pictures by which ranges are found."""
+    data, _ = _data(args, model, trained_by, args.calibration_split)
 
-    model.export(
-        path,
-        format="litert",
-        input_signature=[signature],
-        verbose=False,
-        target_spec={"supported_ops": [tf.lite.OpsSet.TFLITE_BUILTINS]},
-    )
+    def batches():
+        left = args.calibration_pictures
+        for images, _, weights in pictures.batches(data, config, [], left, "calibrating"):
+            images = pictures.as_input(images, config, takes_pixels=False)[weights > 0][:left]
+            left -= len(images)
+            yield images
 
-
-def _write_saved_model(model, path, signature):
-    model.export(path, format="tf_saved_model", input_signature=[signature], verbose=False)
-
-
-_WRITERS = {"tflite": _write_tflite, "savedmodel": _write_saved_model}
-
-
-def _replace(source, target):
-    if target.is_dir():
-        shutil.rmtree(target)
-    source.replace(target)
-
-
-def _compare(model, path, file_format, batch_size, seconds):
-    rng = np.random.default_rng(0)
-    batches = -(-_COMPARED_IMAGES // batch_size)
-    shape = (batches * batch_size, *model.input_shape[1:])
-    images = rng.uniform(-1, 1, shape).astype("float32")
-    expected = model.predict(images, batch_size=batch_size, verbose=0)
-    got, partitions = _RUNNERS[file_format](path, images, batch_size)
-    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
-    return Export(
-        path=path,
-        size=sum(file.stat().st_size for file in files),
-        seconds=seconds,
-        largest_difference=float(np.max(np.abs(got - expected))),
-        largest_output=float(np.max(np.abs(expected))),
-        spread=float(np.ptp(expected, axis=0).max()),
-        partitions=partitions,
-    )
-
-
-def _run_tflite(path, images, batch_size):
-    from tools.litert import LiteRTModel
-
-    model = LiteRTModel(path)
-    return model.predict(images), model.num_partitions
-
-
-def _run_saved_model(path, images, batch_size):
-    import tensorflow as tf
-
-    loaded = tf.saved_model.load(str(path))
-    batches = np.split(images, len(images) // batch_size)
-    return np.concatenate([loaded.serve(batch).numpy() for batch in batches]), None
-
-
-_RUNNERS = {"tflite": _run_tflite, "savedmodel": _run_saved_model}
-
-
-def first_line(error):
-    """Returns the first line of an error's message, or its kind if it has none."""
-    return next(iter(str(error).splitlines()), type(error).__name__)
+    return batches
 
 
 def _parse(argv):
@@ -221,71 +175,82 @@ def _parse(argv):
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("model", type=pathlib.Path, help="a .keras file")
-    parser.add_argument(
-        "out", type=pathlib.Path, help="folder for the result, which is named after the model"
+    add = parser.add_argument
+    add("model", help="see above", metavar="MODEL")
+    add("out", type=pathlib.Path, help="folder for the result, which is named after the model")
+    add("--format", choices=FORMATS, default="tflite", help="what to write (default: %(default)s)")
+    add("--overwrite", action="store_true", help="replace an earlier result")
+    add("--averaged", action="store_true", help="the moving average of a run's weights")
+    add("--labels", metavar="FILE", help="names of the classes, a line each (default: the run's)")
+    add("--json", action="store_true", help="print a JSON object instead of a table")
+    add("--min-agreement", type=float, metavar="SHARE", help="of the pictures; less is status 1")
+    of_tflite = parser.add_argument_group("TFLite")
+    add = of_tflite.add_argument
+    add("--precision", choices=PRECISIONS, default="float32", help="(default: %(default)s)")
+    shown = "float32 pictures, scaled as in training, or uint8 pixels (default: float32)"
+    add("--input", choices=("float32", "uint8"), help=shown)
+    add("--batch-size", type=int, default=1, metavar="N", help="static (default: %(default)s)")
+    add(
+        "--threads", type=int, default=2, metavar="N", help="for the latency (default: %(default)s)"
     )
-    parser.add_argument("--format", choices=FORMATS, required=True, help="what to write")
-    parser.add_argument(
-        "--batch-size", type=int, default=1, help="static batch size (default: 1)", metavar="N"
-    )
-    parser.add_argument("--overwrite", action="store_true", help="replace an earlier result")
+    shown = "pictures to find ranges on, for int8 and int8-full (default: %(default)s)"
+    add("--calibration-split", default="train", metavar="SPLIT", help=shown)
+    shown = "how many of them (default: %(default)s)"
+    add("--calibration-pictures", type=int, default=256, metavar="N", help=shown)
+    of_saved = parser.add_argument_group("SavedModel")
+    shown = "classes that classify returns (default: %(default)s)"
+    of_saved.add_argument("--top-k", type=int, default=5, metavar="N", help=shown)
+    of_pictures = parser.add_argument_group("pictures")
+    pictures.add_options(of_pictures, data_default=" (default: the run's)")
+    shown = "pictures to compare on, such as validation[:1000] (default: %(default)s)"
+    of_pictures.add_argument("--split", default="validation", help=shown)
     args = parser.parse_args(argv)
-    args.target = args.out / (args.model.stem + FORMATS[args.format])
-    if args.model.suffix != ".keras" or not args.model.is_file():
-        parser.error(f"argument model: must be an existing .keras file. Received: {args.model}")
-    if args.batch_size < 1:
-        parser.error(f"argument --batch-size: must be at least 1. Received: {args.batch_size}")
+    _check(parser, args)
+    return parser, args
+
+
+def _check(parser, args):
+    for name in ("batch_size", "threads", "calibration_pictures", "top_k"):
+        if getattr(args, name) < 1:
+            flag = "--" + name.replace("_", "-")
+            parser.error(f"argument {flag}: must be at least 1. Received: {getattr(args, name)}")
+    if args.min_agreement is not None and not 0 < args.min_agreement <= 1:
+        parser.error(
+            "argument --min-agreement: must be greater than 0, at most 1. "
+            f"Received: {args.min_agreement}"
+        )
+    if args.format == "savedmodel":
+        for name, usual in (("precision", "float32"), ("input", None), ("batch_size", 1)):
+            if getattr(args, name) != usual:
+                flag = "--" + name.replace("_", "-")
+                parser.error(f"argument {flag}: is for TFLite files only")
+    if args.precision == "int8-full" and args.input == "float32":
+        parser.error("argument --input: int8-full takes uint8 only")
+    stem = pathlib.PurePath(args.model.rstrip("/")).name
+    stem = stem.removesuffix(".keras").removesuffix(".npz")
+    if args.precision != "float32":
+        stem += f"-{args.precision}"
+    args.target = args.out / (stem + FORMATS[args.format])
     if args.out.exists() and not args.out.is_dir():
         parser.error(f"argument out: must be a folder. Received the file: {args.out}")
     if args.target.exists() and not args.overwrite:
         parser.error(f"{args.target} exists: choose another folder or pass --overwrite")
-    return parser, args
-
-
-def _load(parser, path):
-    cli.prepare(parser, "export", ("ai_edge_litert", "tabulate"))
-    import keras
-
-    import keras_mixers  # noqa: F401  (registers the layers)
-
-    try:
-        return keras.models.load_model(path, compile=False)
-    except Exception as error:  # Whatever is in the file, the user needs one sentence.
-        parser.error(f"argument model: must be a Keras model. Received {path}: {first_line(error)}")
-
-
-def _print(result):
-    from tabulate import tabulate
-
-    rows = [
-        ("written" if result.agrees else "not written", result.path),
-        ("size", f"{result.size / 1e6:.2f} MB"),
-        ("seconds to convert", f"{result.seconds:.1f}"),
-        ("largest difference", f"{result.largest_difference:.2e}"),
-        ("largest output", f"{result.largest_output:.2e}"),
-    ]
-    if result.partitions is not None:
-        rows.append(("delegate partitions", result.partitions))
-    print(tabulate(rows, tablefmt="plain", disable_numparse=True))
-    if not result.is_telling:
-        print(
-            "Warning: the model's output hardly depends on its input (is it untrained?), so this "
-            "comparison shows little."
-        )
-    if not result.agrees:
-        print("The converted model differs from the original by more than rounding.")
 
 
 def main(argv=None):
     parser, args = _parse(argv)
-    model = _load(parser, args.model)
+    modules = ("ai_edge_litert", "ai_edge_quantizer", "tabulate")
+    cli.prepare(parser, "recipes", (*modules, "etils", "tensorflow_datasets", "tqdm"))
+    import tensorflow as tf
+
     try:
-        result = export(model, args.target, args.format, args.batch_size)
-    except (ValueError, OSError) as error:
-        parser.error(first_line(error))
-    _print(result)
-    return 0 if result.agrees else 1
+        return run(args)
+    except RunError as error:
+        print(f"tools/export.py: error: {error}", file=sys.stderr)
+        return error.status
+    except (ValueError, OSError, tf.errors.OpError) as error:
+        print(f"tools/export.py: error: {first_line(error)}", file=sys.stderr)
+        return 2
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import typing
 import numpy as np
 
 from recipes.training import config as settings
+from recipes.training import run_folder
 from recipes.training.errors import RunError, UsageError, first_line
 
 _KINDS = (
@@ -27,6 +28,10 @@ class Candidate:
     """What it was trained with, where the file says so."""
     class_names: tuple | None = None
     """Of its outputs, where the file says so."""
+    model: typing.Any = None
+    """The `keras.Model`, if it is one."""
+    takes_pixels: bool = False
+    """Whether its input is uint8 pixels, and not real numbers."""
 
 
 def read_model(path, averaged=False, warn=print):
@@ -68,13 +73,26 @@ def _from_run(folder, averaged, warn):
         newest = Checkpoints(folder / "checkpoints", keep=1).load_newest(warn)
     except RunError:
         raise UsageError(f"All checkpoints in {folder}/checkpoints are damaged.") from None
+    if newest is None and (folder / "model.keras").exists() and not averaged:
+        return _from_model_of_run(folder)
     if newest is None:
         raise UsageError(
             f"MODEL must be {_KINDS}. The folder {folder} holds neither saved_model.pb nor "
-            "checkpoints/step-*.npz"
+            "checkpoints/step-*.npz nor model.keras"
         )
     step, *found = newest
     return _rebuild(f"{folder}, step {step:,}", *found, averaged)
+
+
+def _from_model_of_run(folder):
+    """Of a run that leaves no checkpoints, as recipes/digits.py."""
+    candidate = read_model(folder / "model.keras")
+    config = folder / "config.json"
+    return dataclasses.replace(
+        candidate,
+        config=settings.load(config) if config.exists() else None,
+        class_names=run_folder.class_names(folder),
+    )
 
 
 def _from_checkpoint(path, averaged):
@@ -122,20 +140,16 @@ def _from_keras(path):
 def _of_keras(model, name, config=None):
     if any(len(getattr(model, ends, None) or ()) != 1 for ends in ("inputs", "outputs")):
         raise ValueError("it must be a built model with one input and one output")
-    return Candidate(name, model.predict_on_batch, model.input_shape, model.output_shape, config)
+    shapes = model.input_shape, model.output_shape
+    return Candidate(name, model.predict_on_batch, *shapes, config, model=model)
 
 
 def _from_tflite(path):
-    from ai_edge_litert.interpreter import Interpreter
-
     from tools.litert import LiteRTModel
 
-    shapes = Interpreter(str(path))
-    (entry,), (end,) = shapes.get_input_details(), shapes.get_output_details()
-    if entry["dtype"] != np.float32:
-        raise ValueError(f"its input must be of float32, not of {entry['dtype'].__name__}")
-    predict = LiteRTModel(path).predict
-    return Candidate(str(path), predict, tuple(entry["shape"]), tuple(end["shape"]))
+    model = LiteRTModel(path)
+    shapes = model.input_shape, model.output_shape
+    return Candidate(str(path), model.predict, *shapes, takes_pixels=model.takes_pixels)
 
 
 def _from_saved_model(path):

@@ -1,6 +1,7 @@
 """From pixels to what a model sees; on the device, so that pictures travel as bytes."""
 
 import keras
+import numpy as np
 
 import keras_mixers
 
@@ -18,3 +19,12 @@ def scale(images, pixel_range):
     if keras.backend.standardize_dtype(images.dtype) != "uint8":
         return images
     return _FAMILIES[pixel_range].preprocess_input(images)
+
+
+def factors(pixel_range, channels=3):
+    """Returns `(scale, offset)`, a number for each channel: a model sees pixel * scale + offset."""
+    black, white = (
+        _FAMILIES[pixel_range].preprocess_input(np.full((1, channels), pixel, "uint8"))[0]
+        for pixel in (0, 255)
+    )
+    return (white - black) / 255, black

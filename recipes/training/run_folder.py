@@ -12,6 +12,19 @@ from recipes.training.checkpoints import Checkpoints
 from recipes.training.errors import UsageError
 
 
+def save_class_names(folder, names):
+    """Writes labels.txt, a class a line, in the order of the model's outputs."""
+    files.write(folder / "labels.txt", "\n".join(names) + "\n")
+
+
+def class_names(folder):
+    """Returns what `save_class_names` wrote, or None where there is no labels.txt."""
+    path = folder / "labels.txt"
+    if not path.exists():
+        return None
+    return tuple(path.read_text().removesuffix("\n").split("\n"))
+
+
 def save_models(engine, folder):
     """Writes model.keras and, with an average of the weights, model_ema.keras, complete or not.
 

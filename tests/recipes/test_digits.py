@@ -65,7 +65,9 @@ def test_a_short_run_leaves_everything_and_says_what_it_misses(tmp_path, capsys)
     assert "mlp_mixer reached " in printed
     run = tmp_path / "run"
     assert sorted(p.name for p in run.rglob("*") if p.is_file()) == [
+        "config.json",
         "history.json",
+        "labels.txt",
         "model.keras",
         "model.tflite",
         "report.png",

@@ -19,7 +19,10 @@ from recipes import imagenet
 from recipes.training.checkpoints import Checkpoints, load
 from tests.models.small import build
 from tests.recipes.pictures import encode, write_folder
-from tools import evaluate, export, model_files
+from tools import evaluate, model_files
+from tools.exporting.exporter import export
+from tools.exporting.saved_model import SavedModel
+from tools.exporting.tflite import TFLite
 
 pytestmark = pytest.mark.tensorflow
 
@@ -79,8 +82,8 @@ def world(tmp_path_factory):
     )
     imagenet.run(config)
     model = keras.models.load_model(run / "model.keras")
-    for kind in ("tflite", "savedmodel"):
-        assert export.export(model, folder / "out" / f"model.{kind}", kind, batch_size=3).agrees
+    for kind in (TFLite(batch_size=3), SavedModel()):
+        assert export(model, folder / "out" / f"model.{kind.name}", kind).agrees
     models = {
         "run": run,
         "checkpoint": max((run / "checkpoints").iterdir()),
@@ -311,8 +314,8 @@ def test_models_that_cannot_be_used(world, capsys, tmp_path):
         keras.Sequential([keras.layers.Dense(3)]).save(tmp_path / "unbuilt.keras")
     assert "must be a built model" in refuse(capsys, tmp_path / "unbuilt.keras", *data)
     for shape, sentence in (
-        ((12, 16, 3), r"pictures of 12 x 12 pixels with 3 colours. It takes: 12 x 16 x 3"),
-        ((12, 12, 1), r"pictures of 12 x 12 pixels with 3 colours. It takes: 12 x 12 x 1"),
+        ((12, 16, 3), r"pictures of 12 x 12 pixels with 3 colours, or 1. It takes: 12 x 16 x 3"),
+        ((12, 12, 1), "--data must be digits for a model of pictures with 1 channel"),
         ((None, None, 3), "pictures of any size: give --config"),
     ):
         build("s2_mlp", input_shape=shape, classes=7).save(tmp_path / "m.keras")

@@ -1,0 +1,127 @@
+"""The same function with fewer operations: what inference can do beforehand goes into weights."""
+
+import keras
+import numpy as np
+
+from keras_mixers.layers import PatchEmbedding
+
+
+def fold(model, scaling=None):
+    """Returns a model in float32 that computes what `model` does, with less work.
+
+    A batch normalization between the last feature map and the classifier is folded into the
+    classifier. (Those behind a convolution are folded by TFLite's converter; the others stand
+    before an activation or a sum, where nothing can take them in.)
+
+    Args:
+        model: A `keras.Model` with one input and one output.
+        scaling: None, or `(scale, offset)`, arrays of one number per channel: the result takes
+            pixels, which `model` takes as `pixel * scale + offset`.
+    """
+    if not _can_be_cloned(model):
+        return model if scaling is None else _behind_scaling(model, scaling)
+    norm, head = _norm_before_head(model)
+    stem = _stem(model) if scaling is not None else None
+
+    def clone(layer):
+        config = {**layer.get_config(), "dtype": "float32"}
+        if layer is norm:
+            return keras.layers.Identity(name=layer.name, dtype="float32")
+        if layer is stem:
+            config["use_bias"] = True
+        return type(layer).from_config(config)
+
+    def call(layer, inputs, **arguments):  # Those of the norm are not for what stands in for it.
+        return layer(inputs) if layer.name == (norm and norm.name) else layer(inputs, **arguments)
+
+    twin = keras.models.clone_model(model, clone_function=clone, call_function=call)
+    for layer in model.layers:
+        if layer is not norm:
+            weights = layer.get_weights()
+            if layer is head:
+                weights = _head_weights(weights, norm)
+            if layer is stem:
+                weights = _stem_weights(weights, scaling)
+            twin.get_layer(layer.name).set_weights(weights)
+    unscaled = scaling is not None and stem is None
+    return _behind_scaling(twin, scaling) if unscaled else twin
+
+
+def in_float32(model):
+    """Returns `model` itself, or, if it was trained in mixed precision, its float32 twin."""
+    if all(layer.compute_dtype == "float32" for layer in model.layers):
+        return model
+    twin = keras.models.clone_model(
+        model,
+        clone_function=lambda layer: layer.from_config({**layer.get_config(), "dtype": "float32"}),
+    )
+    twin.set_weights(model.get_weights())
+    return twin
+
+
+def _can_be_cloned(model):
+    try:
+        keras.models.clone_model(model)
+    except (ValueError, TypeError, NotImplementedError):  # A subclass, with code of its own.
+        return False
+    return True
+
+
+def _behind_scaling(model, scaling):
+    """For a model that is not ours: the scaling as a layer of its own."""
+    inputs = keras.Input(model.input_shape[1:], name="pixels")
+    scale, offset = (np.asarray(values, "float32").tolist() for values in scaling)
+    return keras.Model(inputs, model(keras.layers.Rescaling(scale, offset)(inputs)))
+
+
+def _stem(model):
+    """The projection of patches that the pictures come to first, if the model begins with one."""
+    first = _consumers(model, model.inputs[0])
+    return first[0] if len(first) == 1 and isinstance(first[0], PatchEmbedding) else None
+
+
+def _stem_weights(weights, scaling):
+    scale, offset = (np.asarray(values, "float64")[:, None] for values in scaling)
+    kernel = weights[0].astype("float64")
+    bias = (weights[1] if len(weights) == 2 else 0) + (kernel * offset).sum(axis=(0, 1, 2))
+    return [(kernel * scale).astype("float32"), bias.astype("float32")]
+
+
+def _norm_before_head(model):
+    """Returns a batch normalization and the dense layer that it can be folded into, or Nones."""
+    for norm in model.layers:
+        if isinstance(norm, keras.layers.BatchNormalization):
+            pools = _consumers(model, norm.output)
+            heads = _consumers(model, pools[0].output) if len(pools) == 1 else []
+            if (
+                len(heads) == 1
+                and isinstance(pools[0], keras.layers.GlobalAveragePooling2D)
+                and isinstance(heads[0], keras.layers.Dense)
+                and heads[0].use_bias
+            ):
+                return norm, heads[0]
+    return None, None
+
+
+def _consumers(model, tensor):
+    return [
+        layer
+        for layer in model.layers
+        if not isinstance(layer, keras.layers.InputLayer)
+        and any(one is tensor for one in keras.tree.flatten(layer.input))
+    ]
+
+
+def _head_weights(weights, norm):
+    kernel, bias = (array.astype("float64") for array in weights)
+    mean, variance = _numbers(norm.moving_mean), _numbers(norm.moving_variance)
+    scale = (_numbers(norm.gamma) if norm.scale else 1) / np.sqrt(variance + norm.epsilon)
+    offset = (_numbers(norm.beta) if norm.center else 0) - mean * scale
+    return [
+        (scale[:, None] * kernel).astype("float32"),
+        (bias + offset @ kernel).astype("float32"),
+    ]
+
+
+def _numbers(variable):
+    return keras.ops.convert_to_numpy(variable).astype("float64")

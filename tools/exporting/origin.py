@@ -1,0 +1,27 @@
+"""What is known of a model beside itself."""
+
+import dataclasses
+
+import keras
+
+from recipes.training.config import TrainingConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """What an export tells of the model, and needs to prepare its pictures."""
+
+    source: str = "a Keras model"
+    """Where it came from, such as the run folder."""
+    config: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
+    """How its pictures are prepared, and by which loss it was trained."""
+    labels: tuple | None = None
+    """Names of its classes."""
+
+    def probabilities_by(self, model):
+        """Returns what makes probabilities of the outputs, "softmax" or "sigmoid", or None.
+
+        None where they are probabilities already.
+        """
+        last = keras.activations.serialize(getattr(model.layers[-1], "activation", None))
+        return None if last in ("softmax", "sigmoid") else self.config.loss
