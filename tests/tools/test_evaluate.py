@@ -322,7 +322,7 @@ def test_models_that_cannot_be_used(world, capsys, tmp_path):
         assert sentence in refuse(capsys, tmp_path / "m.keras", *data)
     build("s2_mlp", input_shape=(16, 16, 3), classes=7).save(tmp_path / "m.keras")
     given = ("--config", world.run / "config.json")
-    assert "24 x 24 pixels with 3 colours. It takes: 16 x 16 x 3" in refuse(
+    assert "24 x 24 pixels with 3 colours, or 1. It takes: 16 x 16 x 3" in refuse(
         capsys, tmp_path / "m.keras", *data, *given
     )
 
