@@ -24,19 +24,16 @@ def fold(model, scaling=None):
     stem = _stem(model) if scaling is not None else None
 
     def clone(layer):
-        config = {**layer.get_config(), "dtype": "float32"}
         if layer is norm:
             return keras.layers.Identity(name=layer.name, dtype="float32")
-        if layer is stem:
-            config["use_bias"] = True
-        return type(layer).from_config(config)
+        return _in_float32(layer, **({"use_bias": True} if layer is stem else {}))
 
-    def call(layer, inputs, **arguments):  # Those of the norm are not for what stands in for it.
-        return layer(inputs) if layer.name == (norm and norm.name) else layer(inputs, **arguments)
+    def call(layer, *inputs, **arguments):  # Those of the norm are not for what stands in for it.
+        return layer(*inputs, **({} if isinstance(layer, keras.layers.Identity) else arguments))
 
     twin = keras.models.clone_model(model, clone_function=clone, call_function=call)
     for layer in model.layers:
-        if layer is not norm:
+        if layer is not norm and not isinstance(layer, keras.layers.InputLayer):
             weights = layer.get_weights()
             if layer is head:
                 weights = _head_weights(weights, norm)
@@ -51,12 +48,15 @@ def in_float32(model):
     """Returns `model` itself, or, if it was trained in mixed precision, its float32 twin."""
     if all(layer.compute_dtype == "float32" for layer in model.layers):
         return model
-    twin = keras.models.clone_model(
-        model,
-        clone_function=lambda layer: layer.from_config({**layer.get_config(), "dtype": "float32"}),
-    )
+    twin = keras.models.clone_model(model, clone_function=_in_float32)
     twin.set_weights(model.get_weights())
     return twin
+
+
+def _in_float32(layer, **changes):
+    if isinstance(layer, keras.layers.Layer):  # An operation between layers has no type.
+        changes["dtype"] = "float32"
+    return type(layer).from_config(layer.get_config() | changes)
 
 
 def _can_be_cloned(model):
