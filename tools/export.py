@@ -71,6 +71,7 @@ def run(args):
     model, kind = candidate.model, _kind(args)
     check(model, args.target, kind)
     trained_by = pictures.run_config(args, candidate, _warn)
+    _require_data(args, trained_by)
     config, data, name = trained_by or TrainingConfig(), None, "random pictures"
     if _needs_pictures(args) or pictures.are_taken_by(candidate):
         config = pictures.preparation(args, candidate, trained_by, 1)
@@ -127,18 +128,21 @@ def _needs_pictures(args):
     return bool(args.data or args.min_agreement is not None or args.precision in _CALIBRATED)
 
 
-def _data(args, model, trained_by, split):
-    """Returns the pictures of a split, and what to call them; None where random ones must do."""
-    data = args.data or (trained_by and trained_by.data)
-    if not data:
-        if not _needs_pictures(args):
-            return None, "random pictures"
+def _require_data(args, trained_by):
+    if _needs_pictures(args) and not args.data and trained_by is None:
         asked = f"--precision {args.precision}"
         asked = asked if args.precision in _CALIBRATED else "--min-agreement"
         raise UsageError(
             f"{asked} needs pictures: give --data, a folder of pictures or shards, or the name of "
             "a tensorflow-datasets set."
         )
+
+
+def _data(args, model, trained_by, split):
+    """Returns the pictures of a split, and what to call them; None where random ones must do."""
+    data = args.data or (trained_by and trained_by.data)
+    if not data:
+        return None, "random pictures"
     data_dir = args.data_dir if args.data or not trained_by else trained_by.data_dir
     try:
         opened = pictures.open_data(data, data_dir, split, model.input_shape[-1])

@@ -1,6 +1,8 @@
+import errno
 import pathlib
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 
@@ -43,6 +45,15 @@ def refuse(arguments, capsys):
     error = capsys.readouterr().err
     assert "Traceback" not in error
     return error.strip().splitlines()[-1]
+
+
+def run_tool(capsys, *arguments):
+    """Runs the command; returns its status, its table as a dict and its standard error."""
+    capsys.readouterr()
+    status = export_tool.main([str(argument) for argument in arguments])
+    out, error = capsys.readouterr()
+    assert "Traceback" not in error
+    return status, out, error
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -282,3 +293,61 @@ def test_a_graph_in_pieces_is_counted_so(first, partitions, tmp_path, rng):
     result = export(model, tmp_path / "m.tflite", TFLite())
     assert result.partitions == partitions
     assert not LiteRTModel(tmp_path / "m.tflite").fully_delegated
+
+
+def test_eight_bits_without_pictures_are_refused(saved, tmp_path, capsys):
+    _, path = saved
+    for precision in ("int8", "int8-full"):
+        sentence = refuse([path, tmp_path / "out", "--precision", precision], capsys)
+        assert f"--precision {precision} needs pictures: give --data" in sentence
+    sentence = refuse([path, tmp_path / "out", "--min-agreement", 0.9], capsys)
+    assert "--min-agreement needs pictures: give --data" in sentence
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_disk_that_is_too_small_is_refused_at_once(saved, tmp_path, capsys, monkeypatch):
+    _, path = saved
+    usage = shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(TFLite, "write", lambda *_: pytest.fail("it was tried"))
+    sentence = refuse([path, tmp_path / "out"], capsys)
+    assert "MB free for the export; it has 0 MB: make room, or choose another folder" in sentence
+
+
+def test_a_disk_that_fills_up_leaves_nothing(saved, tmp_path, capsys, monkeypatch):
+    _, path = saved
+
+    def write(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(pathlib.Path, "write_bytes", write)
+    assert "No space left on device" in refuse([path, tmp_path / "out"], capsys)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_model_that_is_not_ours(tmp_path, capsys):
+    """Any that Keras can export: of other channels, sides, and without classes."""
+    inputs = keras.Input((8, 6, 4))
+    keras.Model(inputs, keras.layers.Conv2D(3, 3)(inputs)).save(tmp_path / "other.keras")
+    status, out, _ = run_tool(capsys, tmp_path / "other.keras", tmp_path / "out")
+    assert status == 0
+    assert "8 random pictures" in out
+    sentence = refuse([tmp_path / "other.keras", tmp_path / "b", "--data", "digits"], capsys)
+    assert "MODEL must take pictures of 8 x 8 pixels with 3 colours, or 1" in sentence
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["MLPMixerB16", "S2MLPDeep", "SMLPNetT"])
+def test_every_precision_at_224(name, tmp_path, rng):
+    model = getattr(keras_mixers, name)(classifier_activation=None)
+    head = model.get_layer("head")
+    head.set_weights([rng.normal(0, 0.05, weight.shape) for weight in head.weights])
+    pictures = rng.uniform(-1, 1, (4, 224, 224, 3)).astype("float32")
+    for precision in ("float16", "dynamic", "int8", "int8-full"):
+        kind = TFLite(precision, calibration=lambda: [pictures])
+        result = export(model, tmp_path / "m.tflite", kind)
+        if precision != "int8-full":
+            assert result.partitions == 1, precision
+            assert LiteRTModel(result.path).fully_delegated, precision
+        if precision.startswith("int8"):
+            assert result.operators["int8"][1] >= 0.99
