@@ -17,29 +17,24 @@ Examples:
 """
 
 import argparse
-import concurrent.futures
 import functools
 import importlib.util
-import multiprocessing
 import os
 import pathlib
-import platform
-import re
 import statistics
 import sys
-import time
 from concurrent.futures.process import BrokenProcessPool
 
 if __package__ is None:
     sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
 
 import recipes.training  # noqa: F401  (sets what TensorFlow reads when it is imported)
+from benchmarks.turns import Process, alternate, machine, prepare, ratio
 from tools import cli
 
 CLASSES = 1000
 PEERS = {"MLPMixerB16": "mixer_b16_224"}
 WARM_UP = 6  # Steps that nobody times: PyTorch's memory on CPUs takes five to settle.
-PAUSE = 0.3  # Seconds before each turn: threads may spin for 0.2 s after their last work.
 
 # Published dense bfloat16 TFLOP/s (float16 of the T4), by the name that the driver gives the card:
 # https://www.nvidia.com/en-us/data-center/ h100, h200, a100, l4 and tesla-t4 (half of what is
@@ -235,54 +230,6 @@ def multiply_adds(names, size):
     return {config.model: multiply_adds(build(config, CLASSES)) for config in configs}
 
 
-class Process(concurrent.futures.ProcessPoolExecutor):
-    """One fresh process, which sleeps while it has nothing to do."""
-
-    def __init__(self):
-        super().__init__(1, multiprocessing.get_context("spawn"))
-
-    def call(self, function, *args):
-        """Returns what the process returns, or raises what it raises."""
-        return self.submit(function, *args).result()
-
-    def take_steps(self, count):
-        """Returns the seconds of each of `count` steps, after `call(prepare, ...)`."""
-        return self.call(_take_steps, count)
-
-
-def prepare(side, *args):
-    """Makes the step of this process: by `ours` or `peer`. Returns their facts."""
-    global _step
-    _step, facts = side(*args)
-    return facts
-
-
-def _take_steps(count):
-    times = []
-    for _ in range(count):
-        start = time.perf_counter()
-        _step()
-        times.append(time.perf_counter() - start)
-    return times
-
-
-def alternate(processes, steps, rounds):
-    """Lets the processes take turns.
-
-    Returns:
-        For each of them a list of rounds: lists of the seconds of each step.
-    """
-    for process in processes:
-        process.take_steps(WARM_UP)
-    times = [[] for _ in processes]
-    for number in range(rounds):
-        turns = list(zip(processes, times, strict=True))
-        for process, mine in reversed(turns) if number % 2 else turns:
-            time.sleep(PAUSE)
-            mine.append(process.take_steps(steps))
-    return times
-
-
 def measure(config, args, cores):
     """Trains the model of `config`, and its peer in turn where there is one.
 
@@ -302,7 +249,7 @@ def measure(config, args, cores):
                 note = facts[1].get("note")
             except UsageError as error:
                 note = f"No peer: {error}"
-        return facts, alternate(processes, args.steps, args.rounds), note
+        return facts, alternate(processes, args.steps, args.rounds, WARM_UP), note
 
 
 def why_no_peer(config, facts):
@@ -348,21 +295,10 @@ def _share(flops, facts):
     return f"{flops / (peak * 1e12 * facts['devices']):.1%}" if peak else "unknown card"
 
 
-def ratio(mine, others):
-    """Returns how our time compares to the other's: the median of the rounds, and their range."""
-    ratios = [
-        statistics.median(a) / statistics.median(b) for a, b in zip(mine, others, strict=True)
-    ]
-    return f"{statistics.median(ratios):.3f} ({min(ratios):.3f} - {max(ratios):.3f})"
-
-
-def _machine(cores, facts):
-    cpu = pathlib.Path("/proc/cpuinfo")
-    found = re.search(r"model name\s*: (.*)", cpu.read_text()) if cpu.exists() else None
-    name = found[1] if found else platform.processor() or platform.machine()
+def _line(cores, facts):
     versions = dict.fromkeys(version for one in facts for version in one["versions"])
-    parts = (f"{cores} cores of {name}", facts[0]["card"] or "no GPU", facts[0]["where"])
-    return "; ".join((*parts, ", ".join(versions)))
+    card = facts[0]["card"] or "no GPU"
+    return "; ".join((machine(cores), card, facts[0]["where"], ", ".join(versions)))
 
 
 def _parse(argv):
@@ -433,9 +369,7 @@ def run(args):
         ]
         seen += facts
         notes |= {note: None} if note else {}
-    print(
-        _machine(cores, seen), tabulate(lines, "keys", "github", disable_numparse=True), sep="\n\n"
-    )
+    print(_line(cores, seen), tabulate(lines, "keys", "github", disable_numparse=True), sep="\n\n")
     for note in notes:
         print(f"\n{note}")
 

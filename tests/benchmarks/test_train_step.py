@@ -68,23 +68,6 @@ def test_ratio_is_of_rounds():
     assert train_step.row(CONFIG, 1e9, FACTS, others, ours)["ours / this"].startswith("1.500 ")
 
 
-def test_turns(monkeypatch):
-    class Recorder:
-        def __init__(self, name):
-            self.name = name
-
-        def take_steps(self, count):
-            turns.append((self.name, count))
-            return [float(len(turns))] * count
-
-    turns = []
-    monkeypatch.setattr(train_step, "PAUSE", 0)
-    times = train_step.alternate([Recorder("a"), Recorder("b")], steps=3, rounds=3)
-    assert [name for name, _ in turns] == list("ab" + "ab" + "ba" + "ab")
-    assert {count for _, count in turns[2:]} == {3}
-    assert times == [[[3.0] * 3, [6.0] * 3, [7.0] * 3], [[4.0] * 3, [5.0] * 3, [8.0] * 3]]
-
-
 @pytest.mark.parametrize(
     ("missing", "devices", "said"), [(True, 1, "pip install torch"), (False, 2, "uses one device")]
 )
