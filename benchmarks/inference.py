@@ -170,12 +170,8 @@ def measure(name, folder, product, args):
     finally:
         for process in processes:
             process.shutdown()
-    return (
-        macs,
-        dict(zip(contenders, times, strict=True)),
-        dict(zip(contenders, facts, strict=True)),
-        note,
-    )
+    by_name = (dict(zip(contenders, each, strict=True)) for each in (times, facts))
+    return macs, *by_name, note
 
 
 def rows(name, macs, times, facts):

@@ -20,7 +20,7 @@ def test_rows():
         "ONNX Runtime, dynamic int8": [[3.0], [6.0]],
         "PyTorch eager": [[4.0], [12.0]],
     }
-    facts = dict.fromkeys(times, {}) | {"dynamic": {"partitions": 7}}
+    facts = {kind: {} for kind in times} | {"dynamic": {"partitions": 7}}
     lines = inference.rows("M", SQUARE // 2, times, facts)
     by = {line["by"]: line for line in lines}
     # The floors of the two rounds are 4 / 2 and 12 / 2 seconds.
