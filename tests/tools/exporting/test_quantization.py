@@ -137,3 +137,30 @@ def test_scores_of_int8_are_not_rounded_to_bytes(world, tmp_path):
     rng = np.random.default_rng(3)
     x = rng.uniform(-1, 1, (100, *world["mlp_mixer"].input_shape[1:])).astype("float32")
     assert len(np.unique(LiteRTModel(result.path).predict(x))) > 400
+
+
+def test_every_pixel_has_its_number(world, tmp_path):
+    """Also those that no picture of the calibration has: a byte is a byte."""
+    model = world["mlp_mixer"]
+    dark = np.full((4, *model.input_shape[1:]), -0.9, "float32")
+    path = tmp_path / "m.tflite"
+    kind = TFLite("int8-full", calibration=lambda: [dark])
+    kind.write(model, path, Origin())
+    tensors = Interpreter(str(path)).get_tensor_details()
+    inputs = {t["quantization"] for t in tensors if tuple(t["shape"]) == (1, 8, 12, 3)}
+    assert inputs == {(1.0, 0), (1.0, -128)}
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8-full"])
+def test_the_signature_leads_to_the_pixels(precision, world, tmp_path):
+    """Phones call a file by its signature."""
+    model = world["mlp_mixer"]
+    path = write(model, tmp_path, precision, takes_pixels=True).path
+    pixels = np.random.default_rng(2).integers(0, 256, (1, *model.input_shape[1:]), "uint8")
+    runner = Interpreter(str(path)).get_signature_runner()
+    ((name, entry),) = runner.get_input_details().items()
+    assert entry["dtype"] == np.uint8
+    (scores,) = runner(**{name: pixels}).values()
+    assert scores.dtype == (np.uint8 if precision == "int8-full" else np.float32)
+    if precision == "float32":
+        np.testing.assert_allclose(scores, LiteRTModel(path).predict(pixels), atol=1e-6)
