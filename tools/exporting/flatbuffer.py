@@ -39,6 +39,15 @@ def last_product(data):
     return graph.tensors[dense[-1].outputs[0]].name.decode() if dense else "no dense layer"
 
 
+def last_operator(data):
+    """Returns the name of the operator that the output of a file comes from, such as "softmax"."""
+    model = read(data)
+    graph = model.subgraphs[0]
+    last = next(op for op in reversed(graph.operators) if graph.outputs[0] in op.outputs)
+    codes = {number: name.lower() for name, number in vars(_OPERATORS).items() if name.isupper()}
+    return codes[_code(model, last)]
+
+
 def _code(model, operator):
     code = model.operatorCodes[operator.opcodeIndex]
     return max(code.builtinCode, code.deprecatedBuiltinCode)
