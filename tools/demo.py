@@ -37,6 +37,7 @@ from tools import cli
 
 PAGE = pathlib.Path(__file__).resolve().parent / "demo_page"
 PIXEL_RANGES = ("minus_one_one", "imagenet")
+_KINDS = "a .tflite file or a run folder"
 _OF_PAGE = ("page.js", "page.css", "model.js", "picture.js")
 _OF_NPM = {
     "/litert/core.js": "core/dist/index.js",
@@ -60,7 +61,9 @@ def find_model(text):
     """
     path = pathlib.Path(text).expanduser()
     if not path.exists():
-        raise UsageError(f"MODEL must be a .tflite file or a run folder. There is nothing at {text}")
+        raise UsageError(
+            f"MODEL must be a .tflite file or a run folder. There is nothing at {text}"
+        )
     if not path.is_dir():
         return path
     if (path / "model.tflite").exists():
@@ -126,9 +129,7 @@ def _ends(path):
     try:
         interpreter = Interpreter(str(path))
     except (ValueError, RuntimeError) as error:  # Whatever is in the file.
-        raise UsageError(
-            f"MODEL must be a .tflite file or a run folder. Received {path}: {first_line(error)}"
-        ) from None
+        raise UsageError(f"MODEL must be {_KINDS}. Received {path}: {first_line(error)}") from None
     inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
     if (len(inputs), len(outputs)) != (1, 1):
         raise UsageError(
@@ -264,8 +265,8 @@ def main(argv=None):
         return 2
     with server:
         host, port = server.server_address
-        print(f"http://{host}:{port}/ (stop it with Ctrl+C)", flush=True)
         try:
+            print(f"http://{host}:{port}/ (stop it with Ctrl+C)", flush=True)
             server.serve_forever()
         except KeyboardInterrupt:
             print()

@@ -18,6 +18,7 @@ let again = null; // Takes the last picture once more.
 let times = [];
 let camera = null;
 let isDrawing = false; // Whether what is in the box was drawn.
+let pen = [0, 0]; // Where the stroke has come to.
 
 function say(sentence, isError = false) {
   at('status').textContent = sentence;
@@ -51,11 +52,11 @@ function describe() {
   const colours = channels === 3 ? 'colour' : 'gray';
   document.title = `${about.name}: keras_mixers demo`;
   at('name').textContent = about.name;
-  at('about').replaceChildren(...[
-    about.precision, size, `${width} × ${height}, ${colours}`, about.source,
-  ].map((text) => Object.assign(document.createElement('span'), {textContent: text})));
+  at('about').textContent = `${width} × ${height} pixels, ${colours} · ${about.source}`;
+  at('size').textContent = size;
+  at('precision').textContent = about.precision;
   const draws = canBeDrawn();
-  at('clear').hidden = at('invert-row').hidden = !draws;
+  at('clear').hidden = !draws;
   at('hint').textContent = draws ? 'Draw here, as large as the box' : 'Drop a picture here';
   box.setAttribute('aria-label', draws ? 'A box to draw in' : 'The picture');
   at('stage').classList.toggle('drawn', draws);
@@ -85,6 +86,7 @@ async function ask(take) {
 
 /** @param {ImageData} square */
 async function answer(square) {
+  at('invert-row').hidden = isDrawing || !canBeDrawn();
   const isInverted = at('invert').checked && !isDrawing;
   const pixels = toPixels(square, about.shape, about.interpolation, isInverted);
   paint(at('seen'), pixels, about.shape);
@@ -95,8 +97,7 @@ async function answer(square) {
   times = [...times, milliseconds].slice(-TIMED);
   const median = times.toSorted((a, b) => a - b)[Math.floor(times.length / 2)];
   at('milliseconds').textContent = `${median.toFixed(median < 10 ? 2 : 0)} ms`;
-  at('runs').textContent = times.length > 1
-    ? `per picture, the median of the last ${times.length}` : 'per picture';
+  at('milliseconds').title = `The median of the last ${times.length}`;
 }
 
 function showBars(classes, probabilities) {
@@ -129,6 +130,7 @@ function clear() {
   at('answer').textContent = '–';
   at('bars').replaceChildren();
   at('seen').width = at('seen').height = 1;
+  at('invert-row').hidden = true;
   say('');
 }
 
@@ -232,8 +234,12 @@ function draw(event) {
   if (!box.hasPointerCapture(event.pointerId)) return;
   // A quick hand is between two frames, too.
   const events = event.getCoalescedEvents?.() ?? [];
-  for (const one of events.length ? events : [event]) ink.lineTo(...place(one));
-  ink.stroke();
+  for (const one of events.length ? events : [event]) {
+    ink.beginPath();
+    ink.moveTo(...pen);
+    ink.lineTo(...(pen = place(one)));
+    ink.stroke();
+  }
   ask(() => centralSquare(box, box.width, box.height, about.eval_crop));
 }
 
@@ -248,8 +254,7 @@ function beginStroke(event) {
   Object.assign(ink, {
     strokeStyle: 'white', lineWidth: INK * box.width, lineCap: 'round', lineJoin: 'round',
   });
-  ink.beginPath();
-  ink.moveTo(...place(event));
+  pen = place(event);
   draw(event);
 }
 

@@ -85,10 +85,11 @@ export function paint(canvas, pixels, [height, width, channels]) {
 function split({data}, channels) {
   const planes = Array.from({length: channels}, () => new Float32Array(data.length / 4));
   for (let i = 0; i < data.length / 4; i++) {
+    const [red, green, blue] = [data[4 * i], data[4 * i + 1], data[4 * i + 2]];
     if (channels === 1) {
-      planes[0][i] = GRAY.reduce((sum, share, c) => sum + share * data[4 * i + c], 0);
+      planes[0][i] = GRAY[0] * red + GRAY[1] * green + GRAY[2] * blue;
     } else {
-      planes.forEach((plane, c) => (plane[i] = data[4 * i + c]));
+      [planes[0][i], planes[1][i], planes[2][i]] = [red, green, blue];
     }
   }
   return planes;
