@@ -62,7 +62,7 @@ def of_digits(tmp_path_factory):
     images, labels = digits.load_digits()[0]
     model = digits.build("smlpnet")
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.Adam(4e-3), loss)
+    model.compile(keras.optimizers.Adam(4e-3), loss, jit_compile=False)
     model.fit(images, labels, batch_size=64, epochs=5, verbose=0)
     path = tmp_path_factory.mktemp("digits") / "smlpnet.tflite"
     config = digits.training_config("smlpnet")
@@ -504,9 +504,9 @@ def test_dark_ink_on_light_paper(browser, served):
 
 def test_a_model_of_integers(browser, litert_js, tmp_path):
     images, _ = digits.load_digits()[2]
-    model = digits.build("smlpnet")
+    model = digits.build("mlp_mixer")
     reference.randomize(model, np.random.default_rng(0))
-    path, config = tmp_path / "m.tflite", digits.training_config("smlpnet")
+    path, config = tmp_path / "m.tflite", digits.training_config("mlp_mixer")
     kind = TFLite("int8-full", calibration=lambda: [images[:8]])
     export(model, path, kind, Origin("a test", config, digits.DIGITS))
     pixels = np.round((images[0] + 1) * 127.5).astype("uint8")
