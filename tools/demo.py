@@ -96,7 +96,7 @@ def describe(path, args):
     about = about or {
         "name": path.stem,
         "source": path.name,
-        "precision": entry["dtype"].__name__,
+        "precision": "unknown",
         "probabilities_by": None if _gives_probabilities(path) else "softmax",
     }
     pixel_range = args.pixel_range or about.get("pixel_range", usual.pixel_range)

@@ -3,6 +3,7 @@
 import {centralSquare, paint, toPixels} from './picture.js';
 
 const TIMED = 15; // Runs, the median of whose times is shown.
+const LONG = 12; // Letters of a name: more are written smaller.
 const INK = 0.09; // Width of a stroke, of the box.
 
 const at = (id) => document.getElementById(id);
@@ -92,7 +93,9 @@ async function answer(square) {
   paint(at('seen'), pixels, about.shape);
   const {probabilities, milliseconds} = await model.run(pixels);
   const order = probabilities.map((_, i) => i).sort((a, b) => probabilities[b] - probabilities[a]);
-  at('answer').textContent = about.labels[order[0]];
+  const best = about.labels[order[0]];
+  at('answer').textContent = best;
+  at('answer').classList.toggle('long', best.length > LONG);
   showBars(order.slice(0, about.top_k), probabilities);
   times = [...times, milliseconds].slice(-TIMED);
   const median = times.toSorted((a, b) => a - b)[Math.floor(times.length / 2)];
