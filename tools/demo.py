@@ -256,8 +256,7 @@ def _parse(argv):
 
 def main(argv=None):
     parser, args = _parse(argv)
-    modules = ("ai_edge_litert", "etils", "flatbuffers")
-    cli.prepare(parser, "recipes", modules, backends=("tensorflow", "jax"))
+    cli.prepare(parser, "export", ("ai_edge_litert", "flatbuffers"), ("tensorflow", "jax"))
     try:
         server = make_server(args)
     except (UsageError, OSError) as error:

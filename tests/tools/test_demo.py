@@ -171,10 +171,16 @@ def test_serves_its_own_files(served, path, kind):
     assert response.status == 200
     assert response.headers["Content-Type"] == kind
     assert len(body) == int(response.headers["Content-Length"]) > 100
-    head, nothing = served.ask("HEAD", path)
+    head, _ = served.ask("HEAD", path)
     assert head.status == 200
     assert head.headers["Content-Length"] == response.headers["Content-Length"]
-    assert nothing == b""
+
+
+def test_head_is_the_headers_alone(served):
+    with socket.create_connection((served.host, served.port), timeout=5) as connection:
+        connection.sendall(b"HEAD /page.css HTTP/1.1\r\nConnection: close\r\n\r\n")
+        with connection.makefile("rb") as answer:
+            assert answer.read().endswith(b"\r\n\r\n")
 
 
 def test_serves_that_very_file(served, of_digits):

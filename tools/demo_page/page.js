@@ -17,7 +17,8 @@ let wanted = null; // A function that takes the next picture, or null.
 let busy = false;
 let again = null; // Takes the last picture once more.
 let times = [];
-let camera = null;
+let camera = null; // Its stream, while it is on.
+let isAsking = false; // Whether the browser asks for the camera.
 let isDrawing = false; // Whether what is in the box was drawn.
 let pen = [0, 0]; // Where the stroke has come to.
 
@@ -26,7 +27,7 @@ function say(sentence, isError = false) {
   at('status').classList.toggle('error', isError);
 }
 
-/** Shows how a model does, in words that do not change with it. */
+/** Loads the model, or says why it cannot be loaded. */
 async function start() {
   if (typeof WebAssembly !== 'object') {
     return say('This browser has no WebAssembly, in which the model runs: use a newer browser, or '
@@ -41,6 +42,7 @@ async function start() {
     return say(`The model cannot be loaded: ${error.message ?? error}`, true);
   }
   at('runtime').textContent = `LiteRT.js on the CPU, ${model.threads ? 'with' : 'without'} threads`;
+  document.querySelector('main').inert = false;
   document.body.classList.add('ready');
   say('');
   listen();
@@ -176,17 +178,19 @@ async function startCamera() {
       : 'Browsers give the camera only to pages of https:// and http://localhost (python '
         + 'tools/demo.py --help says how a phone gets one); choose a picture instead.', true);
   }
-  let stream;
+  if (isAsking) return;
+  isAsking = true;
   try {
-    stream = await navigator.mediaDevices.getUserMedia({
+    video.srcObject = await navigator.mediaDevices.getUserMedia({
       video: {facingMode: 'environment', width: {ideal: 640}},
     });
+    await video.play();
   } catch (error) {
     return say(whyNoCamera(error), true);
+  } finally {
+    isAsking = false;
   }
-  camera = stream;
-  video.srcObject = stream;
-  await video.play();
+  camera = video.srcObject;
   say('');
   isDrawing = false;
   showCamera(true);
@@ -212,6 +216,9 @@ async function look() {
 function stopCamera() {
   if (!camera) return;
   // The last frame stays.
+  const last = centralSquare(video, video.videoWidth, video.videoHeight, about.eval_crop);
+  wanted = null;
+  again = () => last;
   show(video, video.videoWidth, video.videoHeight);
   camera.getTracks().forEach((track) => track.stop());
   camera = video.srcObject = null;
