@@ -14,6 +14,7 @@ from tests.recipes.pictures import encode
 from tests.tools.test_export import refuse, run_tool
 from tools.exporting import flatbuffer, metadata
 from tools.exporting.saved_model import LoadedSavedModel
+from tools.exporting.tflite import TFLite
 from tools.litert import LiteRTModel
 
 pytestmark = pytest.mark.tensorflow
@@ -138,6 +139,22 @@ def test_pixels_and_saved_models_of_a_run(digits_run, tmp_path, capsys):
     )
     found = expected[:50].argmax(axis=-1)
     assert (names[:, 0] == found.astype(str)).mean() >= 0.98  # Gray is rounded.
+
+
+def test_ranges_are_found_on_as_many_pictures_as_asked_for(
+    digits_run, tmp_path, capsys, monkeypatch
+):
+    seen = []
+
+    def write(kind, *_):
+        seen.extend(kind.calibration())
+        raise OSError("enough")
+
+    monkeypatch.setattr(TFLite, "write", write)
+    command = [digits_run, tmp_path, "--precision", "int8", "--calibration-pictures", 40]
+    assert "enough" in refuse(command, capsys)
+    images, _ = digits.load_digits()[0]
+    np.testing.assert_array_equal(np.concatenate(seen), images[:40])
 
 
 @pytest.mark.parametrize(
