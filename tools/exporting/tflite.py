@@ -71,7 +71,6 @@ class TFLite:
             "pixel_range": origin.config.pixel_range,
             "eval_crop": origin.config.eval_crop,
             "interpolation": origin.config.interpolation,
-            "interpolation": origin.config.interpolation,
         }
         scaling = None if self.takes_pixels else scaling
         path.write_bytes(metadata.add(data, about, origin.labels, scaling))
