@@ -33,7 +33,7 @@ if __package__ is None:
     sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
 
 from recipes.training.errors import UsageError, first_line
-from tools import cli
+from tools import cli, labels
 
 PAGE = pathlib.Path(__file__).resolve().parent / "demo_page"
 PIXEL_RANGES = ("minus_one_one", "imagenet")
@@ -91,7 +91,7 @@ def describe(path, args):
 
     entry, end = _ends(path)
     _, height, width, channels = map(int, entry["shape"])
-    about, labels = metadata.read(path)
+    about, names = metadata.read(path)
     usual = TrainingConfig()
     about = about or {
         "name": path.stem,
@@ -117,7 +117,7 @@ def describe(path, args):
         "output_scale": float(quantum) or 1.0,
         "output_zero_point": int(zero_point),
         "probabilities_by": about["probabilities_by"],
-        "labels": _labels(args.labels, labels, int(end["shape"][-1])),
+        "labels": _labels(args.labels, names, int(end["shape"][-1])),
         "top_k": args.top_k,
     }
 
@@ -167,22 +167,11 @@ def _gives_probabilities(path):
 
 def _labels(text, of_file, classes):
     """Returns names of the classes: from --labels, the file, or else numbers."""
-    names = of_file
     if text is not None:
-        try:
-            names = pathlib.Path(text).expanduser().read_text().removesuffix("\n").split("\n")
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(
-                f"--labels must be a text file with a class name a line. {first_line(error)}"
-            ) from None
-        if len(names) != classes:
-            raise UsageError(
-                f"--labels must be a file with a name for each of the model's {classes} classes, "
-                f"a line each. Received: {len(names)} names in {text}"
-            )
-    if names is None or len(names) != classes:
+        return list(labels.read(text, classes))
+    if of_file is None or len(of_file) != classes:
         return [str(number) for number in range(classes)]
-    return list(names)
+    return of_file
 
 
 def table(model, about):

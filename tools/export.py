@@ -44,7 +44,7 @@ if __package__ is None:
 from recipes.training import files
 from recipes.training.config import TrainingConfig
 from recipes.training.errors import RunError, UsageError, first_line
-from tools import cli, model_files, pictures
+from tools import cli, labels, model_files, pictures
 
 FORMATS = {"tflite": ".tflite", "savedmodel": ""}
 PRECISIONS = ("float32", "float16", "dynamic", "int8", "int8-full")
@@ -102,24 +102,16 @@ def _labels(args, candidate):
     """Names of the classes: from --labels, the run, or the labels.txt beside the model."""
     from recipes.training import run_folder
 
-    names, whence = candidate.class_names, "of the run"
-    if args.labels:
-        path = files.named("--labels", args.labels)
-        try:
-            names = tuple(path.read_text().removesuffix("\n").split("\n"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(
-                f"--labels must be a text file with a class name a line. {first_line(error)}"
-            ) from None
-        whence = f"in {path}"
-    elif names is None:
-        names = run_folder.class_names(files.named("MODEL", args.model).parent)
-        whence = "in the labels.txt beside the model"
     classes = candidate.output_shape[-1]
-    if names is not None and len(names) != classes:
+    if args.labels:
+        return labels.read(args.labels, classes)
+    if candidate.class_names:
+        return candidate.class_names
+    names = run_folder.class_names(files.named("MODEL", args.model).parent)
+    if names and len(names) != classes:
         raise UsageError(
-            f"--labels must be a file with a name for each of the model's {classes} classes, a "
-            f"line each. Received: {len(names)} names {whence}"
+            f"The labels.txt beside MODEL must have a name for each of its {classes} classes; it "
+            f"has {len(names)}: give --labels."
         )
     return names
 

@@ -121,6 +121,14 @@ def test_labels(digits_run, tmp_path, capsys):
     assert "--labels must be a text file with a class name a line" in sentence
 
 
+def test_labels_beside_a_model_must_be_its_own(digits_run, tmp_path, capsys):
+    moved = tmp_path / "moved"
+    shutil.copytree(digits_run, moved)
+    (moved / "labels.txt").write_text("one\ntwo\n")
+    sentence = refuse([moved / "model.keras", tmp_path / "out"], capsys)
+    assert "a name for each of its 10 classes; it has 2: give --labels" in sentence
+
+
 def test_pixels_and_saved_models_of_a_run(digits_run, tmp_path, capsys):
     status, _, _ = run_tool(capsys, digits_run, tmp_path, "--input", "uint8", "--split", "test")
     assert status == 0
