@@ -18,6 +18,7 @@ import tensorflow as tf
 import keras_mixers
 from recipes import digits
 from recipes.training.config import TrainingConfig
+from recipes.training.errors import UsageError
 from tests import reference
 from tools import demo
 from tools.exporting.exporter import export
@@ -309,12 +310,12 @@ def test_models_of_other_things_are_refused(tmp_path, capsys):
     assert "an input of float32 or uint8, which LiteRT.js knows" in sentence
 
 
-def test_without_litert_js_says_how_to_get_it(of_digits, tmp_path, capsys, monkeypatch):
+def test_without_litert_js_says_how_to_get_it(of_digits, tmp_path, monkeypatch):
     page = tmp_path / "demo_page"
     shutil.copytree(demo.PAGE, page, ignore=shutil.ignore_patterns("node_modules"))
     monkeypatch.setattr(demo, "PAGE", page)
-    sentence = refuse([of_digits], capsys)
-    assert sentence.endswith("mend it by: npm install --prefix tools/demo_page")
+    with pytest.raises(UsageError, match="mend it by: npm install --prefix"):
+        demo.make_server(parse(of_digits, "--port", 0))
 
 
 @pytest.mark.parametrize(("activation", "by"), [("softmax", None), ("linear", "softmax")])
