@@ -1,4 +1,5 @@
 import http.client
+import http.server
 import json
 import os
 import pathlib
@@ -141,10 +142,12 @@ def served_colours(of_colours, litert_js):
 
 def refuse(arguments, capsys):
     """Runs the command on what it must refuse; returns the sentence."""
-    try:
-        status = demo.main([str(argument) for argument in arguments])
-    except SystemExit as end:
-        status = end.code
+    with pytest.MonkeyPatch.context() as patch:  # What is not refused would be served for ever.
+        patch.setattr(http.server.HTTPServer, "serve_forever", lambda server: None)
+        try:
+            status = demo.main([str(argument) for argument in arguments])
+        except SystemExit as end:
+            status = end.code
     assert status == 2
     error = capsys.readouterr().err
     assert "Traceback" not in error
