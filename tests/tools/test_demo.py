@@ -399,10 +399,16 @@ class Page:
 
     def upload(self, data, name="picture.png"):
         """Gives the page a file; returns when it has answered, or complained."""
-        self.page.evaluate("document.getElementById('answer').textContent = ''")
+        script = "for (const name of ['answer', 'status']) document.getElementById(name)"
+        self.page.evaluate(script + ".textContent = '...'")
         file = {"name": name, "mimeType": "image/png", "buffer": data}
         self.page.set_input_files("#file", file)
-        self.page.locator("#answer:not(:empty), #status.error").first.wait_for()
+        self.page.locator("#status:not(:text-is('...'))").wait_for(state="attached")
+        self.wait()
+
+    def wait(self):
+        """Returns when the page has answered what it was asked last."""
+        self.page.locator("#answer:not([aria-busy=true])").wait_for()
 
     def probabilities(self, labels):
         """What stands beside the bars, in the order of the classes."""
@@ -471,7 +477,7 @@ def draw(page, lines):
         for place in rest:
             page.page.mouse.move(*place)
         page.page.mouse.up()
-    page.page.wait_for_timeout(200)  # The last answer is about the last stroke.
+    page.wait()
 
 
 def test_a_digit_is_drawn(browser, served, of_digits):
@@ -508,7 +514,7 @@ def test_dark_ink_on_light_paper(browser, served):
     with Page(browser, served) as page:
         page.upload(png(255 - pixels))
         page.page.check("#invert")
-        page.page.wait_for_timeout(200)
+        page.wait()
         np.testing.assert_array_equal(page.seen(), np.repeat(pixels, 3, axis=-1))
 
 
@@ -657,13 +663,13 @@ def test_the_camera_gives_answers_and_is_released(browser, served_colours):
         assert page.text("camera") == "Stop"
         first = page.seen()
         assert len(np.unique(first)) > 5
-        page.page.wait_for_timeout(700)
-        assert (page.seen() != first).any()
+        tries = (page.page.wait_for_timeout(100) or page.seen() for _ in range(100))
+        assert any((seen != first).any() for seen in tries)
         page.page.click("#camera")
         assert page.text("camera") == "Camera"
         ended = "stream.getTracks().every((track) => track.readyState === 'ended')"
         assert page.page.evaluate(ended)
-        page.page.wait_for_timeout(200)
+        page.wait()
         last = page.seen()
         page.page.wait_for_timeout(500)
         np.testing.assert_array_equal(page.seen(), last)

@@ -73,7 +73,7 @@ function canBeDrawn() {
 async function ask(take) {
   wanted = again = take;
   if (busy) return;
-  busy = true;
+  setBusy(true);
   while (wanted) {
     const next = wanted;
     wanted = null;
@@ -84,7 +84,12 @@ async function ask(take) {
     }
     await new Promise(requestAnimationFrame);
   }
-  busy = false;
+  setBusy(false);
+}
+
+function setBusy(isBusy) {
+  busy = isBusy;
+  at('answer').setAttribute('aria-busy', String(isBusy));
 }
 
 /** @param {ImageData} square */
