@@ -6,6 +6,7 @@ import pathlib
 import re
 import shlex
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -251,13 +252,24 @@ def test_listens_on_this_machine_alone(served):
 
 def test_command_prints_its_address_and_stops_at_once(of_digits, litert_js):
     command = [sys.executable, ROOT / "tools" / "demo.py", of_digits, "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        # What is started in the background of a script ignores SIGINT, and so would its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    try:
         line = process.stdout.readline().decode()
         port = int(re.fullmatch(r"http://127\.0\.0\.1:(\d+)/ \(stop it with Ctrl\+C\)\n", line)[1])
         with socket.create_connection(("127.0.0.1", port), timeout=5):
-            process.send_signal(2)  # SIGINT, as Ctrl+C.
-        assert process.wait(10) == 0
-        assert b"Traceback" not in process.stderr.read()
+            process.send_signal(signal.SIGINT)  # As Ctrl+C.
+        out, error = process.communicate(timeout=10)
+        assert process.returncode == 0
+        assert b"Traceback" not in out + error
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def test_a_run_folder(of_digits, tmp_path, capsys):
