@@ -31,9 +31,9 @@ if __package__ is None:
 
 from benchmarks.turns import Process, alternate, machine, prepare, ratio
 from tools import cli
+from tools.exporting import PRECISIONS
 
 PEERS = {"MLPMixerB16": "mixer_b16_224"}
-PRECISIONS = ("float32", "float16", "dynamic", "int8", "int8-full")
 SIDE = 2048  # Of the matrices.
 WARM_UP = 5
 _ONNX = "ONNX Runtime"

@@ -45,10 +45,9 @@ from recipes.training import files
 from recipes.training.config import TrainingConfig
 from recipes.training.errors import RunError, UsageError, first_line
 from tools import cli, labels, model_files, pictures
+from tools.exporting import CALIBRATED, PRECISIONS
 
 FORMATS = {"tflite": ".tflite", "savedmodel": ""}
-PRECISIONS = ("float32", "float16", "dynamic", "int8", "int8-full")
-_CALIBRATED = ("int8", "int8-full")
 _BATCH = 32  # Pictures that are compared at once.
 
 
@@ -79,7 +78,7 @@ def run(args):
     step = args.batch_size
     config = dataclasses.replace(config, batch_size=step * -(-_BATCH // step))
     origin = Origin(candidate.name, config, _labels(args, candidate))
-    if args.precision in _CALIBRATED:
+    if args.precision in CALIBRATED:
         kind = dataclasses.replace(kind, calibration=_calibration(args, model, trained_by, config))
     result = export(model, args.target, kind, origin, data, name, args.min_agreement)
     print(report.as_json(result) if args.json else report.table(result))
@@ -117,13 +116,13 @@ def _labels(args, candidate):
 
 
 def _needs_pictures(args):
-    return bool(args.data or args.min_agreement is not None or args.precision in _CALIBRATED)
+    return bool(args.data or args.min_agreement is not None or args.precision in CALIBRATED)
 
 
 def _require_data(args, trained_by):
     if _needs_pictures(args) and not args.data and trained_by is None:
         asked = f"--precision {args.precision}"
-        asked = asked if args.precision in _CALIBRATED else "--min-agreement"
+        asked = asked if args.precision in CALIBRATED else "--min-agreement"
         raise UsageError(
             f"{asked} needs pictures: give --data, a folder of pictures or shards, or the name of "
             "a tensorflow-datasets set."

@@ -12,16 +12,7 @@ from ai_edge_quantizer.recipe import AlgorithmName
 from ai_edge_quantizer.recipe import TFLOperationName as Operator
 from ai_edge_quantizer.utils import qsv_utils
 
-from tools.exporting import flatbuffer
-
-PRECISIONS = {
-    "float32": "as trained",
-    "float16": "weights in half precision, arithmetic in float32: half the size, the same speed",
-    "dynamic": "products by 8-bit weights; their inputs are rounded when run, by each one's range",
-    "int8": "products and convolutions in 8 bits with ranges found beforehand, the rest in float32",
-    "int8-full": "8-bit integers only, from uint8 pixels to uint8 scores; slow on CPUs",
-}
-CALIBRATED = ("int8", "int8-full")
+from tools.exporting import CALIBRATED, flatbuffer
 
 # XNNPACK has no dynamic form of depthwise convolutions.
 _DYNAMIC = (Operator.FULLY_CONNECTED, Operator.CONV_2D)

@@ -21,7 +21,7 @@ class TFLite:
     """How to write a TFLite file."""
 
     precision: str = "float32"
-    """Of `quantization.PRECISIONS`."""
+    """Of `tools.exporting.PRECISIONS`."""
     takes_pixels: bool = False
     """Whether the input is uint8 pixels, their scaling folded into the first weights.
 

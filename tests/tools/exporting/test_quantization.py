@@ -7,7 +7,7 @@ from ai_edge_litert.interpreter import Interpreter
 from recipes.training.config import TrainingConfig
 from tests import reference
 from tests.models.small import FAMILIES, build
-from tools.exporting import flatbuffer, quantization
+from tools.exporting import PRECISIONS, flatbuffer
 from tools.exporting.exporter import export
 from tools.exporting.origin import Origin
 from tools.exporting.tflite import TFLite
@@ -99,7 +99,7 @@ def test_ranges_are_those_of_the_pictures(world, tmp_path):
     assert scales[10] == pytest.approx(10 * scales[1], rel=1e-6)
 
 
-@pytest.mark.parametrize("precision", quantization.PRECISIONS)
+@pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_pixels_as_input(family, precision, world, tmp_path):
     model = world[family]
