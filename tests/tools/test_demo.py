@@ -22,6 +22,7 @@ from recipes import digits
 from recipes.training.config import TrainingConfig
 from recipes.training.errors import UsageError
 from tests import reference
+from tests.tools import commands
 from tools import demo
 from tools.exporting.exporter import export
 from tools.exporting.origin import Origin
@@ -142,17 +143,9 @@ def served_colours(of_colours, litert_js):
 
 
 def refuse(arguments, capsys):
-    """Runs the command on what it must refuse; returns the sentence."""
     with pytest.MonkeyPatch.context() as patch:  # What is not refused would be served for ever.
         patch.setattr(http.server.HTTPServer, "serve_forever", lambda server: None)
-        try:
-            status = demo.main([str(argument) for argument in arguments])
-        except SystemExit as end:
-            status = end.code
-    assert status == 2
-    error = capsys.readouterr().err
-    assert "Traceback" not in error
-    return error.strip().splitlines()[-1]
+        return commands.refuse(demo.main, arguments, capsys)
 
 
 # The server, without a browser.

@@ -13,6 +13,7 @@ import pytest
 import keras_mixers
 from tests import reference
 from tests.models.small import FAMILIES, build
+from tests.tools import commands
 from tools import export as export_tool
 from tools.exporting import comparison, tflite
 from tools.exporting.exporter import export
@@ -36,15 +37,7 @@ def saved(tmp_path, rng):
 
 
 def refuse(arguments, capsys):
-    """Runs the command on what it must refuse; returns the sentence."""
-    try:
-        status = export_tool.main([str(argument) for argument in arguments])
-    except SystemExit as end:
-        status = end.code
-    assert status == 2
-    error = capsys.readouterr().err
-    assert "Traceback" not in error
-    return error.strip().splitlines()[-1]
+    return commands.refuse(export_tool.main, arguments, capsys)
 
 
 def run_tool(capsys, *arguments):

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from tests.tools import commands
 from tools import make_shards
 
 pytestmark = pytest.mark.tensorflow
@@ -59,13 +60,8 @@ def names_in(out):
 
 
 def refuse(arguments, capsys):
-    """Runs the command on what it must refuse; returns the sentence."""
-    with pytest.raises(SystemExit) as end:
-        make_shards.main([str(argument) for argument in arguments])
-    assert end.value.code == 2
-    error = capsys.readouterr().err
-    assert "Traceback" not in error
-    return error.strip().splitlines()[-1].removeprefix("tools/make_shards.py: error: ")
+    error = commands.refuse(make_shards.main, arguments, capsys)
+    return error.removeprefix("tools/make_shards.py: error: ")
 
 
 def test_every_picture_is_read_back(pictures, tmp_path, capsys):

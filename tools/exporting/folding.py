@@ -18,20 +18,11 @@ def fold(model, scaling=None):
         scaling: None, or `(scale, offset)`, arrays of one number per channel: the result takes
             pixels, which `model` takes as `pixel * scale + offset`.
     """
-    if not _can_be_cloned(model):
+    try:
+        twin, norm, head, stem = _twin(model, scaling is not None)
+    except (AttributeError, NotImplementedError, TypeError, ValueError):
+        # A subclass, with code of its own, or a layer without a config.
         return model if scaling is None else _behind_scaling(model, scaling)
-    norm, head = _norm_before_head(model)
-    stem = _stem(model) if scaling is not None else None
-
-    def clone(layer):
-        if layer is norm:
-            return keras.layers.Identity(name=layer.name, dtype="float32")
-        return _in_float32(layer, **({"use_bias": True} if layer is stem else {}))
-
-    def call(layer, *inputs, **arguments):  # Those of the norm are not for what stands in for it.
-        return layer(*inputs, **({} if isinstance(layer, keras.layers.Identity) else arguments))
-
-    twin = keras.models.clone_model(model, clone_function=clone, call_function=call)
     for layer in model.layers:
         if layer is not norm and not isinstance(layer, keras.layers.InputLayer):
             weights = layer.get_weights()
@@ -42,6 +33,23 @@ def fold(model, scaling=None):
             twin.get_layer(layer.name).set_weights(weights)
     unscaled = scaling is not None and stem is None
     return _behind_scaling(twin, scaling) if unscaled else twin
+
+
+def _twin(model, scales):
+    """Returns an unfilled clone and the layers of `model` that change: norm, head and stem."""
+    norm, head = _norm_before_head(model)
+    stem = _stem(model) if scales else None
+
+    def clone(layer):
+        if layer is norm:
+            return keras.layers.Identity(name=layer.name, dtype="float32")
+        return _in_float32(layer, **({"use_bias": True} if layer is stem else {}))
+
+    def call(layer, *inputs, **arguments):  # Those of the norm are not for what stands in for it.
+        return layer(*inputs, **({} if isinstance(layer, keras.layers.Identity) else arguments))
+
+    twin = keras.models.clone_model(model, clone_function=clone, call_function=call)
+    return twin, norm, head, stem
 
 
 def in_float32(model):
@@ -57,14 +65,6 @@ def _in_float32(layer, **changes):
     if isinstance(layer, keras.layers.Layer):  # An operation between layers has no type.
         changes["dtype"] = "float32"
     return type(layer).from_config(layer.get_config() | changes)
-
-
-def _can_be_cloned(model):
-    try:
-        keras.models.clone_model(model)
-    except (ValueError, TypeError, NotImplementedError):  # A subclass, with code of its own.
-        return False
-    return True
 
 
 def _behind_scaling(model, scaling):
