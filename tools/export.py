@@ -21,9 +21,9 @@ Precisions of TFLite files, all for CPUs but the last:
 A SavedModel has two signatures: serving_default, for float pictures, and classify, from the bytes
 of JPEG or PNG files to the most probable labels and their probabilities.
 
-Exit status: 0 when the result agrees with the model; 1 when it does not (float32: by more than
-rounding; --min-agreement), and is not kept, or too many pictures cannot be read; 2 when the
-arguments cannot be used, or the result cannot be written.
+Exit status: 0 when the result agrees with the model; 1, and nothing is kept, when it does not
+(float32: by more than rounding; the others: by --min-agreement; no finite numbers) or too many
+pictures cannot be read; 2 when the arguments cannot be used, or the result cannot be written.
 
 Examples (the first line makes models for the others, in three minutes):
   python recipes/digits.py
@@ -42,12 +42,14 @@ if __package__ is None:
     sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
 
 from recipes.training import files
-from recipes.training.config import TrainingConfig
 from recipes.training.errors import RunError, UsageError, first_line
 from tools import cli, labels, model_files, pictures
 from tools.exporting import CALIBRATED, PRECISIONS
 
 FORMATS = {"tflite": ".tflite", "savedmodel": ""}
+_CALIBRATION_PICTURES = 256
+_THREADS = 2
+_TOP_K = 5
 _BATCH = 32  # Pictures that are compared at once.
 
 
@@ -57,7 +59,6 @@ def _warn(sentence):
 
 def run(args):
     """Exports what `args` ask for. Returns the exit status."""
-    from recipes.training.bad_pictures import require_few
     from tools.exporting import report
     from tools.exporting.exporter import check, export
     from tools.exporting.origin import Origin
@@ -71,19 +72,18 @@ def run(args):
     check(model, args.target, kind)
     trained_by = pictures.run_config(args, candidate, _warn)
     _require_data(args, trained_by)
-    config, data, name = trained_by or TrainingConfig(), None, "random pictures"
+    config, data, name = trained_by or Origin().config, None, "random pictures"
     if _needs_pictures(args) or pictures.are_taken_by(candidate):
         config = pictures.preparation(args, candidate, trained_by, 1)
-        data, name = _data(args, model, trained_by, args.split)
+        data, name = _data(args, model, trained_by, "--split", args.split or "validation")
     step = args.batch_size
-    config = dataclasses.replace(config, batch_size=step * -(-_BATCH // step))
+    loss = (trained_by or Origin().config).loss
+    config = dataclasses.replace(config, batch_size=step * -(-_BATCH // step), loss=loss)
     origin = Origin(candidate.name, config, _labels(args, candidate))
     if args.precision in CALIBRATED:
         kind = dataclasses.replace(kind, calibration=_calibration(args, model, trained_by, config))
     result = export(model, args.target, kind, origin, data, name, args.min_agreement)
     print(report.as_json(result) if args.json else report.table(result))
-    if data is not None:
-        require_few(data, result.bad_pictures, args.split, config.max_bad_images)
     return 0 if result.agrees else 1
 
 
@@ -91,10 +91,11 @@ def _kind(args):
     if args.format == "savedmodel":
         from tools.exporting.saved_model import SavedModel
 
-        return SavedModel(args.top_k)
+        return SavedModel(args.top_k or _TOP_K)
     from tools.exporting.tflite import TFLite
 
-    return TFLite(args.precision, args.input == "uint8", args.batch_size, threads=args.threads)
+    threads = args.threads or _THREADS
+    return TFLite(args.precision, args.input == "uint8", args.batch_size, threads=threads)
 
 
 def _labels(args, candidate):
@@ -102,41 +103,41 @@ def _labels(args, candidate):
     from recipes.training import run_folder
 
     classes = candidate.output_shape[-1]
-    if args.labels:
+    if args.labels is not None:
         return labels.read(args.labels, classes)
-    if candidate.class_names:
-        return candidate.class_names
-    names = run_folder.class_names(files.named("MODEL", args.model).parent)
+    folder = files.named("MODEL", args.model).parent
+    names = candidate.class_names or run_folder.class_names(folder)
     if names and len(names) != classes:
         raise UsageError(
-            f"The labels.txt beside MODEL must have a name for each of its {classes} classes; it "
-            f"has {len(names)}: give --labels."
+            f"The labels.txt of MODEL must have a name for each of its {classes} classes; it has "
+            f"{len(names)}: give --labels."
         )
     return names
 
 
 def _needs_pictures(args):
-    return bool(args.data or args.min_agreement is not None or args.precision in CALIBRATED)
+    asked = args.data or args.split or args.min_agreement is not None
+    return bool(asked or args.precision in CALIBRATED)
 
 
 def _require_data(args, trained_by):
     if _needs_pictures(args) and not args.data and trained_by is None:
-        asked = f"--precision {args.precision}"
-        asked = asked if args.precision in CALIBRATED else "--min-agreement"
+        asked = "--split" if args.split else "--min-agreement"
+        asked = f"--precision {args.precision}" if args.precision in CALIBRATED else asked
         raise UsageError(
             f"{asked} needs pictures: give --data, a folder of pictures or shards, or the name of "
             "a tensorflow-datasets set."
         )
 
 
-def _data(args, model, trained_by, split):
+def _data(args, model, trained_by, option, split):
     """Returns the pictures of a split, and what to call them; None where random ones must do."""
     data = args.data or (trained_by and trained_by.data)
     if not data:
         return None, "random pictures"
     data_dir = args.data_dir if args.data or not trained_by else trained_by.data_dir
     try:
-        opened = pictures.open_data(data, data_dir, split, model.input_shape[-1])
+        opened = pictures.open_data(data, data_dir, split, model.input_shape[-1], option)
     except UsageError as error:
         if _needs_pictures(args):
             raise
@@ -152,14 +153,19 @@ def _data(args, model, trained_by, split):
 
 def _calibration(args, model, trained_by, config):
     """Returns a function that gives the pictures by which ranges are found."""
-    data, _ = _data(args, model, trained_by, args.calibration_split)
+    from recipes.training.bad_pictures import require_few
+
+    split = args.calibration_split or "train"
+    data, _ = _data(args, model, trained_by, "--calibration-split", split)
+    pictures_wanted = args.calibration_pictures or _CALIBRATION_PICTURES
 
     def batches():
-        left = args.calibration_pictures
-        for images, _, weights in pictures.batches(data, config, [], left, "calibrating"):
+        left, bad = pictures_wanted, []
+        for images, _, weights in pictures.batches(data, config, bad, left, "calibrating"):
             images = pictures.as_input(images, config, takes_pixels=False)[weights > 0][:left]
             left -= len(images)
             yield images
+        require_few(data, bad, split, config.max_bad_images)
 
     return batches
 
@@ -185,42 +191,48 @@ def _parse(argv):
     shown = "float32 pictures, scaled as in training, or uint8 pixels (default: float32)"
     add("--input", choices=("float32", "uint8"), help=shown)
     add("--batch-size", type=int, default=1, metavar="N", help="static (default: %(default)s)")
-    add(
-        "--threads", type=int, default=2, metavar="N", help="for the latency (default: %(default)s)"
-    )
-    shown = "pictures to find ranges on, for int8 and int8-full (default: %(default)s)"
-    add("--calibration-split", default="train", metavar="SPLIT", help=shown)
-    shown = "how many of them (default: %(default)s)"
-    add("--calibration-pictures", type=int, default=256, metavar="N", help=shown)
+    add("--threads", type=int, metavar="N", help=f"for the latency (default: {_THREADS})")
+    shown = "pictures to find ranges on, for int8 and int8-full (default: train)"
+    add("--calibration-split", metavar="SPLIT", help=shown)
+    shown = f"how many of them (default: {_CALIBRATION_PICTURES})"
+    add("--calibration-pictures", type=int, metavar="N", help=shown)
     of_saved = parser.add_argument_group("SavedModel")
-    shown = "classes that classify returns (default: %(default)s)"
-    of_saved.add_argument("--top-k", type=int, default=5, metavar="N", help=shown)
+    shown = f"classes that classify returns (default: {_TOP_K})"
+    of_saved.add_argument("--top-k", type=int, metavar="N", help=shown)
     of_pictures = parser.add_argument_group("pictures")
     pictures.add_options(of_pictures, data_default=" (default: the run's)")
-    shown = "pictures to compare on, such as validation[:1000] (default: %(default)s)"
-    of_pictures.add_argument("--split", default="validation", help=shown)
+    shown = "pictures to compare on, such as validation[:1000] (default: validation)"
+    of_pictures.add_argument("--split", help=shown)
     args = parser.parse_args(argv)
     _check(parser, args)
     return parser, args
 
 
 def _check(parser, args):
-    for name in ("batch_size", "threads", "calibration_pictures", "top_k"):
-        if getattr(args, name) < 1:
-            flag = "--" + name.replace("_", "-")
-            parser.error(f"argument {flag}: must be at least 1. Received: {getattr(args, name)}")
+    limits = {"batch_size": 4096, "threads": 256, "calibration_pictures": 10**6, "top_k": 10**6}
+    for name, most in limits.items():
+        value = getattr(args, name)
+        if value is not None and not 1 <= value <= most:
+            parser.error(f"argument {_flag(name)}: must be from 1 to {most:,}. Received: {value}")
+    if (args.calibration_pictures or args.batch_size) < args.batch_size:
+        parser.error(
+            f"argument --calibration-pictures: must be at least --batch-size, {args.batch_size}. "
+            f"Received: {args.calibration_pictures}"
+        )
     if args.min_agreement is not None and not 0 < args.min_agreement <= 1:
         parser.error(
             "argument --min-agreement: must be greater than 0, at most 1. "
             f"Received: {args.min_agreement}"
         )
+    others = {"top_k": None}
     if args.format == "savedmodel":
-        for name, usual in (("precision", "float32"), ("input", None), ("batch_size", 1)):
-            if getattr(args, name) != usual:
-                flag = "--" + name.replace("_", "-")
-                parser.error(f"argument {flag}: is for TFLite files only")
+        others = dict.fromkeys(("input", "threads", "calibration_split", "calibration_pictures"))
+        others |= {"precision": "float32", "batch_size": 1}
+    for name, usual in others.items():
+        if getattr(args, name) != usual:
+            parser.error(f"argument {_flag(name)}: is not for --format {args.format}")
     if args.precision == "int8-full" and args.input == "float32":
-        parser.error("argument --input: int8-full takes uint8 only")
+        parser.error("argument --input: must be uint8 for int8-full. Received: float32")
     stem = pathlib.PurePath(args.model.rstrip("/")).name
     stem = stem.removesuffix(".keras").removesuffix(".npz")
     if args.precision != "float32":
@@ -230,6 +242,10 @@ def _check(parser, args):
         parser.error(f"argument out: must be a folder. Received the file: {args.out}")
     if args.target.exists() and not args.overwrite:
         parser.error(f"{args.target} exists: choose another folder or pass --overwrite")
+
+
+def _flag(name):
+    return "--" + name.replace("_", "-")
 
 
 def main(argv=None):
@@ -243,6 +259,9 @@ def main(argv=None):
     except RunError as error:
         print(f"tools/export.py: error: {error}", file=sys.stderr)
         return error.status
+    except KeyboardInterrupt:
+        print("tools/export.py: stopped; nothing was written", file=sys.stderr)
+        return 130
     except (ValueError, OSError, tf.errors.OpError) as error:
         print(f"tools/export.py: error: {first_line(error)}", file=sys.stderr)
         return 2

@@ -99,8 +99,10 @@ def _picture_size(model, asked):
     return int(size)
 
 
-def open_data(data, data_dir, split, channels=3):
+def open_data(data, data_dir, split, channels=3, option="--split"):
     """Returns the `PictureData` of a split, or for "digits" the `ArrayData`.
+
+    `option` is what the user gave the split by.
 
     Raises:
         UsageError: There is none, or its pictures do not have the model's channels.
@@ -120,7 +122,7 @@ def open_data(data, data_dir, split, channels=3):
     splits = dict(zip(("train", "validation", "test"), load_digits(), strict=True))
     if split not in splits:
         raise UsageError(
-            f"--split of {DIGITS} must be one of {', '.join(splits)}. Received: {split}"
+            f"{option} of {DIGITS} must be one of {', '.join(splits)}. Received: {split}"
         )
     return ArrayData(*splits[split], classes=10)
 

@@ -1,4 +1,5 @@
 import errno
+import json
 import pathlib
 import re
 import shlex
@@ -174,7 +175,7 @@ def test_what_cannot_be_used_is_refused_in_one_sentence(saved, tmp_path, capsys)
     text.write_text("no model")
     assert f"Received {text}: File not found" in refuse([text, out, *tflite], capsys)
     assert "invalid choice: 'onnx'" in refuse([path, out, "--format", "onnx"], capsys)
-    assert "at least 1. Received: 0" in refuse([path, out, *tflite, "--batch-size", 0], capsys)
+    assert "must be from 1 to " in refuse([path, out, *tflite, "--batch-size", 0], capsys)
     assert "must be a folder" in refuse([path, text, *tflite], capsys)
     any_size = tmp_path / "any.keras"
     build("s2_mlp", input_shape=(None, None, 3)).save(any_size)
@@ -209,7 +210,7 @@ def test_models_that_cannot_be_exported(tmp_path, capsys):
     assert "it must be a built model with one input and one output" in sentence
     keras.Model(inputs, keras.ops.erfinv(inputs)).save(tmp_path / "odd.keras")
     sentence = refuse([tmp_path / "odd.keras", tmp_path / "out", *tflite], capsys)
-    assert "`model` cannot be converted: " in sentence
+    assert "MODEL must be made of what LiteRT has operators for. It uses: Erfinv: " in sentence
     with pytest.warns(UserWarning, match="has not yet been built"):
         keras.Sequential([keras.layers.Dense(3)]).save(tmp_path / "unbuilt.keras")
     sentence = refuse([tmp_path / "unbuilt.keras", tmp_path / "out", *tflite], capsys)
@@ -344,3 +345,86 @@ def test_every_precision_at_224(name, tmp_path, rng):
             assert LiteRTModel(result.path).fully_delegated, precision
         if precision.startswith("int8"):
             assert result.operators["int8"][1] >= 0.99
+
+
+@pytest.fixture
+def digits_run(tmp_path):
+    """A run's folder as recipes/digits.py leaves it, of a model that has learned nothing."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    build("mlp_mixer", input_shape=(8, 8, 1), classes=10).save(folder / "model.keras")
+    about = {"data": "digits", "image_size": 8, "pixel_range": "minus_one_one"}
+    (folder / "config.json").write_text(json.dumps(about))
+    return folder
+
+
+def test_a_run_with_the_labels_of_another_is_refused(digits_run, tmp_path, capsys):
+    (digits_run / "labels.txt").write_text("a\nb\n")
+    sentence = refuse([digits_run, tmp_path / "out"], capsys)
+    assert "must have a name for each of its 10 classes; it has 2" in sentence
+
+
+@pytest.mark.parametrize("option", ["--split", "--calibration-split"])
+def test_a_split_that_does_not_exist_is_refused(option, digits_run, tmp_path, capsys):
+    command = [digits_run, tmp_path / "out", "--precision", "int8", option, "bogus"]
+    assert f"{option} of digits must be one of train, " in refuse(command, capsys)
+    command = [digits_run, tmp_path / "out", "--split", "bogus"]
+    assert "--split of digits must be one of train, " in refuse(command, capsys)
+
+
+def test_options_that_would_do_nothing_are_refused(saved, tmp_path, capsys):
+    _, path = saved
+    out = tmp_path / "out"
+    for option in ("--threads", "--calibration-pictures", "--calibration-split"):
+        command = [path, out, "--format", "savedmodel", option, "3"]
+        assert f"{option}: is not for --format savedmodel" in refuse(command, capsys)
+    assert "--top-k: is not for --format tflite" in refuse([path, out, "--top-k", 3], capsys)
+    few = ["--precision", "int8", "--batch-size", 8, "--calibration-pictures", 7]
+    assert "must be at least --batch-size, 8. Received: 7" in refuse([path, out, *few], capsys)
+    assert "from 1 to 256. Received: 257" in refuse([path, out, "--threads", 257], capsys)
+    assert "--labels must be a text file" in refuse([path, out, "--labels", ""], capsys)
+
+
+def test_a_file_is_timed_by_the_threads_asked_for(saved, tmp_path, capsys, monkeypatch):
+    _, path = saved
+    asked = []
+
+    class Timed(LiteRTModel):
+        def __init__(self, path, num_threads=None):
+            asked.append(num_threads)
+            super().__init__(path, num_threads)
+
+        def seconds(self, runs):
+            return [0.002, 0.001, 0.004]
+
+    monkeypatch.setattr(tflite, "LiteRTModel", Timed)
+    assert export_tool.main([str(path), str(tmp_path / "out"), "--threads", "3"]) == 0
+    assert "2 ms, 1 to 4 (3 threads)" in capsys.readouterr().out
+    assert asked == [3]
+
+
+def test_an_interrupted_export_leaves_nothing(saved, tmp_path, capsys, monkeypatch):
+    _, path = saved
+    out = tmp_path / "out"
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tflite.TFLite, "load", interrupted)
+    assert export_tool.main([str(path), str(out)]) == 130
+    assert capsys.readouterr().err.endswith("tools/export.py: stopped; nothing was written\n")
+    assert list(out.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_to_is_named(saved, tmp_path, capsys):
+    _, path = saved
+    (tmp_path / "file").write_text("")
+    sentence = refuse([path, tmp_path / "file" / "out"], capsys)
+    assert f"OUT must be a folder that can be written to. Received: {tmp_path}/file/out" in sentence
+
+
+def test_what_cannot_be_converted_is_said_in_one_line(tmp_path, capfd):
+    inputs = keras.Input((8, 8, 3))
+    keras.Model(inputs, keras.ops.erfinv(inputs)).save(tmp_path / "odd.keras")
+    assert export_tool.main([str(tmp_path / "odd.keras"), str(tmp_path / "out")]) == 2
+    assert "loc(" not in capfd.readouterr().err

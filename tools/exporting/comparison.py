@@ -35,6 +35,11 @@ class Comparison:
     """How far an output of the model differs from picture to picture, at most."""
 
     @property
+    def is_finite(self):
+        """Whether the file's outputs are numbers: float16 has none above 65,504."""
+        return bool(np.isfinite(self.largest_difference))
+
+    @property
     def is_rounding(self):
         """Whether file and model differ by the rounding of float32 only."""
         allowed = max(TOLERANCE * self.spread, _ROUNDING * self.largest_output)

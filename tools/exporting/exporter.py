@@ -2,11 +2,13 @@
 
 import dataclasses
 import pathlib
+import re
 import shutil
 import tempfile
 import time
 
-from recipes.training.errors import first_line
+from recipes.training.bad_pictures import require_few
+from recipes.training.errors import RunError, first_line
 from tools.exporting import folding
 from tools.exporting.comparison import Comparison, compare
 from tools.exporting.origin import Origin
@@ -28,6 +30,8 @@ class Export:
     seconds: float
     """To convert, without the comparison."""
     comparison: Comparison
+    probabilities_by: str | None = None
+    """What makes probabilities of the outputs; None where they are probabilities."""
     min_agreement: float | None = None
     """What was asked for."""
     bad_pictures: tuple = ()
@@ -44,6 +48,8 @@ class Export:
     @property
     def agrees(self):
         """Whether the result may be used: float32 differs by rounding, the rest as allowed."""
+        if not self.comparison.is_finite:
+            return False
         if self.precision == "float32" and not self.comparison.is_rounding:
             return False
         return self.min_agreement is None or self.comparison.agreement >= self.min_agreement
@@ -72,18 +78,17 @@ def export(
     Raises:
         ValueError: The model has several inputs or outputs or no fixed picture size; it cannot be
             converted; something else than an earlier result is at `path`.
+        RunError: Too many pictures cannot be read.
         OSError: The result cannot be written.
     """
     path, origin = pathlib.Path(path), origin or Origin()
     check(model, path, kind)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _check_space(model, path.parent)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as scratch:
+    with _scratch_in(path.parent, model) as scratch:
         written = pathlib.Path(scratch, path.name)
         start = time.perf_counter()
         try:
             kind.write(model, written, origin)
-        except OSError:
+        except (OSError, RunError):
             raise
         except Exception as error:  # The converter has errors of its own, for what it lacks.
             raise ValueError(_why_not(error)) from error
@@ -91,6 +96,9 @@ def export(
         file = kind.load(written)
         predict = folding.in_float32(model).predict_on_batch
         found, bad = compare(predict, file, data, origin.config, data_name)
+        if data is not None:
+            split = data_name.removeprefix("pictures of ")
+            require_few(data, bad, split, origin.config.max_bad_images)
         parts = [written] if written.is_file() else [p for p in written.rglob("*") if p.is_file()]
         result = Export(
             path=path,
@@ -100,6 +108,7 @@ def export(
             size=sum(part.stat().st_size for part in parts),
             seconds=seconds,
             comparison=found,
+            probabilities_by=origin.probabilities_by(model),
             min_agreement=min_agreement,
             bad_pictures=tuple(bad),
             **kind.facts(file, written),
@@ -114,17 +123,17 @@ def check(model, path, kind):
     inputs, outputs = (len(getattr(model, ends, None) or ()) for ends in ("inputs", "outputs"))
     if inputs != 1 or outputs != 1:
         raise ValueError(
-            "`model` must be a built model with one input and one output. "
+            "MODEL must be a built model with one input and one output. "
             f"Received: {inputs} inputs and {outputs} outputs"
         )
     if len(model.input_shape) != 4:
         raise ValueError(
-            "`model` must take pictures, (batch, height, width, channels). "
+            "MODEL must take pictures, (batch, height, width, channels). "
             f"Received: input shape {model.input_shape}"
         )
     if None in model.input_shape[1:]:
         raise ValueError(
-            "`model` must have a fixed picture size: build it with a full `input_shape`. "
+            "MODEL must have a fixed picture size: build it with a full `input_shape`. "
             f"Received: input shape {model.input_shape}"
         )
     if path.exists() and not kind.is_result(path):
@@ -134,20 +143,38 @@ def check(model, path, kind):
         )
 
 
+def _scratch_in(folder, model):
+    """Returns a temporary directory beside where the result will be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _check_space(model, folder)
+        return tempfile.TemporaryDirectory(dir=folder, prefix=".export-")
+    except (PermissionError, NotADirectoryError, FileExistsError) as error:
+        raise OSError(
+            f"OUT must be a folder that can be written to. Received: {folder} ({error.strerror})"
+        ) from None
+
+
 def _check_space(model, folder):
     needed = _BYTES_PER_PARAMETER * model.count_params()
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise OSError(
-            f"the disk of {folder} must have {needed / 1e6:,.0f} MB free for the export; it has "
-            f"{free / 1e6:,.0f} MB: make room, or choose another folder"
+            f"the disk of {folder} must have {needed / 1e6:,.1f} MB free for the export; it has "
+            f"{free / 1e6:,.1f} MB: make room, or choose another folder"
         )
 
 
 def _why_not(error):
     if "No space left" in str(error):  # As TensorFlow says it.
         return "the result cannot be written: No space left on device"
-    return f"`model` cannot be converted: {first_line(error)}"
+    lacking = re.findall(r"^(?:TF Select|Custom) ops: (.*)$", str(error), re.MULTILINE)
+    if lacking:
+        return (
+            "MODEL must be made of what LiteRT has operators for. "
+            f"It uses: {', '.join(lacking)}: replace these, or write a SavedModel"
+        )
+    return f"MODEL cannot be converted: {first_line(error)}"
 
 
 def _replace(source, target):

@@ -34,7 +34,7 @@ def write(model):
 def last_product(data):
     """Returns the name of the output of the last dense layer: the classifier's."""
     model = read(data)
-    (graph,) = model.subgraphs
+    graph = model.subgraphs[0]
     dense = [op for op in graph.operators if _code(model, op) == _OPERATORS.FULLY_CONNECTED]
     return graph.tensors[dense[-1].outputs[0]].name.decode() if dense else "no dense layer"
 
@@ -60,12 +60,12 @@ def operators_by_precision(data):
     `(operators, multiply-adds)`; what only converts from one kind to another is a "conversion".
     """
     model = read(data)
-    (graph,) = model.subgraphs
     found = collections.defaultdict(lambda: (0, 0))
-    for operator in graph.operators:
-        kind = _arithmetic(model, graph, operator)
-        count, macs = found[kind]
-        found[kind] = count + 1, macs + _multiply_adds(model, graph, operator)
+    for graph in model.subgraphs:  # One, and one more for each loop's body.
+        for operator in graph.operators:
+            kind = _arithmetic(model, graph, operator)
+            count, macs = found[kind]
+            found[kind] = count + 1, macs + _multiply_adds(model, graph, operator)
     return dict(found)
 
 
@@ -100,7 +100,7 @@ def with_uint8_ends(data):
     Real numbers are the pixels themselves: the file must take pixels from 0 to 255.
     """
     model = read(data)
-    (graph,) = model.subgraphs
+    graph = model.subgraphs[0]
     (entry,), (end,) = graph.inputs, graph.outputs
     pixels = _add_tensor(graph, entry, b"pixels", scale=1.0, zero_point=0)
     first = _OPERATORS.DEQUANTIZE if graph.tensors[entry].type == _FLOAT32 else _OPERATORS.QUANTIZE

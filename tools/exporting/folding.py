@@ -20,7 +20,7 @@ def fold(model, scaling=None):
     """
     try:
         twin, norm, head, stem = _twin(model, scaling is not None)
-    except (AttributeError, NotImplementedError, TypeError, ValueError):
+    except (AttributeError, KeyError, NotImplementedError, TypeError, ValueError):
         # A subclass, with code of its own, or a layer without a config.
         return model if scaling is None else _behind_scaling(model, scaling)
     for layer in model.layers:
@@ -37,8 +37,9 @@ def fold(model, scaling=None):
 
 def _twin(model, scales):
     """Returns an unfilled clone and the layers of `model` that change: norm, head and stem."""
-    norm, head = _norm_before_head(model)
-    stem = _stem(model) if scales else None
+    once = _called_once(model)
+    norm, head = _norm_before_head(model, once)
+    stem = _stem(model, once) if scales else None
 
     def clone(layer):
         if layer is norm:
@@ -48,17 +49,22 @@ def _twin(model, scales):
     def call(layer, *inputs, **arguments):  # Those of the norm are not for what stands in for it.
         return layer(*inputs, **({} if isinstance(layer, keras.layers.Identity) else arguments))
 
-    twin = keras.models.clone_model(model, clone_function=clone, call_function=call)
+    twin = keras.models.clone_model(model, clone_function=clone, call_function=call, recursive=True)
     return twin, norm, head, stem
 
 
 def in_float32(model):
     """Returns `model` itself, or, if it was trained in mixed precision, its float32 twin."""
-    if all(layer.compute_dtype == "float32" for layer in model.layers):
+    if _is_float32(model):
         return model
-    twin = keras.models.clone_model(model, clone_function=_in_float32)
+    twin = keras.models.clone_model(model, clone_function=_in_float32, recursive=True)
     twin.set_weights(model.get_weights())
     return twin
+
+
+def _is_float32(layer):
+    inner = getattr(layer, "layers", ())  # A model may be a layer of another.
+    return layer.compute_dtype == "float32" and all(map(_is_float32, inner))
 
 
 def _in_float32(layer, **changes):
@@ -74,10 +80,19 @@ def _behind_scaling(model, scaling):
     return keras.Model(inputs, model(keras.layers.Rescaling(scale, offset)(inputs)))
 
 
-def _stem(model):
+def _called_once(model):
+    """Names of the layers that the model has in one place only."""
+    layers = model.get_config()["layers"]
+    return {
+        layer["config"]["name"] for layer in layers if len(layer.get("inbound_nodes", [1])) == 1
+    }
+
+
+def _stem(model, once):
     """The projection of patches that the pictures come to first, if the model begins with one."""
     first = _consumers(model, model.inputs[0])
-    return first[0] if len(first) == 1 and isinstance(first[0], PatchEmbedding) else None
+    is_stem = len(first) == 1 and isinstance(first[0], PatchEmbedding) and first[0].name in once
+    return first[0] if is_stem else None
 
 
 def _stem_weights(weights, scaling):
@@ -87,17 +102,19 @@ def _stem_weights(weights, scaling):
     return [(kernel * scale).astype("float32"), bias.astype("float32")]
 
 
-def _norm_before_head(model):
+def _norm_before_head(model, once):
     """Returns a batch normalization and the dense layer that it can be folded into, or Nones."""
     for norm in model.layers:
-        if isinstance(norm, keras.layers.BatchNormalization):
+        if isinstance(norm, keras.layers.BatchNormalization) and norm.axis in (-1, 3):
             pools = _consumers(model, norm.output)
             heads = _consumers(model, pools[0].output) if len(pools) == 1 else []
             if (
                 len(heads) == 1
                 and isinstance(pools[0], keras.layers.GlobalAveragePooling2D)
+                and pools[0].data_format == "channels_last"
                 and isinstance(heads[0], keras.layers.Dense)
                 and heads[0].use_bias
+                and once.issuperset((norm.name, pools[0].name, heads[0].name))
             ):
                 return norm, heads[0]
     return None, None

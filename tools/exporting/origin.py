@@ -13,8 +13,10 @@ class Origin:
 
     source: str = "a Keras model"
     """Where it came from, such as the run folder."""
-    config: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
-    """How its pictures are prepared, and by which loss it was trained."""
+    config: TrainingConfig = dataclasses.field(
+        default_factory=lambda: TrainingConfig(loss="softmax")
+    )
+    """How its pictures are prepared, and by which loss it was trained; softmax is the usual one."""
     labels: tuple | None = None
     """Names of its classes."""
 
@@ -23,5 +25,9 @@ class Origin:
 
         None where they are probabilities already.
         """
-        last = keras.activations.serialize(getattr(model.layers[-1], "activation", None))
-        return None if last in ("softmax", "sigmoid") else self.config.loss
+        last = model.layers[-1]
+        activation = getattr(last, "activation", None)
+        ends = activation and keras.activations.serialize(activation)
+        if isinstance(last, keras.layers.Softmax) or ends in ("softmax", "sigmoid"):
+            return None
+        return self.config.loss

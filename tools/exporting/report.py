@@ -1,6 +1,7 @@
 """What became of an export, as a table and as JSON."""
 
 import json
+import math
 
 
 def as_json(result):
@@ -13,6 +14,7 @@ def as_json(result):
         "precision": result.precision,
         "source": result.source,
         "bytes": result.size,
+        "probabilities_by": result.probabilities_by,
         "seconds_to_convert": result.seconds,
         "compared_on": compared.on,
         "pictures": compared.pictures,
@@ -35,7 +37,12 @@ def as_json(result):
                 for kind, (count, share) in result.operators.items()
             },
         }
-    return json.dumps(facts, indent=1)
+    return json.dumps({name: _known(value) for name, value in facts.items()}, indent=1)
+
+
+def _known(value):
+    """JSON has no number for what is none."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def table(result):
@@ -52,7 +59,7 @@ def _rows(result):
     rows = [
         ("written" if result.agrees else "not written", result.path),
         ("made of", f"{result.source}, {result.precision}"),
-        ("size", f"{result.size / 1e6:.2f} MB"),
+        ("size", f"{result.size / 1e3:,.0f} kB"),
         ("seconds to convert", f"{result.seconds:.1f}"),
         ("compared on", f"{compared.pictures:,} {compared.on}"),
     ]
@@ -88,12 +95,16 @@ def _remarks(result):
             "Warning: the model's output hardly depends on its input (is it untrained?), so this "
             "comparison shows little."
         )
-    if result.precision == "int8-full":
+    if result.precision == "int8-full" and result.partitions > 1:
         yield (
             "Integers only are for chips that have nothing else: a CPU runs it in "
             f"{result.partitions} pieces, slower than int8."
         )
-    if result.precision == "float32" and not compared.is_rounding:
+    if not compared.is_finite:
+        yield "The file's outputs are no finite numbers: choose another precision."
+    elif result.precision == "float32" and not compared.is_rounding:
         yield "The converted model differs from the original by more than rounding."
+    if result.probabilities_by:
+        yield f"The outputs are logits: {result.probabilities_by} makes probabilities of them."
     if result.min_agreement is not None and compared.agreement < result.min_agreement:
         yield f"The agreement is less than --min-agreement, {result.min_agreement:.2%}."

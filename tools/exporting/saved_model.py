@@ -58,6 +58,7 @@ class SavedModel:
         return LoadedSavedModel(path)
 
     def facts(self, file, path):
+        file.try_classify()
         return {}
 
 
@@ -105,6 +106,11 @@ class LoadedSavedModel:
     def predict(self, images):
         """Returns the outputs for float32 pictures."""
         return self._loaded.serve(tf.constant(images)).numpy()
+
+    def try_classify(self):
+        """Runs `classify`, if there is one, on a picture: what is wrong with it shows now."""
+        if "classify" in self._loaded.signatures:
+            self.classify([tf.io.encode_png(np.zeros((8, 8, 3), "uint8")).numpy()])
 
     def classify(self, files):
         """Returns labels and probabilities, `(pictures, top_k)`, for the bytes of picture files."""

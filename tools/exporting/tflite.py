@@ -1,6 +1,8 @@
 """Writes TFLite files of any precision, and runs them."""
 
+import contextlib
 import dataclasses
+import os
 import pathlib
 import statistics
 import tempfile
@@ -14,6 +16,19 @@ from tools.exporting import flatbuffer, folding, metadata, quantization
 from tools.litert import LiteRTModel
 
 _TIMED_RUNS = 30
+
+
+@contextlib.contextmanager
+def _silence():
+    """The converter prints, below Python, pages around what its exceptions say as well."""
+    kept = os.dup(2)
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,13 +94,14 @@ class TFLite:
         shape = (self.batch_size, *model.input_shape[1:])
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
             path = pathlib.Path(scratch, "float32.tflite")
-            model.export(
-                str(path),
-                format="litert",
-                input_signature=[keras.InputSpec(shape=shape, dtype="float32")],
-                verbose=False,
-                target_spec={"supported_ops": [tf.lite.OpsSet.TFLITE_BUILTINS]},
-            )
+            with _silence():
+                model.export(
+                    str(path),
+                    format="litert",
+                    input_signature=[keras.InputSpec(shape=shape, dtype="float32")],
+                    verbose=False,
+                    target_spec={"supported_ops": [tf.lite.OpsSet.TFLITE_BUILTINS]},
+                )
             return path.read_bytes()
 
     def _calibration(self, scaling):

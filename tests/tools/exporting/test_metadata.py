@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 import keras_mixers
+from recipes.training import pixels
 from recipes.training.config import TrainingConfig
 from tests import reference
 from tools.exporting import metadata
@@ -80,17 +81,17 @@ def test_mediapipe_finds_labels_and_scaling(
     pixel_range, preprocess_input, kinds, model, rng, tmp_path
 ):
     paths = [write(model, tmp_path, *kind, pixel_range) for kind in kinds]
-    pixels = rng.integers(0, 256, (32, 32, 3), "uint8")
-    Image.fromarray(pixels).save(tmp_path / "x.png")
+    picture = rng.integers(0, 256, (32, 32, 3), "uint8")
+    Image.fromarray(picture).save(tmp_path / "x.png")
     command = [sys.executable, "-c", CLASSIFY, tmp_path / "x.png", *paths]
     run = subprocess.run([str(a) for a in command], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr[-2000:]
     found = json.loads(run.stdout.split("found ")[-1])
-    scaled = preprocess_input(pixels[None])
+    scaled = preprocess_input(picture[None])
     exact = dict(zip(LABELS, model.predict(scaled, verbose=0)[0], strict=True))
     for path, scores in zip(paths, found, strict=True):
         file = LiteRTModel(path)
-        mine = file.predict(pixels[None] if file.takes_pixels else scaled)[0]
+        mine = file.predict(picture[None] if file.takes_pixels else scaled)[0]
         # Mediapipe's runtime is of another version, which rounds to eight bits in another way.
         most = 1e-5 if "float32" in path.name else 0.01
         assert scores == pytest.approx(dict(zip(LABELS, mine, strict=True)), abs=most), path
@@ -124,3 +125,13 @@ def test_files_without_metadata(tmp_path):
     with zipfile.ZipFile(tmp_path / "b.tflite", "w") as container:
         container.writestr("labels.txt", "x\ny\n")
     assert metadata.read(tmp_path / "b.tflite") == (None, ["x", "y"])
+
+
+@pytest.mark.parametrize("pixel_range", ["minus_one_one", "imagenet"])
+def test_the_range_of_the_input_is_that_of_scaled_pixels(pixel_range):
+    about = dict.fromkeys(("name", "description", "outputs"), "x")
+    tables = metadata._tables(about, None, pixels.factors(pixel_range), channels=3)
+    statistics = tables[3][0][2][0][5]
+    for place, pixel in enumerate((255, 0)):  # The largest, the smallest.
+        expected = pixels.scale(np.full((1, 3), pixel, "uint8"), pixel_range)
+        np.testing.assert_allclose(statistics[place], np.asarray(expected)[0], atol=1e-5)
