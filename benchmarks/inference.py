@@ -3,8 +3,8 @@
 Ours are written by tools/export.py's own code in every precision and run by LiteRT. The peers run
 timm's model of the same size, where they are installed (pip install torch torchvision timm onnx
 onnxscript onnxruntime): PyTorch eager, ONNX Runtime in float32 and with its dynamic int8. All have
-the same number of threads and random weights and pictures (int8 finds its ranges on random
-pictures too: this is about speed only). Each lives in a process of its own, which sleeps while
+the same number of threads, random weights, and a picture of zeros (int8 finds its ranges on random
+ones: this is about speed only). Each lives in a process of its own, which sleeps while
 others work. They take turns, and who begins changes every round.
 
 The floor is the time of the model's multiply-adds at this machine's rate of float32 matrix
