@@ -305,7 +305,7 @@ def test_a_disk_that_is_too_small_is_refused_at_once(saved, tmp_path, capsys, mo
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     monkeypatch.setattr(TFLite, "write", lambda *_: pytest.fail("it was tried"))
     sentence = refuse([path, tmp_path / "out"], capsys)
-    assert "MB free for the export; it has 0 MB: make room, or choose another folder" in sentence
+    assert "MB free for the export; it has 0.0 MB: make room, or choose another folder" in sentence
 
 
 def test_a_disk_that_fills_up_leaves_nothing(saved, tmp_path, capsys, monkeypatch):

@@ -169,12 +169,21 @@ def test_ranges_are_found_on_as_many_pictures_as_asked_for(
     ("arguments", "sentence"),
     [
         (("--min-agreement", "1.5"), "greater than 0, at most 1. Received: 1.5"),
-        (("--threads", "0"), "argument --threads: must be at least 1. Received: 0"),
-        (("--calibration-pictures", "-1"), "must be at least 1. Received: -1"),
+        (("--threads", "0"), "argument --threads: must be from 1 to 256. Received: 0"),
+        (("--calibration-pictures", "-1"), "must be from 1 to 1,000,000. Received: -1"),
         (("--precision", "int4"), "invalid choice: 'int4'"),
-        (("--precision", "int8-full", "--input", "float32"), "int8-full takes uint8 only"),
-        (("--format", "savedmodel", "--precision", "int8"), "--precision: is for TFLite files"),
-        (("--format", "savedmodel", "--batch-size", "4"), "--batch-size: is for TFLite files"),
+        (
+            ("--precision", "int8-full", "--input", "float32"),
+            "must be uint8 for int8-full. Received: float32",
+        ),
+        (
+            ("--format", "savedmodel", "--precision", "int8"),
+            "--precision: is not for --format savedmodel",
+        ),
+        (
+            ("--format", "savedmodel", "--batch-size", "4"),
+            "--batch-size: is not for --format savedmodel",
+        ),
         (("--split", "no"), "must be one of train, validation, test. Received: no"),
         (("--data", "digits", "--eval-crop", "7"), "at most 1. Received: 7"),
         (("--config", "x.json"), "run folders and checkpoints have theirs"),

@@ -72,11 +72,15 @@ def test_averaged_weights(world, tmp_path, capsys):  # noqa: F811
     assert np.abs(got - keras.models.load_model(world.run / "model.keras")(x)).max() > 1e-3
 
 
-def test_unreadable_pictures_have_status_1(world, tmp_path, capsys):  # noqa: F811
-    data = tmp_path / "data"
+@pytest.mark.parametrize("split", ["validation", "train"])
+def test_unreadable_pictures_have_status_1(split, world, tmp_path, capsys):  # noqa: F811
+    """Those to compare on, and those to find ranges on."""
+    data, out = tmp_path / "data", tmp_path / "out"
     test_evaluate.write_pictures(data)
-    (data / "validation" / "bee" / "0.png").write_bytes(b"no picture")
-    status, out, error = run_tool(capsys, world.run, tmp_path / "out", "--data", data)
-    assert status == 1
-    assert "unreadable" in out
+    (data / split / "bee" / "0.png").write_bytes(b"no picture")
+    options = ("--data", data, "--precision", "int8")
+    status, table, error = run_tool(capsys, world.run, out, *options)
+    assert (status, table) == (1, "")
+    assert f"{split} could not be read" in error
     assert "bee/0.png" in error
+    assert list(out.iterdir()) == []
