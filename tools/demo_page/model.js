@@ -7,13 +7,13 @@ const WASM = new URL('litert/wasm/', import.meta.url).pathname;
 /**
  * Loads the model and runs it once, so that the first picture takes no longer than the others.
  *
- * @param {string} url Of the TFLite file.
+ * @param {Uint8Array} file The TFLite file.
  * @param {object} about What tools/demo.py says of it.
  * @return {Promise<Model>}
  */
-export async function load(url, about) {
+export async function load(file, about) {
   const threads = await loadRuntime();
-  const model = new Model(await loadAndCompile(url, {accelerator: 'wasm'}), about, threads);
+  const model = new Model(await loadAndCompile(file, {accelerator: 'wasm'}), about, threads);
   await model.run(new Uint8Array(about.shape.reduce((a, b) => a * b)));
   return model;
 }

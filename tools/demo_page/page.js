@@ -1,6 +1,6 @@
 /** What the page does: takes pictures, by whatever way, and shows what the model says of them. */
 
-import {centralSquare, paint, toPixels} from './picture.js';
+import {centralSquare, paint, squareOf, toPixels} from './picture.js';
 
 const TIMED = 15; // Runs, the median of whose times is shown.
 const LONG = 12; // Letters of a name: more are written smaller.
@@ -17,8 +17,9 @@ let wanted = null; // A function that takes the next picture, or null.
 let busy = false;
 let again = null; // Takes the last picture once more.
 let times = [];
+let turn = 0; // Of what a person asked for last; what was asked for before is late.
 let camera = null; // Its stream, while it is on.
-let isAsking = false; // Whether the browser asks for the camera.
+let asking = null; // The turn for which the browser asks for the camera.
 let isDrawing = false; // Whether what is in the box was drawn.
 let pen = [0, 0]; // Where the stroke has come to.
 
@@ -34,10 +35,10 @@ async function start() {
       + 'allow WebAssembly in its settings.', true);
   }
   try {
-    about = await (await fetch('model.json')).json();
+    about = await (await get('model.json')).json();
     describe();
     const {load} = await import('./model.js');
-    model = await load('model.tflite', about);
+    model = await load(await readModel(), about);
   } catch (error) {
     return say(`The model cannot be loaded: ${error.message ?? error}`, true);
   }
@@ -48,15 +49,39 @@ async function start() {
   listen();
 }
 
+async function get(name) {
+  const response = await fetch(name);
+  if (!response.ok) throw new Error(`${name}: ${response.status} ${response.statusText}`);
+  return response;
+}
+
+/** Returns the bytes of the model, and says how many are there. */
+async function readModel() {
+  const file = new Uint8Array(about.bytes);
+  const reader = (await get('model.tflite')).body.getReader();
+  let length = 0;
+  for (let part = await reader.read(); !part.done; part = await reader.read()) {
+    file.set(part.value, length);
+    length += part.value.length;
+    say(`Loading: ${Math.floor(100 * length / file.length)} % of ${sizeOf(file.length)}`);
+  }
+  if (length < file.length) throw new Error('model.tflite is cut short; reload the page');
+  say('Loading…');
+  return file;
+}
+
+function sizeOf(bytes) {
+  return bytes < 1e6 ? `${(bytes / 1e3).toFixed(0)} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
+}
+
 function describe() {
   const [height, width, channels] = about.shape;
-  const size = about.bytes < 1e6 ? `${(about.bytes / 1e3).toFixed(0)} kB`
-    : `${(about.bytes / 1e6).toFixed(1)} MB`;
   const colours = channels === 3 ? 'colour' : 'gray';
   document.title = `${about.name}: keras_mixers demo`;
   at('name').textContent = about.name;
-  at('about').textContent = `${width} × ${height} pixels, ${colours} · ${about.source}`;
-  at('size').textContent = size;
+  const source = about.source === about.name ? '' : ` · ${about.source}`;
+  at('about').textContent = `${width} × ${height} pixels, ${colours}${source}`;
+  at('size').textContent = sizeOf(about.bytes);
   at('precision').textContent = about.precision;
   const draws = canBeDrawn();
   at('clear').hidden = !draws;
@@ -98,14 +123,16 @@ async function answer(square) {
   const isInverted = at('invert').checked && !isDrawing;
   const pixels = toPixels(square, about.shape, about.interpolation, isInverted);
   paint(at('seen'), pixels, about.shape);
+  const mine = turn;
   const {probabilities, milliseconds} = await model.run(pixels);
+  if (mine !== turn) return;
   const order = probabilities.map((_, i) => i).sort((a, b) => probabilities[b] - probabilities[a]);
   const best = about.labels[order[0]];
   at('answer').textContent = best;
   at('answer').classList.toggle('long', best.length > LONG);
   showBars(order.slice(0, about.top_k), probabilities);
   times = [...times, milliseconds].slice(-TIMED);
-  const median = times.toSorted((a, b) => a - b)[Math.floor(times.length / 2)];
+  const median = [...times].sort((a, b) => a - b)[Math.floor(times.length / 2)];
   at('milliseconds').textContent = `${median.toFixed(median < 10 ? 2 : 0)} ms`;
   at('milliseconds').title = `The median of the last ${times.length}`;
 }
@@ -133,6 +160,7 @@ function makeBar() {
 }
 
 function clear() {
+  turn++;
   stopCamera();
   wanted = again = null;
   wipe();
@@ -152,23 +180,26 @@ function wipe() {
 
 /** Shows in the box what was chosen. */
 function show(picture, width, height) {
-  const side = Math.min(width, height) * about.eval_crop;
+  const {side, left, top} = squareOf(width, height, about.eval_crop);
+  ink.fillStyle = 'white'; // What is transparent, as for the model.
+  ink.fillRect(0, 0, box.width, box.height);
   ink.imageSmoothingQuality = 'high';
   // A few pixels are shown as such.
   ink.imageSmoothingEnabled = side > 64;
-  ink.drawImage(picture, (width - side) / 2, (height - side) / 2, side, side,
-    0, 0, box.width, box.height);
+  ink.drawImage(picture, left, top, side, side, 0, 0, box.width, box.height);
 }
 
-async function takeFile(file) {
-  let picture;
-  try {
-    picture = await createImageBitmap(file);
-  } catch {
+/** Shows a file, and asks what it is, unless something else is asked for meanwhile. */
+async function takeFile(file, remark = '') {
+  const mine = ++turn;
+  const picture = await createImageBitmap(file).catch(() => null);
+  if (mine !== turn) return picture?.close();
+  if (!picture) {
+    if (again) ask(again); // Its answer may have come too late.
     return say(`This is no picture that the browser can read: ${file.name}`, true);
   }
   stopCamera();
-  say('');
+  say(remark);
   wipe();
   at('hint').hidden = true;
   show(picture, picture.width, picture.height);
@@ -183,19 +214,32 @@ async function startCamera() {
       : 'Browsers give the camera only to pages of https:// and http://localhost (python '
         + 'tools/demo.py --help says how a phone gets one); choose a picture instead.', true);
   }
-  if (isAsking) return;
-  isAsking = true;
+  const isAsked = asking !== null;
+  asking = turn;
+  if (isAsked) return;
+  let stream;
   try {
-    video.srcObject = await navigator.mediaDevices.getUserMedia({
+    stream = await navigator.mediaDevices.getUserMedia({
       video: {facingMode: 'environment', width: {ideal: 640}},
     });
+    video.srcObject = stream;
     await video.play();
   } catch (error) {
-    return say(whyNoCamera(error), true);
-  } finally {
-    isAsking = false;
+    release(stream);
+    if (asking === turn) say(whyNoCamera(error), true);
+    asking = null;
+    return;
   }
-  camera = video.srcObject;
+  const isLate = asking !== turn;
+  asking = null;
+  if (isLate) return release(stream);
+  turn++;
+  camera = stream;
+  stream.getTracks()[0].addEventListener('ended', () => {
+    if (camera !== stream) return;
+    stopCamera();
+    say('The camera has stopped by itself; is it still connected?', true);
+  });
   say('');
   isDrawing = false;
   showCamera(true);
@@ -218,6 +262,11 @@ async function look() {
   }
 }
 
+function release(stream) {
+  stream?.getTracks().forEach((track) => track.stop());
+  video.srcObject = null;
+}
+
 function stopCamera() {
   if (!camera) return;
   // The last frame stays.
@@ -225,8 +274,8 @@ function stopCamera() {
   wanted = null;
   again = () => last;
   show(video, video.videoWidth, video.videoHeight);
-  camera.getTracks().forEach((track) => track.stop());
-  camera = video.srcObject = null;
+  release(camera);
+  camera = null;
   showCamera(false);
 }
 
@@ -260,6 +309,7 @@ function draw(event) {
 
 function beginStroke(event) {
   if (!event.isPrimary || event.button > 0) return;
+  turn++;
   stopCamera();
   if (!isDrawing) wipe();
   isDrawing = true;
@@ -286,16 +336,26 @@ function listen() {
     target.value = ''; // The same file may be chosen again.
   });
   at('camera').addEventListener('click', () => (camera ? stopCamera() : startCamera()));
+}
+
+/** Before the model is there, too: else the browser would leave the page for a dropped file. */
+function listenToDrops() {
   addEventListener('dragover', (event) => {
     event.preventDefault();
-    at('stage').classList.add('over');
+    at('stage').classList.toggle('over', Boolean(model));
   });
   addEventListener('dragleave', () => at('stage').classList.remove('over'));
   addEventListener('drop', (event) => {
     event.preventDefault();
     at('stage').classList.remove('over');
-    if (event.dataTransfer.files.length) takeFile(event.dataTransfer.files[0]);
+    if (model) takeDrop(event.dataTransfer.files);
   });
 }
 
+function takeDrop(files) {
+  if (!files.length) return say('What was dropped is no file; save the picture first.', true);
+  takeFile(files[0], files.length > 1 ? `Of ${files.length} files, the first: ${files[0].name}` : '');
+}
+
+listenToDrops();
 start();

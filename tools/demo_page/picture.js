@@ -22,6 +22,18 @@ const KERNELS = {
   },
 };
 
+/** Where the central square of a picture is, as recipes/training/cropping.py has it. */
+export function squareOf(width, height, share) {
+  const side = Math.max(1, roundHalfToEven(
+    Math.fround(Math.min(width, height) * Math.fround(share))));
+  return {side, left: Math.floor((width - side) / 2), top: Math.floor((height - side) / 2)};
+}
+
+function roundHalfToEven(x) {
+  const rounded = Math.round(x);
+  return rounded - x === 0.5 && rounded % 2 ? rounded - 1 : rounded;
+}
+
 /**
  * The central square of a picture, as RGBA. What is transparent becomes white.
  *
@@ -32,9 +44,7 @@ const KERNELS = {
  * @return {ImageData}
  */
 export function centralSquare(picture, width, height, share) {
-  const side = Math.max(1, Math.round(Math.min(width, height) * share));
-  const left = Math.floor((width - side) / 2);
-  const top = Math.floor((height - side) / 2);
+  const {side, left, top} = squareOf(width, height, share);
   const canvas = document.createElement('canvas');
   canvas.width = canvas.height = Math.min(side, LARGEST);
   const context = canvas.getContext('2d', {willReadFrequently: true});
