@@ -6,14 +6,15 @@ pictures as the model's evaluation does, and shows the most probable classes, th
 picture, and what the model sees of it. Nothing is loaded from elsewhere. LiteRT.js comes from npm:
   npm install --prefix tools/demo_page
 
-Names of classes and how pictures are prepared stand in the file; for a file of another tool they
-come from the options. An option overrides what the file says.
+Names of classes and how pictures are prepared stand in the file, and options override them. A file
+of another tool that does not say has numbers for names, pixels from -1 to 1, and sees the whole
+central square of a picture.
 
 On a phone: browsers give the camera only to pages of https:// and of the machine itself. By USB,
 with the phone's debugging switched on, it sees this machine's page as its own, camera and all:
   adb reverse tcp:8000 tcp:8000        then, on the phone: http://localhost:8000
 Over the network, --host 0.0.0.0 opens the page to everybody in it, without the camera; pictures by
-file work there, and phones offer to take one.
+file work there, and phones offer to take one. The address to open is printed.
 
 Exit status: 0 when stopped by Ctrl+C; 2 when the model or the arguments cannot be used.
 
@@ -27,6 +28,8 @@ Examples (the first two lines make the model and fetch LiteRT.js, in two minutes
 import argparse
 import json
 import pathlib
+import shlex
+import socket
 import sys
 
 if __package__ is None:
@@ -38,7 +41,7 @@ from tools import cli, labels
 PAGE = pathlib.Path(__file__).resolve().parent / "demo_page"
 PIXEL_RANGES = ("minus_one_one", "imagenet")
 _KINDS = "a .tflite file or a run folder"
-_OF_PAGE = ("page.js", "page.css", "model.js", "picture.js")
+_OF_PAGE = ("failure.js", "page.js", "page.css", "model.js", "picture.js")
 _OF_NPM = {
     "/litert/core.js": "core/dist/index.js",
     "/litert/wasm-utils.js": "wasm-utils/dist/index.js",
@@ -69,9 +72,15 @@ def find_model(text):
     if (path / "model.tflite").exists():
         return path / "model.tflite"
     found = sorted(path.glob("*.tflite"))
+    if not found and (path / "config.json").exists():
+        folder = shlex.quote(text)
+        raise UsageError(
+            f"MODEL must hold a .tflite file; make it by: python tools/export.py {folder} {folder}"
+        )
     if not found:
         raise UsageError(
-            f"MODEL must hold a .tflite file; make it by: python tools/export.py {text} {text}"
+            "MODEL must be a .tflite file, or a run folder that recipes/digits.py or "
+            f"recipes/imagenet.py made. There is neither in {text}"
         )
     if len(found) > 1:
         names = ", ".join(each.name for each in found)
@@ -91,7 +100,12 @@ def describe(path, args):
 
     entry, end = _ends(path)
     _, height, width, channels = map(int, entry["shape"])
-    about, names = metadata.read(path)
+    try:
+        about, names = metadata.read(path)
+    except ValueError as error:
+        raise UsageError(
+            f"MODEL must be whole; copy or export it again. Received {path}: {error}"
+        ) from None
     usual = TrainingConfig()
     about = about or {
         "name": path.stem,
@@ -104,14 +118,15 @@ def describe(path, args):
     quantum, zero_point = end["quantization"]
     return {
         "name": about["name"],
-        "source": about["source"],
+        # The folders of the machine that exported it are nobody's business.
+        "source": pathlib.PureWindowsPath(about["source"]).name,
         "precision": about["precision"],
         "bytes": path.stat().st_size,
         "shape": [height, width, channels],
         "input": entry["dtype"].__name__,
         "pixel_scale": [float(number) for number in scale],
         "pixel_offset": [float(number) for number in offset],
-        "eval_crop": about.get("eval_crop", usual.eval_crop),
+        "eval_crop": about.get("eval_crop", 1.0),
         "interpolation": about.get("interpolation", usual.interpolation),
         # A real output has no quantum.
         "output_scale": float(quantum) or 1.0,
@@ -189,14 +204,15 @@ def table(model, about):
     packages = PAGE / "node_modules" / "@litertjs"
     served = {"/": page_server.file(PAGE / "index.html")}
     served |= {f"/{name}": page_server.file(PAGE / name) for name in _OF_PAGE}
-    served |= {place: page_server.file(packages / name) for place, name in _OF_NPM.items()}
-    for one in served.values():
-        if not one.content.is_file():
-            raise UsageError(
-                f"LiteRT.js is missing, {one.content.relative_to(PAGE)}; mend it by: "
-                "npm install --prefix tools/demo_page"
-            )
-    served["/model.tflite"] = page_server.Served(model, "application/octet-stream")
+    try:
+        served |= {place: page_server.file(packages / name) for place, name in _OF_NPM.items()}
+    except FileNotFoundError as error:
+        raise UsageError(
+            f"LiteRT.js is missing, {pathlib.Path(error.filename).relative_to(PAGE)}; mend it by: "
+            "npm install --prefix tools/demo_page"
+        ) from None
+    # Read once, so that it stays the file that was described.
+    served["/model.tflite"] = page_server.Served(model.read_bytes(), "application/octet-stream")
     served["/model.json"] = page_server.Served(json.dumps(about).encode(), "application/json")
     return served
 
@@ -229,18 +245,37 @@ def _parse(argv):
     )
     add = parser.add_argument
     add("model", help="see above", metavar="MODEL")
-    add("--host", default="127.0.0.1", help="where to listen (default: %(default)s)")
+    host = "where to listen: a name or IPv4 address of this machine (default: %(default)s)"
+    add("--host", default="127.0.0.1", help=host)
     add("--port", type=int, default=8000, metavar="N", help="0: any (default: %(default)s)")
     add("--top-k", type=int, default=5, metavar="K", help="bars (default: %(default)s)")
     add("--labels", metavar="FILE", help="names of the classes, a line each (default: the file's)")
-    shown = "of a file that does not say (default: minus_one_one)"
-    add("--pixel-range", choices=PIXEL_RANGES, help=shown)
+    scaled = "how a float32 input is scaled (default: the file's, else minus_one_one)"
+    add("--pixel-range", choices=PIXEL_RANGES, help=scaled)
     args = parser.parse_args(argv)
     if not 0 <= args.port < 2**16:
         parser.error(f"argument --port: must be from 0 to 65535. Received: {args.port}")
     if args.top_k < 1:
         parser.error(f"argument --top-k: must be at least 1. Received: {args.top_k}")
+    if not args.host or ":" in args.host:
+        parser.error(f"argument --host: must be a name or an IPv4 address. Received: {args.host!r}")
     return parser, args
+
+
+def _places(host, port):
+    """Returns what to open in a browser; where the server listens everywhere, also elsewhere."""
+    if host != "0.0.0.0":
+        return f"http://{host}:{port}/"
+    return f"http://127.0.0.1:{port}/ and, in the network, http://{_own_address()}:{port}/"
+
+
+def _own_address():
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # Chooses the way out; sends nothing.
+            return probe.getsockname()[0]
+        except OSError:
+            return socket.gethostname()
 
 
 def main(argv=None):
@@ -254,7 +289,7 @@ def main(argv=None):
     with server:
         host, port = server.server_address
         try:
-            print(f"http://{host}:{port}/ (stop it with Ctrl+C)", flush=True)
+            print(f"{_places(host, port)} (stop it with Ctrl+C)", flush=True)
             server.serve_forever()
         except KeyboardInterrupt:
             print()

@@ -2,13 +2,10 @@
 
 import base64
 import dataclasses
+import functools
 import hashlib
 import http.server
-import io
-import os
-import pathlib
 import re
-import shutil
 import sys
 
 _KINDS = {
@@ -16,7 +13,6 @@ _KINDS = {
     ".html": "text/html; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
     ".json": "application/json",
-    ".tflite": "application/octet-stream",
     ".wasm": "application/wasm",
 }
 _INLINE = re.compile(rb'<script type="importmap">(.*?)</script>', re.DOTALL)
@@ -24,20 +20,20 @@ _INLINE = re.compile(rb'<script type="importmap">(.*?)</script>', re.DOTALL)
 
 @dataclasses.dataclass(frozen=True)
 class Served:
-    """What is served under one path: a file, or bytes."""
+    """What is served under one path."""
 
-    content: pathlib.Path | bytes
+    content: bytes
     kind: str
 
-    def open(self):
-        if isinstance(self.content, bytes):
-            return io.BytesIO(self.content)
-        return open(self.content, "rb")
+    @functools.cached_property
+    def tag(self):
+        """Another one for other bytes."""
+        return f'"{hashlib.sha256(self.content).hexdigest()}"'
 
 
 def file(path):
-    """Returns a `Served` file, whose kind follows from its name."""
-    return Served(path, _KINDS[path.suffix])
+    """Returns what is `Served` of a file, which is read now; its kind follows from its name."""
+    return Served(path.read_bytes(), _KINDS[path.suffix])
 
 
 def content_security_policy(page):
@@ -123,18 +119,20 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         found = self.served.get(self.path.partition("?")[0])
         if found is None:
             return self.send_error(404)
-        try:
-            content = found.open()
-        except OSError:
-            return self.send_error(404, "The file is gone")
-        with content:
-            self.send_response(200)
+        is_known = self.headers["If-None-Match"] == found.tag
+        self.send_response(304 if is_known else 200)
+        self.send_header("ETag", found.tag)
+        if not is_known:
             self.send_header("Content-Type", found.kind)
-            self.send_header("Content-Length", str(content.seek(0, os.SEEK_END)))
-            self.end_headers()
-            content.seek(0)
-            if with_content:
-                shutil.copyfileobj(content, self.wfile)
+            self.send_header("Content-Length", str(len(found.content)))
+        self.end_headers()
+        if with_content and not is_known:
+            self.wfile.write(found.content)
+
+    def log_error(self, text, *values):
+        """Says nothing of a connection that was silent for `timeout`."""
+        if not isinstance(sys.exception(), TimeoutError):
+            super().log_error(text, *values)
 
     def log_request(self, code="-", size="-"):
         """Says nothing of what went well."""

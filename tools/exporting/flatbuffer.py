@@ -8,6 +8,7 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.tools import flatbuffer_utils
 
 _OPERATORS = schema.BuiltinOperator
+_CONVERSIONS = (_OPERATORS.QUANTIZE, _OPERATORS.DEQUANTIZE)
 _FLOAT32, _INT8, _UINT8 = (
     getattr(schema.TensorType, kind) for kind in ("FLOAT32", "INT8", "UINT8")
 )
@@ -40,12 +41,20 @@ def last_product(data):
 
 
 def last_operator(data):
-    """Returns the name of the operator that the output of a file comes from, such as "softmax"."""
+    """Returns the name of the operator that the output of a file comes from, such as "softmax".
+
+    Conversions from one kind of number to another are looked through.
+    """
     model = read(data)
     graph = model.subgraphs[0]
-    last = next(op for op in reversed(graph.operators) if graph.outputs[0] in op.outputs)
+    wanted, code = graph.outputs[0], None
+    for operator in reversed(graph.operators):
+        if wanted in operator.outputs:
+            wanted, code = operator.inputs[0], _code(model, operator)
+            if code not in _CONVERSIONS:
+                break
     codes = {number: name.lower() for name, number in vars(_OPERATORS).items() if name.isupper()}
-    return codes[_code(model, last)]
+    return codes.get(code)
 
 
 def _code(model, operator):
@@ -70,7 +79,7 @@ def operators_by_precision(data):
 
 
 def _arithmetic(model, graph, operator):
-    if _code(model, operator) in (_OPERATORS.QUANTIZE, _OPERATORS.DEQUANTIZE):
+    if _code(model, operator) in _CONVERSIONS:
         return "conversion"
     tensors = [graph.tensors[i] for i in (*operator.inputs, *operator.outputs) if i >= 0]
     kinds = {_KINDS[tensor.type] for tensor in tensors} - {"int32", "int64", "bool"}

@@ -53,7 +53,11 @@ def add(data, about, labels=None, scaling=None):
 
 
 def read(path):
-    """Returns `(about, labels)` of a TFLite file: None for what it does not have."""
+    """Returns `(about, labels)` of a TFLite file: None for what it does not have.
+
+    Raises:
+        ValueError: The file says that it has them, but they cannot be read.
+    """
     try:
         with zipfile.ZipFile(path) as container:
             names = container.namelist()
@@ -61,7 +65,19 @@ def read(path):
             labels = container.read(LABELS).decode().splitlines() if LABELS in names else None
             return about, labels
     except (zipfile.BadZipFile, ValueError):  # None at all, or not ours.
+        if _names_files(path):
+            raise ValueError("it is cut short: the labels behind the model are missing") from None
         return None, None
+
+
+def _names_files(path):
+    """Whether the metadata in a TFLite file name files that we read."""
+    try:
+        model = flatbuffer.read(path.read_bytes())
+        tables = [model.buffers[each.buffer].data for each in model.metadata if each.name == _NAME]
+        return any(name.encode() in bytes(table) for table in tables for name in (ABOUT, LABELS))
+    except Exception:  # Whatever is in the file; it is no model, or has no metadata.
+        return False
 
 
 def _tables(about, labels, scaling, channels):
