@@ -1,6 +1,7 @@
 """MLP ("mixer") vision models for Keras 3."""
 
-from keras_mixers import layers, models
+from keras_mixers import checkpoints, layers, models
+from keras_mixers.checkpoints import resize
 from keras_mixers.models import (
     S2MLP,
     VARIANTS,
@@ -44,9 +45,11 @@ __all__ = [
     "SMLPNetB",
     "SMLPNetS",
     "SMLPNetT",
+    "checkpoints",
     "layers",
     "mlp_mixer",
     "models",
+    "resize",
     "s2_mlp",
     "smlpnet",
 ]

@@ -5,8 +5,8 @@ import inspect
 
 import keras
 
+from keras_mixers import checkpoints
 from keras_mixers.layers import DropPath, ResidualAdd, checks, initializers
-from keras_mixers.models import weight_files
 
 
 def variant_of(family, **row):
@@ -26,6 +26,8 @@ def variant_of(family, **row):
         def construct(*args, **kwargs):
             bound = signature.bind(*args, **kwargs)
             bound.apply_defaults()
+            named = bound.arguments["weights"]
+            bound.arguments["weights"] = checkpoints.path_of(function.__name__, named)
             return family(*bound.args, **bound.kwargs)
 
         construct.__signature__ = signature
@@ -113,13 +115,11 @@ def _pool(x, pooling):
     return keras.layers.GlobalAveragePooling2D(data_format="channels_last", name="avg_pool")(x)
 
 
-def finish(inputs, outputs, input_tensor, name, weights):
+def finish(inputs, outputs, input_tensor, name, weights, resize="interpolate"):
     """Returns the functional model, with its weights loaded if a file is named."""
-    if weights is not None:
-        weight_files.check_path(weights)
     if input_tensor is not None:
         inputs = keras.utils.get_source_inputs(inputs)
     model = keras.Model(inputs, outputs, name=name)
     if weights is not None:
-        weight_files.load(model, weights)
+        checkpoints.load(model, weights, resize)
     return model

@@ -1,5 +1,6 @@
 """MLP-Mixer: https://arxiv.org/abs/2105.01601."""
 
+from keras_mixers import checkpoints
 from keras_mixers.layers import (
     ChannelMixing,
     LayerNormalization,
@@ -31,7 +32,8 @@ def MLPMixer(
     channels_mlp_dim,
     dropout_rate=0.0,
     drop_path_rate=0.0,
-    activation="gelu_tanh",
+    activation=None,
+    resize="interpolate",
 ):
     """An MLP-Mixer: perceptrons across the positions and across the channels, in turn.
 
@@ -43,8 +45,10 @@ def MLPMixer(
     Args:
         include_top: Whether to end in pooling and the classifier. Without it the output is the
             last feature map, or a vector with `pooling`.
-        weights: `None` (random), or the path of a `.weights.h5` or `.keras` file of the same
-            model.
+        weights: `None` (random); for a variant, the name of published weights, such as
+            `"imagenet1k"` (see `keras_mixers.checkpoints.PUBLISHED`); or the path of a file of the
+            same model, but for the head and the picture size: Keras' `.weights.h5` or `.keras`,
+            Google's `.npz`, or timm's names in `.safetensors` or `.npz`.
         input_tensor: A Keras tensor to build the model on, instead of a new input.
         input_shape: `(height, width, channels)`, sides in pixels and multiples of `patch_size`.
             Defaults to `(224, 224, 3)`, also without the top.
@@ -61,8 +65,12 @@ def MLPMixer(
             ImageNet runs (Table 4).
         drop_path_rate: Stochastic depth at the last block, rising linearly from 0 at the first.
             Defaults to 0; the paper trains on ImageNet with 0.1 (Table 4).
-        activation: `"gelu_tanh"` (default, as the official Flax code computes it) or `"gelu"`
-            (exact, as timm has it).
+        activation: `"gelu_tanh"` (as the official Flax code computes it) or `"gelu"` (exact, as
+            timm has it). Defaults to that of the weights' source, and to `"gelu_tanh"` without
+            weights.
+        resize: How `weights` of another picture size are carried to this one: `"interpolate"`
+            (default; any size) or `"block_diagonal"` (Appendix C; K times the height and L times
+            the width, which makes `tokens_mlp_dim` K L times as large).
 
     Input shape: `(batch, height, width, channels)`, pixels scaled by
         `keras_mixers.mlp_mixer.preprocess_input`.
@@ -78,8 +86,13 @@ def MLPMixer(
     Paper: https://arxiv.org/abs/2105.01601
     """
     checks.positive_int("num_blocks", num_blocks)
+    checks.one_of("resize", resize, checkpoints.RESIZE)
+    source = checkpoints.describe(weights)
+    activation = checkpoints.activation(activation, source)
     inputs = assembly.image_input(input_shape, input_tensor)
     x = PatchEmbedding(hidden_dim, patch_size, name="stem")(inputs)
+    if resize == "block_diagonal":
+        tokens_mlp_dim *= checkpoints.tiles(source, x.shape[1:3])
     for i, rate in enumerate(assembly.drop_path_rates(drop_path_rate, num_blocks)):
         x = _block(
             x, tokens_mlp_dim, channels_mlp_dim, activation, dropout_rate, rate, name=f"block_{i}"
@@ -88,7 +101,7 @@ def MLPMixer(
     outputs = assembly.top(
         x, include_top, pooling, classes, classifier_activation, "zeros", "zeros"
     )
-    return assembly.finish(inputs, outputs, input_tensor, name, weights)
+    return assembly.finish(inputs, outputs, input_tensor, name, weights, resize)
 
 
 def _block(x, tokens_mlp_dim, channels_mlp_dim, activation, dropout_rate, drop_path_rate, name):

@@ -1,5 +1,6 @@
 """S2-MLP: https://arxiv.org/abs/2106.07477."""
 
+from keras_mixers import checkpoints
 from keras_mixers.layers import (
     ChannelMixing,
     LayerNormalization,
@@ -48,7 +49,7 @@ def S2MLP(
         include_top: Whether to end in pooling and the classifier. Without it the output is the
             last feature map, or a vector with `pooling`.
         weights: `None` (random), or the path of a `.weights.h5` or `.keras` file of the same
-            model.
+            model, but for the head. Weights serve every picture size.
         input_tensor: A Keras tensor to build the model on, instead of a new input.
         input_shape: `(height, width, channels)`, sides in pixels and multiples of `patch_size`,
             or None for any size. Defaults to `(224, 224, 3)`, also without the top.
@@ -79,6 +80,7 @@ def S2MLP(
 
     Paper: https://arxiv.org/abs/2106.07477
     """
+    checkpoints.describe(weights)
     checks.positive_int("num_blocks", num_blocks)
     inputs = assembly.image_input(input_shape, input_tensor)
     x = PatchEmbedding(hidden_dim, patch_size, name="stem", **_INITIALIZERS)(inputs)

@@ -2,6 +2,7 @@
 
 import keras
 
+from keras_mixers import checkpoints
 from keras_mixers.layers import (
     Activation,
     AxialProjection,
@@ -52,8 +53,12 @@ def SMLPNet(
     Args:
         include_top: Whether to end in pooling and the classifier. Without it the output is the
             last feature map, or a vector with `pooling`.
-        weights: `None` (random), or the path of a `.weights.h5` or `.keras` file of the same
-            model.
+        weights: `None` (random); for a variant, the name of published weights, such as
+            `"imagenet1k"` (see `keras_mixers.checkpoints.PUBLISHED`; they are `.pth` files, for
+            which PyTorch must be installed); or the path of a file of the same model, but for the
+            head and the picture size: Keras' `.weights.h5` or `.keras`, or the official code's
+            names in `.safetensors`, `.npz` or `.pth`. Weights of another picture size are
+            resampled along the axes that they project.
         input_tensor: A Keras tensor to build the model on, instead of a new input.
         input_shape: `(height, width, channels)`, sides in pixels and multiples of `patch_size`
             times 2 for every stage after the first (32 for the variants). Defaults to
@@ -85,6 +90,7 @@ def SMLPNet(
 
     Paper: https://arxiv.org/abs/2109.05422
     """
+    checkpoints.describe(weights)
     _check_depths(depths)
     checks.positive_int("mlp_ratio", mlp_ratio)
     inputs = assembly.image_input(input_shape, input_tensor)

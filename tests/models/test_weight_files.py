@@ -56,7 +56,7 @@ def test_weights_of_a_deeper_model_are_refused(family, suffix, tmp_path):
     model = build(family, **DEEPER[family])
     path = tmp_path / f"deeper{suffix}"
     model.save(path) if suffix == ".keras" else model.save_weights(path)
-    with pytest.raises(ValueError, match="arrays more than the model has weights"):
+    with pytest.raises(ValueError, match="it holds besides"):
         build(family, weights=path)
 
 
@@ -76,7 +76,7 @@ def test_weights_with_a_head_serve_a_model_without_the_top(family, rng, tmp_path
     x = pictures(model, rng)
     np.testing.assert_array_equal(features.predict(x, verbose=0), tapped.predict(x, verbose=0))
     features.save_weights(tmp_path / "features.weights.h5")
-    with pytest.raises(ValueError, match=r"needs arrays of shape .* that the file lacks"):
+    with pytest.raises(ValueError, match="it lacks layers/dense/vars/0"):
         build(family, weights=tmp_path / "features.weights.h5")
 
 
@@ -96,5 +96,5 @@ def test_weights_of_a_trained_model(family, rng, tmp_path):
 def test_a_file_that_holds_no_weights_is_refused(family, tmp_path):
     for suffix in (".weights.h5", ".keras"):
         (tmp_path / f"text{suffix}").write_text("not what it says")
-        with pytest.raises(ValueError, match="`weights` must hold the weights of this very model"):
+        with pytest.raises(ValueError, match="`weights` must be a file of weights"):
             build(family, weights=tmp_path / f"text{suffix}")

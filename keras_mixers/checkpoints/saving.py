@@ -1,0 +1,55 @@
+"""A model's weights in the names of other codebases."""
+
+import os
+
+import numpy as np
+
+from keras_mixers.checkpoints import names
+
+
+def save(model, path):
+    """Writes the weights of an MLP-Mixer for Google's or timm's code to read.
+
+    Args:
+        model: An MLP-Mixer.
+        path: Ending in `.npz` for Google's names, or in `.safetensors` for timm's, which needs the
+            package safetensors. An existing file is replaced, once the new one is whole.
+
+    Raises:
+        ValueError: The ending is another, or the model is no MLP-Mixer.
+    """
+    path = os.fspath(path)
+    suffix = os.path.splitext(path)[1]
+    if suffix not in _KINDS:
+        raise ValueError(f"`path` must end in {' or '.join(_KINDS)}. Received: path={path!r}")
+    naming, write = _KINDS[suffix]
+    arrays = {}
+    for weight in model.weights:
+        place = naming.of(weight.path)
+        if place is None:
+            raise ValueError(
+                f"`model` must have the weights of {naming.title} to be written as {suffix}. "
+                f"Received: {model.name!r}, with {weight.path}"
+            )
+        name, layout = place
+        arrays[name] = np.ascontiguousarray(layout.from_keras(np.asarray(weight)))
+    part = f"{path}.part"
+    write(part, arrays)
+    os.replace(part, path)
+
+
+def _write_npz(path, arrays):
+    with open(path, "wb") as file:
+        np.savez(file, **arrays)
+
+
+def _write_safetensors(path, arrays):
+    from safetensors.numpy import save_file
+
+    save_file(arrays, path, metadata={"format": "pt"})
+
+
+_KINDS = {
+    ".npz": (names.GOOGLE_MIXER, _write_npz),
+    ".safetensors": (names.TIMM_MIXER, _write_safetensors),
+}
