@@ -1,0 +1,191 @@
+"""Converts the weights of a model from one codebase's file to another's.
+
+IN is one of these:
+  RUN                 run folder, whose newest whole checkpoint is taken, or its model.keras
+  FILE.keras          nothing in it is executed
+  FILE.npz            Google's MLP-Mixer, of both generations of names; or timm's names
+  FILE.safetensors    timm's MLP-Mixer, SPACH's sMLPNet
+  FILE.pth            the same, where PyTorch is installed to read its weights alone
+
+OUT is what its ending says:
+  FILE.keras          the model, for keras.models.load_model after import keras_mixers
+  FILE.weights.h5     its weights, for `weights=`
+  FILE.npz            Google's names, of an MLP-Mixer
+  FILE.safetensors    timm's names, of an MLP-Mixer
+
+The model is found from the shapes of the arrays. What is written is read again and compared, bit by
+bit. Pictures must be square where a file of another codebase does not say their size.
+
+Exit status: 0 when it is written; 2 when IN cannot be used or OUT cannot be written.
+
+Examples:
+  python tools/convert_weights.py Mixer-B_16.npz mixer_b16.keras
+  python tools/convert_weights.py smlp_s.pth smlpnet_s.keras --entry model_ema
+  python tools/convert_weights.py runs/mixer mixer.safetensors
+"""
+
+import argparse
+import itertools
+import math
+import pathlib
+import sys
+import tempfile
+
+if __package__ is None:
+    sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
+
+from recipes.training import files
+from recipes.training.errors import RunError, UsageError, first_line
+from tools import cli
+
+ENDINGS = (".keras", ".weights.h5", ".npz", ".safetensors")
+
+
+def run(args):
+    """Converts what `args` ask for. Returns the exit status."""
+    import numpy as np
+
+    from keras_mixers import checkpoints
+
+    model = _read(args)
+    with tempfile.TemporaryDirectory(dir=args.out.parent, prefix=".convert-") as scratch:
+        written = pathlib.Path(scratch, args.out.name)
+        _write(model, written)
+        kept = [np.asarray(weight) for weight in model.weights]
+        checkpoints.load(model, written)
+        for weight, before in zip(model.weights, kept, strict=True):
+            if not np.array_equal(weight, before):
+                raise UsageError(f"OUT has another {weight.path} than IN")
+        written.replace(args.out)
+    _report(args, model)
+    return 0
+
+
+def _read(args):
+    """Returns the model that IN is the weights of."""
+    path = files.named("IN", args.source)
+    if path.is_dir() or path.suffix == ".keras":
+        from tools import model_files
+
+        return model_files.read_model(path, warn=_warn).model
+    from keras_mixers import checkpoints
+
+    source = checkpoints.describe(args.source, args.entry)
+    build = _mixer if source.shape_of("block_0_token_mixing/fc1/kernel") else _smlpnet
+    if source.shape_of("stem/projection/kernel") is None:
+        raise UsageError("IN must say what its model is: give the .keras file instead of weights")
+    model = build(source)
+    checkpoints.load(model, args.source, entry=args.entry)
+    return model
+
+
+def _mixer(source):
+    import keras_mixers
+
+    shape = source.shape_of
+    patch_size, _, channels, hidden_dim = shape("stem/projection/kernel")
+    side = patch_size * math.isqrt(source.tokens)
+    return keras_mixers.MLPMixer(
+        input_shape=(side, side, channels),
+        patch_size=patch_size,
+        hidden_dim=hidden_dim,
+        num_blocks=_count(source, "block_{}_token_mixing/fc1/kernel"),
+        tokens_mlp_dim=source.tokens_mlp_dim,
+        channels_mlp_dim=shape("block_0_channel_mixing/fc1/kernel")[1],
+        activation=source.activation,
+        **_head(source),
+    )
+
+
+def _smlpnet(source):
+    import keras_mixers
+
+    shape = source.shape_of
+    patch_size, _, channels, hidden_dim = shape("stem/projection/kernel")
+    blocks = _count(source, "block_{}_channel_norm/gamma")
+    dims = [shape(f"block_{i}_channel_norm/gamma")[0] for i in range(blocks)]
+    parts = [f"block_0_axial_projection/{axis}_projection/bias" for axis in ("height", "width")]
+    return keras_mixers.SMLPNet(
+        input_shape=(*(patch_size * shape(part)[0] for part in parts), channels),
+        patch_size=patch_size,
+        hidden_dim=hidden_dim,
+        depths=[dims.count(dim) for dim in sorted(set(dims))],
+        mlp_ratio=shape("block_0_channel_mixing/fc1/kernel")[1] // hidden_dim,
+        **_head(source),
+    )
+
+
+def _head(source):
+    kernel = source.shape_of("head/kernel")
+    if kernel is None:
+        return {"include_top": False}
+    return {"classes": kernel[1], "classifier_activation": None}
+
+
+def _count(source, path):
+    return next(i for i in itertools.count() if source.shape_of(path.format(i)) is None)
+
+
+def _write(model, path):
+    from keras_mixers import checkpoints
+
+    if path.suffix == ".keras":
+        model.save(path)
+    elif path.suffix == ".h5":
+        model.save_weights(path)
+    else:
+        checkpoints.save(model, path)
+
+
+def _report(args, model):
+    from tabulate import tabulate
+
+    rows = [
+        ("written", args.out),
+        ("made of", args.source),
+        ("parameters", f"{model.count_params():,}"),
+        ("pictures", " x ".join(map(str, model.input_shape[1:]))),
+        ("outputs", " x ".join(map(str, model.output_shape[1:]))),
+        ("size", f"{args.out.stat().st_size / 1e6:,.1f} MB"),
+    ]
+    print(tabulate(rows, tablefmt="plain", disable_numparse=True))
+
+
+def _warn(sentence):
+    print(sentence, file=sys.stderr)
+
+
+def _parse(argv):
+    parser = argparse.ArgumentParser(
+        prog="tools/convert_weights.py",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("source", help="see above", metavar="IN")
+    add("out", type=pathlib.Path, help="see above", metavar="OUT")
+    shown = "of a PyTorch file with several sets of weights (default: model)"
+    add("--entry", metavar="NAME", help=shown)
+    add("--overwrite", action="store_true", help="replace an existing OUT")
+    args = parser.parse_args(argv)
+    if not args.out.name.endswith(ENDINGS):
+        parser.error(f"argument OUT: must end in {', '.join(ENDINGS)}. Received: {args.out}")
+    if not args.out.parent.is_dir():
+        parser.error(f"argument OUT: must be in a folder that exists. Received: {args.out}")
+    if args.out.exists() and not args.overwrite:
+        parser.error(f"{args.out} exists: choose another name or pass --overwrite")
+    return parser, args
+
+
+def main(argv=None):
+    parser, args = _parse(argv)
+    cli.prepare(parser, "recipes", ("h5py", "safetensors", "tabulate"), ("tensorflow", "jax"))
+    try:
+        return run(args)
+    except (RunError, ValueError, OSError) as error:
+        print(f"tools/convert_weights.py: error: {first_line(error)}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
