@@ -15,49 +15,20 @@ Examples:
 """
 
 import argparse
-import contextlib
 import importlib
-import os
 import pathlib
-import signal
 import sys
-import time
 
 if __package__ is None:
     sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
 
 import recipes.training  # noqa: F401  (sets what TensorFlow reads when it is imported)
-from recipes.training.errors import Preempted
+from recipes.training import command
 from tools import cli
-
-_MODULES = ("etils", "matplotlib", "tabulate", "tensorflow_datasets", "tqdm", "tyro")
-
-_NO_DATA = """\
-{error}
-
-Give the training pictures in one of three ways:
-
-  a folder      --data FOLDER, with one folder per class:
-                  FOLDER/train/<class>/*.jpg (or .jpeg, .png)
-                  FOLDER/validation/<class>/*.jpg
-  shards        --data FOLDER, as this makes them of such a folder (faster on disks and buckets):
-                  python tools/make_shards.py PICTURES FOLDER
-  tensorflow-   --data NAME --data-dir FOLDER_OR_BUCKET, after tensorflow-datasets has prepared
-  datasets      the set there. For ImageNet (the default, imagenet2012), put
-                ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar from https://image-net.org in
-                ~/tensorflow_datasets/downloads/manual and run:
-                  tfds build imagenet2012
-
-To try the command without ImageNet:
-  python benchmarks/jpeg_digits.py runs/jpeg_digits
-  python recipes/imagenet.py --recipe digits_mixer --data runs/jpeg_digits/shards
-"""
 
 
 def read_command(argv):
     """Returns the `TrainingConfig` of a command line and where a preview is to go, or None."""
-    import tyro
-
     from recipes.training import config as settings
     from recipes.training import files
     from recipes.training.errors import UsageError
@@ -72,49 +43,21 @@ def read_command(argv):
         raise UsageError(f"{error}") from None
     if chosen.config is not None and chosen.recipe is not None:
         raise UsageError("--config holds all settings of a recipe: leave --recipe out.")
-    _check_names(rest)
-    names = presets()
     if chosen.config is not None:
         default = settings.load(files.named("--config", chosen.config))
     else:
         default = preset("mixer_b16" if chosen.recipe is None else chosen.recipe)
     description = (
         f"{__doc__}\nAlso:\n"
-        f"  --recipe NAME      settings to start from: {', '.join(names)}\n"
+        f"  --recipe NAME      settings to start from: {', '.join(presets())}\n"
         "                     (default: mixer_b16)\n"
         "  --config FILE      settings to start from: the config.json of a run\n"
         "  --preview FILE     write a picture of one augmented batch (PNG), and stop\n\n"
         "Every setting below overrides the recipe; the defaults shown are those of the recipe."
     )
-    config = tyro.cli(
-        settings.TrainingConfig,
-        prog="recipes/imagenet.py",
-        description=description,
-        default=default,
-        args=rest,
-    )
-    settings.check(config)
+    flags = ("--recipe", "--config", "--preview")
+    config = command.settings_of(rest, "recipes/imagenet.py", description, default, flags)
     return config, chosen.preview
-
-
-def _check_names(arguments):
-    """Raises a `UsageError` where a flag is none; suggests the nearest, or what it abbreviates."""
-    import dataclasses
-
-    from recipes.training import config as settings
-    from recipes.training.errors import UsageError, did_you_mean
-
-    fields = dataclasses.fields(settings.TrainingConfig)
-    flags = ["--" + field.name.replace("_", "-") for field in fields]
-    flags += ["--recipe", "--config", "--preview"]
-    switches = ["--no-" + field.name.replace("_", "-") for field in fields if field.type is bool]
-    initials = {"--" + "".join(word[0] for word in flag[2:].split("-")): flag for flag in flags}
-    for argument in arguments:
-        given = argument.partition("=")[0]
-        flag = given.replace("_", "-")
-        if flag.startswith("--") and flag not in {*flags, *switches, "--help"}:
-            meant = did_you_mean(initials.get(flag, flag), flags, likeness=0.0)
-            raise UsageError(f"{given} is no setting.{meant}")
 
 
 def presets():
@@ -138,96 +81,25 @@ def preset(name):
     return dataclasses.replace(config, out=f"runs/{name}")
 
 
-def open_data(config):
-    """Returns the training and the validation pictures.
-
-    Raises:
-        UsageError: There are none; one screen says what to put where.
-    """
-    import tensorflow as tf
-
-    from recipes.training.data import PictureData
-    from recipes.training.errors import UsageError
-    from recipes.training.sources import open_source
-
-    try:
-        training = open_source(config.data, config.data_dir, config.train_split)
-        validation = open_source(config.data, config.data_dir, config.validation_split)
-    except tf.errors.OpError as error:
-        raise UsageError(f"--data {config.data} cannot be read: {error.message}") from None
-    except UsageError as error:
-        if str(error).startswith("No data"):
-            raise UsageError(_NO_DATA.format(error=error)) from None
-        raise
-    return PictureData(training), PictureData(validation)
-
-
-def run(config):
-    """Trains as `config` says; prints the result and writes it into the run folder."""
-    from recipes.training import data, devices, files, model, run_folder
-
-    model.check(config)
-    folder = files.named("--out", config.out)
-    training, validation = open_data(config)
-    data.steps_per_epoch(len(training), config.batch_size)  # Refused before anything is written.
-    where = devices.connect(config)
-    with run_folder.alone(folder) if where.is_chief else contextlib.nullcontext():
-        _run(config, training, validation, where, folder)
-
-
-def _run(config, training, validation, where, folder):
-    from recipes.training import journal, model, report, run_folder, trainer
-
-    if where.is_chief:
-        begins = run_folder.prepare(folder, config)
-        run_folder.save_class_names(folder, training.class_names)
-        print(
-            f"{config.model} on {len(training):,} pictures ({config.train_split}) of "
-            f"{training.classes} classes, validated on {len(validation):,} "
-            f"({config.validation_split}); {where.about}; run folder {folder}",
-            file=sys.stderr,
-        )
-        if begins:
-            images, _ = report.preview(training, config, folder / "augmented.png")
-            journal.show_batch(folder, images)
-    start = time.monotonic()
-    engine, history = trainer.train(
-        config,
-        lambda: model.build(config, training.classes),
-        training,
-        validation,
-        where.make_engine,
-        folder,
-        name=config.model,
-    )
-    if engine.is_chief:
-        report.write_results(engine.model, history, time.monotonic() - start, folder)
-
-
 def main(argv=None):
     argv = sys.argv[1:] if argv is None else argv
     parser = argparse.ArgumentParser(prog="recipes/imagenet.py")
     cli.require(parser, "recipes", ("etils", "tyro"))
-    from recipes.training.errors import RunError, first_line
 
-    try:
+    def work():
         config, preview = read_command(argv)
-        cli.prepare(parser, "recipes", _MODULES, backends=("tensorflow", "jax"))
+        cli.prepare(parser, "recipes", command.MODULES, backends=("tensorflow", "jax"))
         if preview:
             _write_preview(config, preview)
         else:
             run(config)
-    except RunError as error:
-        print(f"recipes/imagenet.py: {error}", file=sys.stderr)
-        return error.status
-    except OSError as error:
-        reason = first_line(error)
-        print(f"recipes/imagenet.py: a file cannot be written or read: {reason}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("recipes/imagenet.py: stopped by SIGINT", file=sys.stderr)
-        return 130
-    return 0
+
+    return command.status_of(work, parser.prog)
+
+
+def run(config):
+    """Trains as `config` says; prints the result and writes it into the run folder."""
+    command.train(config)
 
 
 def _write_preview(config, path):
@@ -238,7 +110,7 @@ def _write_preview(config, path):
     if not path.lower().endswith(".png"):
         raise UsageError(f"--preview must name a PNG, such as batch.png. Received: {path}")
     path = files.named("--preview", path)
-    pictures, _ = open_data(config)
+    pictures, _ = command.open_data(config)
     try:
         _, bad = report.preview(pictures, config, path)
     except OSError as error:
@@ -253,24 +125,5 @@ def _write_preview(config, path):
     print(path)
 
 
-def _stop_at_once(number, frame):
-    """SIGTERM before or after the training loop, which has its own way: nothing is half written."""
-    print(
-        "recipes/imagenet.py: Stopped by SIGTERM before or after the training steps; start the "
-        "same command again.",
-        file=sys.stderr,
-        flush=True,
-    )
-    os._exit(Preempted.status)
-
-
-def _leave(status):
-    """Ends the process; after a failure at once, as JAX would wait minutes for lost processes."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    (os._exit if status else sys.exit)(status)
-
-
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, _stop_at_once)
-    _leave(main())
+    command.leave(main, "recipes/imagenet.py")

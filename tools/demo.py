@@ -39,7 +39,7 @@ from recipes.training.errors import UsageError, first_line
 from tools import cli, labels
 
 PAGE = pathlib.Path(__file__).resolve().parent / "demo_page"
-PIXEL_RANGES = ("minus_one_one", "imagenet")
+PIXEL_RANGES = ("minus_one_one", "imagenet", "zero_one")
 _KINDS = "a .tflite file or a run folder"
 _OF_PAGE = ("failure.js", "page.js", "page.css", "model.js", "picture.js")
 _OF_NPM = {

@@ -48,12 +48,24 @@ class Result:
     predicted: np.ndarray
     better: np.ndarray
     """How many wrong classes are at least as probable as the right one."""
+    margin: np.ndarray
+    """Output for the most probable of the wrong classes, less the one for the right class."""
     bad: tuple
     """Indices of the pictures that could not be read."""
 
     def top(self, k):
         """Returns for each picture whether its class is among the `k` most probable ones."""
         return self.better < k
+
+    def worst(self, count):
+        """Returns which pictures were taken for a wrong class, the clearest mistakes first.
+
+        Two arrays: their places here, and in the data, which has the unreadable ones too.
+        """
+        readable = np.setdiff1d(np.arange(len(self.labels) + len(self.bad)), self.bad)
+        order = np.argsort(-self.margin, kind="stable")
+        wrong = order[self.better[order] > 0][:count]
+        return wrong, readable[wrong]
 
     def confusion(self, classes):
         """Returns how often a class (row) was taken for a class (column)."""
@@ -83,7 +95,8 @@ def _judge(outputs, labels):
     others = outputs.copy()
     others[rows, labels] = -np.inf
     predicted = np.where(better == 0, labels, np.argmax(others, axis=-1))
-    return {"labels": labels, "predicted": predicted, "better": better}
+    margin = others.max(axis=-1) - outputs[rows, labels]
+    return {"labels": labels, "predicted": predicted, "better": better, "margin": margin}
 
 
 def per_class(result, names):
@@ -100,7 +113,7 @@ def per_class(result, names):
     return rows
 
 
-def _write(path, rows):
+def write_rows(path, rows):
     """Writes a CSV file, complete or not at all."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
@@ -156,11 +169,11 @@ def run(args):
     seconds = time.perf_counter() - start
     _print(args, model, config, result, names, seconds)
     if of_classes:
-        _write(of_classes, per_class(result, names))
+        write_rows(of_classes, per_class(result, names))
     if of_confusion:
         matrix = result.confusion(len(names)).tolist()
         rows = [(name, *row) for name, row in zip(names, matrix, strict=True)]
-        _write(of_confusion, [("truth", *names), *rows])
+        write_rows(of_confusion, [("truth", *names), *rows])
     require_few(data, result.bad, args.split, config.max_bad_images)
 
 

@@ -29,6 +29,12 @@ class TrainingConfig:
     """Height and width of the model's input, in pixels (section 3)."""
     drop_path_rate: float = 0.1
     """Stochastic depth: share of the residuals dropped in the last block, from 0 up (Table 4)."""
+    weights: str | None = None
+    """To begin with: a name of published ones, a file or an earlier run; None is random ones."""
+    resize: Literal["interpolate", "block_diagonal"] = "interpolate"
+    """How weights of another picture size are carried over; block_diagonal is MLP-Mixer's."""
+    trained_blocks: int | None = None
+    """Blocks that are trained beside the head, from the last one on; None is all, and the stem."""
 
     # The pictures.
     data: str = "imagenet2012"
@@ -69,8 +75,8 @@ class TrainingConfig:
     """Share of each label spread over all classes (not in the paper)."""
     repeated_augmentation: int = 1
     """How often a picture occurs in a batch, each time augmented anew (not in the paper)."""
-    pixel_range: Literal["minus_one_one", "imagenet"] = "minus_one_one"
-    """What the model sees: pixels from -1 to 1, or ImageNet's mean and deviation taken out."""
+    pixel_range: Literal["minus_one_one", "imagenet", "zero_one"] = "minus_one_one"
+    """Of what the model sees; imagenet: ImageNet's mean and deviation taken out."""
     eval_crop: float = 0.875
     """Side of the central crop in evaluation, as a share of the shorter side (224 / 256)."""
 
@@ -85,10 +91,12 @@ class TrainingConfig:
     """Cross-entropy of one class among all, or of each class by itself (big_vision)."""
     head_bias: float = -6.9
     """First bias of the head; -6.9 makes every class of 1,000 unlikely (big_vision)."""
-    optimizer: Literal["adamw", "lamb"] = "adamw"
-    """Adam with decoupled decay (section 3), or LAMB, https://arxiv.org/abs/1904.00962."""
+    optimizer: Literal["adamw", "lamb", "sgd"] = "adamw"
+    """Adam with decoupled decay (section 3), LAMB (arXiv 1904.00962), or SGD with momentum."""
     learning_rate: float = 1e-3
     """At the end of the warm-up (Table 4)."""
+    layer_decay: float = 1.0
+    """Learning rate of a block as a share of the next one's; 1 is the same for all."""
     final_learning_rate: float = 1e-5
     """At the last step (big_vision)."""
     schedule: Literal["linear", "cosine"] = "linear"
@@ -98,7 +106,7 @@ class TrainingConfig:
     warmup_learning_rate: float = 0.0
     """At the first step of the warm-up."""
     beta_1: float = 0.9
-    """Decay of the mean of the gradients (section 3; big_vision)."""
+    """Decay of the mean of the gradients (section 3; big_vision); SGD's momentum."""
     beta_2: float = 0.999
     """Decay of the mean of their squares (section 3; big_vision)."""
     epsilon: float = 1e-8
@@ -161,7 +169,8 @@ BY_OTHER_SETTINGS = {
     "include_top": "a classifier is what is trained",
     "pooling": "it is for models without a classifier",
     "input_tensor": "the pictures are the input",
-    "weights": "a run begins with random weights",
+    "weights": "give --weights",
+    "resize": "give --resize",
 }
 
 # May differ between the runs of one folder: where and how safely, not what.
@@ -186,11 +195,13 @@ def check(config):
         _require(getattr(config, name) >= 0, config, name, "0 or more")
     for name in ("mixup", "cutmix", "randaugment_magnitude", "checkpoint_minutes"):
         _require(getattr(config, name) >= 0, config, name, "0 or more")
+    blocks = config.trained_blocks is None or config.trained_blocks >= 0
+    _require(blocks, config, "trained_blocks", "0 or more, or None for all")
     for name in ("label_smoothing", "drop_path_rate", "beta_1", "beta_2"):
         _require(0 <= getattr(config, name) < 1, config, name, "from 0 to less than 1")
     average = config.ema_decay is None or 0 < config.ema_decay < 1
     _require(average, config, "ema_decay", "greater than 0 and less than 1, or None for no average")
-    for name in ("crop_min_area", "eval_crop"):
+    for name in ("crop_min_area", "eval_crop", "layer_decay"):
         _require(0 < getattr(config, name) <= 1, config, name, "greater than 0, at most 1")
     for name in ("erasing", "color_jitter", "max_bad_images"):
         _require(0 <= getattr(config, name) <= 1, config, name, "from 0 to 1")

@@ -127,6 +127,11 @@ class PictureData:
             return _said(error)
         return ""
 
+    def picture(self, index, config):
+        """Returns picture `index` as it is evaluated: uint8 of shape `(size, size, 3)`."""
+        data, _ = self._load(tf.constant(index, tf.int64))
+        return cropping.central_crop(data, config).numpy()
+
     def training_batches(self, config, start_step=0, share=Share()):
         """Returns an endless data set of the batches from `start_step` on.
 

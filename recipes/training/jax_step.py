@@ -24,6 +24,8 @@ class JaxStep:
         self.model = model
         self._config, self._everywhere = config, everywhere
         self._optimizer = optimisation.optimizer(model, config, steps_per_epoch)
+        decays = config.layer_decay < 1
+        self._layer_rates = optimisation.layer_rates(model, config) if decays else []
         self._logits = recomputation.forward(model, config.remat)
 
     @property
@@ -69,6 +71,9 @@ class JaxStep:
         trainable, optimizer = self._optimizer.stateless_apply(
             state["optimizer"], gradients, state["trainable"]
         )
+        if self._layer_rates:
+            before = state["trainable"]
+            trainable = optimisation.part_of_the_way(before, trainable, self._layer_rates)
         variables = [*trainable, *non_trainable]
         decay = self._config.ema_decay
         averages = [

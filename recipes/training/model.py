@@ -1,9 +1,15 @@
 """The model that a configuration names: any public constructor, with any of its arguments."""
 
+import dataclasses
 import inspect
+import pathlib
 import re
 
+from etils import epath
+
 import keras_mixers
+from keras_mixers import checkpoints
+from recipes.training import run_folder
 from recipes.training.config import BY_OTHER_SETTINGS
 from recipes.training.errors import UsageError, did_you_mean
 
@@ -36,6 +42,83 @@ def check(config):
         )
 
 
+def settled(config):
+    """Returns `config` with what the weights it begins with say of the model.
+
+    That is the activation and, for "block_diagonal", the wider token mixing: so that the model can
+    be built again where these weights are not.
+
+    Raises:
+        UsageError: The weights cannot be fetched or read.
+    """
+    check(config)
+    if config.weights is None:
+        return config
+    try:
+        by_weights, needed = _by_weights(config)
+    except ValueError as error:
+        raise UsageError(f"--weights: {error}") from None
+    arguments = by_weights | config.model_arguments() | needed
+    options = tuple(f"{name}={value}" for name, value in arguments.items())
+    return dataclasses.replace(config, model_options=options)
+
+
+def _by_weights(config):
+    """Arguments of the constructor that the weights suggest, and those that they require."""
+    source = checkpoints.describe(weights_file(config))
+    parameters = inspect.signature(_constructors()[config.model]).parameters
+    suggested, required = {}, {}
+    if "activation" in parameters and source.activation:
+        suggested["activation"] = source.activation
+    if "tokens_mlp_dim" in parameters and config.resize == "block_diagonal":
+        patch_size = parameters["patch_size"].default
+        patch_size = config.model_arguments().get("patch_size", patch_size)
+        times = checkpoints.tiles(source, (config.image_size // patch_size,) * 2)
+        required["tokens_mlp_dim"] = times * source.tokens_mlp_dim
+    return suggested, required
+
+
+def weights_file(config):
+    """Returns the path of the weights to begin with, fetched if need be; a run's are model.keras.
+
+    Raises:
+        ValueError: There are none of that name, or they cannot be fetched.
+    """
+    path = pathlib.Path(config.weights).expanduser()
+    if path.is_dir():
+        return path / "model.keras"
+    return path if path.exists() else checkpoints.path_of(config.model, config.weights)
+
+
+def build_to_begin(config, class_names, warn):
+    """Returns what `build` does, with the weights that training begins with.
+
+    The head is new where it is known to be of other classes, by the labels.txt beside the weights.
+
+    Args:
+        config: A `TrainingConfig`.
+        class_names: Of the data.
+        warn: Called with a sentence where the head of as many classes is left out.
+
+    Raises:
+        UsageError: There is no such model, or the weights are not its.
+    """
+    model = build(config, len(class_names))
+    if config.weights is None:
+        return model
+    new_head = model.get_layer("head").get_weights()
+    try:
+        path = weights_file(config)
+        checkpoints.load(model, path, config.resize)
+    except ValueError as error:
+        raise UsageError(f"--weights: {error}") from None
+    theirs = run_folder.class_names(epath.Path(path).parent)
+    if theirs and len(theirs) == len(class_names) and theirs != tuple(class_names):
+        model.get_layer("head").set_weights(new_head)
+        warn("weights: the head was left out, because it is of other classes")
+    return model
+
+
 def build(config, classes):
     """Returns the model that `config` describes, from pictures to logits.
 
@@ -58,7 +141,37 @@ def build(config, classes):
         ) from None
     bias = model.get_layer("head").bias
     bias.assign(bias + config.head_bias)
+    _freeze(model, config.trained_blocks)
     return model
+
+
+def depths(model):
+    """Returns `{layer: depth}`: 0 for the stem, 1 for the first block, one more for the head.
+
+    What leads from a stage to the next belongs to the block after it, the last norm to the head.
+    """
+    numbers = [re.match(r"block_(\d+)_", layer.name) for layer in model.layers]
+    last = max(int(number[1]) for number in numbers if number)
+    found, depth = {}, 0
+    for layer, number in zip(model.layers, numbers, strict=True):
+        if number:
+            depth = int(number[1]) + 1
+        elif layer.name.startswith("stage_"):
+            depth += 1
+        elif depth == last + 1:
+            depth = last + 2
+        found[layer] = depth
+    return found
+
+
+def _freeze(model, trained_blocks):
+    """Leaves this many of the last blocks trainable beside the head; for None everything."""
+    if trained_blocks is None:
+        return
+    by_layer = depths(model)
+    first = max(1, max(by_layer.values()) - trained_blocks)
+    for layer, depth in by_layer.items():
+        layer.trainable = depth >= first and (trained_blocks > 0 or layer.name == "head")
 
 
 def _constructors():

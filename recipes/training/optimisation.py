@@ -5,6 +5,8 @@ import math
 import keras
 from keras import ops
 
+from recipes.training.model import depths
+
 
 @keras.saving.register_keras_serializable(package="keras_mixers")
 class WarmupThenDecay(keras.optimizers.schedules.LearningRateSchedule):
@@ -91,18 +93,44 @@ def optimizer(model, config, steps_per_epoch, adamw=keras.optimizers.AdamW):
         steps_per_epoch: For the learning rate's schedule.
         adamw: Class of the optimizer of that name.
     """
-    kind = {"adamw": adamw, "lamb": LAMB}[config.optimizer]
-    result = kind(
-        schedule(config, steps_per_epoch),
-        beta_1=config.beta_1,
-        beta_2=config.beta_2,
-        epsilon=config.epsilon,
-        weight_decay=config.weight_decay,
-    )
+    rate = schedule(config, steps_per_epoch)
+    common = {"weight_decay": config.weight_decay}
+    if config.optimizer == "sgd":
+        result = keras.optimizers.SGD(rate, momentum=config.beta_1, **common)
+    else:
+        common |= dict(beta_1=config.beta_1, beta_2=config.beta_2, epsilon=config.epsilon)
+        result = {"adamw": adamw, "lamb": LAMB}[config.optimizer](rate, **common)
     not_decayed = [v for v in model.trainable_variables if v.name != "kernel"]
     result.exclude_from_weight_decay(var_list=not_decayed)
     result.build(model.trainable_variables)
     return result
+
+
+def layer_rates(model, config):
+    """Returns each trainable variable's share of the learning rate, by `layer_decay`.
+
+    The head has 1, the last block `layer_decay`, the one before it the square of that, and so on
+    down to the stem (https://arxiv.org/abs/2106.08254, appendix).
+    """
+    by_layer = depths(model)
+    top = max(by_layer.values())
+    rates = {
+        id(variable): config.layer_decay ** (top - depth)
+        for layer, depth in by_layer.items()
+        for variable in layer.trainable_variables
+    }
+    return [rates[id(variable)] for variable in model.trainable_variables]
+
+
+def part_of_the_way(before, after, rates):
+    """Returns where variables end that take only a share of a step, as by a smaller rate.
+
+    Every optimizer's step, weight decay and all, is in proportion to its learning rate.
+    """
+    return [
+        old + rate * (new - old) if rate < 1 else new
+        for old, new, rate in zip(before, after, rates, strict=True)
+    ]
 
 
 def losses(labels, logits, kind):

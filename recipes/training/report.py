@@ -17,6 +17,7 @@ from recipes.training.errors import UsageError
 
 _SHOWN_MISTAKES = 10
 _SHOWN_AUGMENTED = 32
+_NAMED_CLASSES = 40
 
 
 def learning_curves_and_mistakes(results, images, labels, path):
@@ -180,3 +181,52 @@ def _save(figure, path):
     figure.savefig(memory, dpi=110)
     plt.close(figure)
     path.write_bytes(memory.getvalue())
+
+
+def draw_confusion(matrix, names, path):
+    """Draws how often a class (row) is taken for a class (column). Writes a PNG.
+
+    Args:
+        matrix: Numbers of pictures, `(classes, classes)`.
+        names: Of the classes; they are written where there are at most 40.
+        path: `epath.Path` of the PNG.
+    """
+    count = len(names)
+    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    side = min(4 + 0.45 * count, 16)
+    figure, axes = plt.subplots(figsize=(side + 1, side), layout="constrained")
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    figure.colorbar(image, label="share of the pictures of a class", shrink=0.8)
+    axes.set(xlabel="taken for", ylabel="class")
+    if count <= _NAMED_CLASSES:
+        short = [name[:18] for name in names]
+        axes.set_xticks(range(count), short, rotation=90)
+        axes.set_yticks(range(count), short)
+        for row, column in np.argwhere(matrix):
+            color = "white" if shares[row, column] > 0.5 else "black"
+            number = f"{matrix[row, column]:,}"
+            axes.text(column, row, number, ha="center", va="center", color=color, fontsize=8)
+    _save(figure, path)
+
+
+def draw_pictures(images, titles, path):
+    """Draws pictures with a title each, or says that there are none. Writes a PNG.
+
+    Args:
+        images: Arrays of uint8.
+        titles: As many strings.
+        path: `epath.Path` of the PNG.
+    """
+    columns = min(8, max(len(images), 3))
+    rows = max(-(-len(images) // columns), 1)
+    figure, panels = plt.subplots(
+        rows, columns, figsize=(2 * columns, 2.5 * rows), layout="constrained", squeeze=False
+    )
+    for panel in panels.ravel():
+        panel.axis("off")
+    for panel, image, title in zip(panels.ravel(), images, titles, strict=False):
+        panel.imshow(image)
+        panel.set_title(title, fontsize=10)
+    if not len(images):
+        figure.suptitle("no mistakes")
+    _save(figure, path)

@@ -76,25 +76,26 @@ def _lock(file, folder):
         pass  # A file system without locks.
 
 
+def begins(folder):
+    """Returns whether the run begins: there is no checkpoint in its folder."""
+    return not Checkpoints(folder / "checkpoints", keep=1).paths()
+
+
 def prepare(folder, config):
     """Writes the configuration; where a run has left anything already, it must be that run's.
-
-    Returns:
-        Whether the run begins: there is no checkpoint.
 
     Raises:
         UsageError: The folder belongs to a run of another configuration.
     """
     path = folder / "config.json"
     checkpoints = Checkpoints(folder / "checkpoints", keep=1)
-    begins = not checkpoints.paths()
     # A start that failed before its first step leaves the configuration, and none of these.
-    if not begins or any((folder / name).exists() for name in ("log.jsonl", "model.keras")):
+    left = ("log.jsonl", "model.keras")
+    if checkpoints.paths() or any((folder / name).exists() for name in left):
         before = _settings(path, checkpoints)
         if before is not None:
             require_same(before, config, folder)
     config_module.save(config, path)
-    return begins
 
 
 def _settings(path, checkpoints):

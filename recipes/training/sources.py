@@ -108,9 +108,10 @@ def open_source(data, data_dir, split):
     """Returns the pictures of a split.
 
     Args:
-        data: A folder with one folder per split that has one folder per class; a folder of TFRecord
-            shards as `tools/make_shards.py` writes them; a folder that tensorflow-datasets has
-            prepared; or the name of a data set that it has prepared in `data_dir`.
+        data: A folder with one folder per split that has one folder per class, or with the latter
+            alone, which are the split "train"; a folder of TFRecord shards as
+            `tools/make_shards.py` writes them; a folder that tensorflow-datasets has prepared; or
+            the name of a data set that it has prepared in `data_dir`.
         data_dir: Folder or bucket.
         split: Such as `"train"`, `"train[:99%]"` or `"train[1000:]"`.
 
@@ -181,14 +182,27 @@ def _from_folder(folder, split):
 
 def _split_folder(folder, split):
     names = ("validation", "val") if split in ("validation", "val") else (split,)
+    there = _folders(folder)
     for name in names:
-        if tf.io.gfile.isdir(f"{folder}/{name}"):
+        if name in there:
             return f"{folder}/{name}"
-    there = ", ".join(sorted(_folders(folder))) or "nothing"
+    if split == "train" and has_classes_alone(folder):
+        return folder
+    found = ", ".join(sorted(there)[:10]) or "nothing"
     raise UsageError(
-        f"{folder} must hold a folder {names[0]}: make it, or choose another split. "
-        f"Received a folder with: {there}"
+        f"{folder} must hold a folder {names[0]}: make it, or choose another split, such as a part "
+        f"of the training pictures, train[80%:]. Received a folder with: {found}"
     )
+
+
+def has_classes_alone(data):
+    """Returns whether `data` is a folder of pictures with one folder per class, without splits."""
+    folder = _expanded(data)
+    if not tf.io.gfile.isdir(folder) or tf.io.gfile.exists(f"{folder}/dataset_info.json"):
+        return False
+    if tf.io.gfile.glob(f"{folder}/*.tfrecord") or not _folders(folder):
+        return False
+    return not {"train", "validation", "val", "test"} & set(_folders(folder))
 
 
 def _folders(folder):

@@ -52,6 +52,8 @@ class TensorFlowEngine:
                 self.model, config, steps_per_epoch, FusedAdamW
             )
             self._averages = self._copies() if config.ema_decay else []
+        decays = config.layer_decay < 1
+        self._layer_rates = optimisation.layer_rates(self.model, config) if decays else []
         self._logits = recomputation.forward(self.model, config.remat)
         # The step sums gradients itself, before it clips them: clipping each replica's by itself,
         # as Keras does, would make the result depend on the number of replicas.
@@ -184,7 +186,11 @@ class TensorFlowEngine:
         context = tf.distribute.get_replica_context()
         gradients = context.all_reduce(_SUM, gradients)
         gradients, norm = optimisation.clipped(gradients, self._config.clip_norm)
+        before = [tf.identity(v) for v in variables] if self._layer_rates else []
         self._optimizer.apply(gradients, variables)
+        if before:
+            after = optimisation.part_of_the_way(before, variables, self._layer_rates)
+            _assign(variables, after)
         for average, variable in zip(self._averages, self.model.weights, strict=False):
             decay = self._config.ema_decay
             average.assign(average * decay + variable * (1 - decay))

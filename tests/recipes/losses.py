@@ -1,6 +1,7 @@
 """Twenty steps of a small model; as a command, on JAX: python -m tests.recipes.losses FAMILY N.
 
-FAMILY averages: compares the averages of the weights with those by hand instead.
+FAMILY averages: compares the averages of the weights with those by hand instead; FAMILY shares: the
+layers' shares of a step.
 """
 
 import dataclasses
@@ -113,15 +114,47 @@ def check_averages(make):
         np.testing.assert_array_equal(weight, value)
 
 
+def check_shares(make, **changes):
+    """Compares a step with `layer_decay` with one without, weight decay included.
+
+    Of a model of two blocks, stem, blocks and head take 1/8, 1/4, 1/2 and all of it.
+
+    Args:
+        make: Function of a `TrainingConfig` that returns an engine.
+        changes: Of the settings.
+    """
+    whole, part = (
+        _step(make, dataclasses.replace(CONFIG, layer_decay=decay, **changes)) for decay in (1, 0.5)
+    )
+    shares = {"stem": 1 / 8, "block_0": 1 / 4, "stage_1": 1 / 2, "block_1": 1 / 2}
+    for path, step in whole.items():
+        share = next((s for name, s in shares.items() if path.startswith(name)), 1)
+        assert np.abs(step).max() > 0, path
+        np.testing.assert_allclose(part[path], share * step, rtol=1e-2, atol=2e-7, err_msg=path)
+
+
+def _step(make, config):
+    """Returns the change of each trainable weight in one step, by its path."""
+    taker = make(config)
+    weights = taker.model.trainable_weights
+    before = [keras.ops.convert_to_numpy(weight) for weight in weights]
+    batches = iter(taker.batches(lambda share: data_set().training_batches(config, 0, share)))
+    taker.train_step([next(batches)])
+    taker.sync_model()
+    after = [keras.ops.convert_to_numpy(weight) for weight in weights]
+    return {weight.path: a - b for weight, a, b in zip(weights, after, before, strict=True)}
+
+
 def _weights(engine):
     engine.sync_model()
     return [keras.ops.convert_to_numpy(weight) for weight in engine.model.weights]
 
 
 def main(family, count, *switches):
-    if count == "averages":
+    if count in ("averages", "shares"):
         make = devices.connect(CONFIG).make_engine
-        check_averages(lambda config: make(config, lambda: build(family), 5))
+        check = {"averages": check_averages, "shares": check_shares}[count]
+        check(lambda config: make(config, lambda: build(family), 5))
         print(json.dumps("compared"))
         return
     changes = dict.fromkeys(switches, True)  # Such as multi_host.

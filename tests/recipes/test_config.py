@@ -67,7 +67,7 @@ def test_model_options_are_python_values():
         (["--config", "foo://x/config.json"], "--config must be a path on a disk or in a bucket"),
         (["--ema-decay", "0"], "--ema-decay must be greater than 0 and less than 1, or None"),
         (["--model-options", "include_top=False"], "a classifier is what is trained"),
-        (["--model-options", "weights=w.keras"], "a run begins with random weights"),
+        (["--model-options", "weights=w.keras"], "give --weights"),
         (["--epochs", "0"], "--epochs must be greater than 0. Received: 0"),
         (["--mixup", "-1"], "--mixup must be 0 or more"),
         (["--label-smoothing", "1"], "--label-smoothing must be from 0 to less than 1"),

@@ -1,0 +1,227 @@
+"""Fine-tunes a model on pictures of one's own, and shows what it gets wrong.
+
+It begins with published weights, a file of weights or an earlier run (--weights), gives the model a
+new head for the classes of --data, and trains for a few epochs. Pictures are in folders, one per
+class: FOLDER/train/<class>/*.jpg and FOLDER/validation/<class>/*.jpg, or FOLDER/<class>/*.jpg, of
+which every fifth is then set aside for validation; or any other --data of recipes/imagenet.py.
+
+The same command, started again, goes on from the newest checkpoint of its run folder, which at the
+end holds summary.md and curves.png, confusion.csv and confusion.png, and mistakes.png, the pictures
+that the model is most wrong about.
+
+Exit status: as of recipes/imagenet.py, and 1 when the exported file disagrees with the model.
+
+Examples (the third goes on from the first two, which need 15 minutes on two CPU cores):
+  python recipes/finetune.py --data ~/pictures --weights imagenet21k
+  python recipes/finetune.py --data ~/pictures --model SMLPNetB --weights smlp_b.pth
+  python benchmarks/jpeg_digits.py runs/jpeg_digits
+  python recipes/imagenet.py --recipe digits_mixer --data runs/jpeg_digits/folder
+  python recipes/finetune.py --weights runs/digits_mixer --data runs/jpeg_digits/folder \\
+    --train-split "train[:2%]" --image-size 96 --epochs 4 --out runs/finer --export runs/finer
+"""
+
+import argparse
+import dataclasses
+import pathlib
+import sys
+
+if __package__ is None:
+    sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
+
+import recipes.training  # noqa: F401  (sets what TensorFlow reads when it is imported)
+from recipes.training import command
+from tools import cli
+
+_PROG = "recipes/finetune.py"
+_OWN = ("--data", "--model", "--weights", "--export", "--precision")
+_SHOWN_MISTAKES = 24
+_PRINTED_CLASSES = 12
+_PIXEL_RANGES = {
+    "keras_mixers.mlp_mixer.preprocess_input": "minus_one_one",
+    "keras_mixers.smlpnet.preprocess_input": "imagenet",
+    "images / 255": "zero_one",
+}
+
+
+def defaults(model, weights, data):
+    """Returns the `TrainingConfig` that a command line changes.
+
+    Fine-tuning of MLP-Mixer's paper (section 3.1, appendix B): SGD with momentum 0.9, gradients
+    clipped to 1, a linear warm-up and half a cosine, no weight decay, no augmentation but random
+    crops and flips. Its 512 pictures a step are for sets of ImageNet's size; here they are 32.
+
+    Args:
+        model: What the user gave, or None.
+        weights: The same.
+        data: The same.
+    """
+    from recipes.training import config as settings
+    from recipes.training import sources
+
+    run = _run_of(weights)
+    base = run or settings.TrainingConfig()
+    name = model or base.model
+    of_same = run is not None and name == run.model
+    splits = {}
+    if data and sources.has_classes_alone(data):
+        splits = dict(train_split="train[:80%]", validation_split="train[80%:]")
+    return settings.TrainingConfig(
+        model=name,
+        model_options=base.model_options if of_same else (),
+        image_size=base.image_size,
+        drop_path_rate=0.0,
+        weights=weights or "imagenet21k",
+        interpolation=base.interpolation,
+        randaugment="none",
+        mixup=0.0,
+        pixel_range=run.pixel_range if of_same else _pixel_range(name, weights),
+        eval_crop=base.eval_crop,
+        flip=base.flip,
+        crop_min_area=base.crop_min_area,
+        epochs=20,
+        batch_size=32,
+        loss="softmax",
+        head_bias=0.0,
+        optimizer="sgd",
+        learning_rate=0.03,
+        final_learning_rate=0.0,
+        schedule="cosine",
+        warmup_epochs=1.0,
+        weight_decay=0.0,
+        log_steps=10,
+        out="runs/finetuned",
+        **splits,
+    )
+
+
+def _run_of(weights):
+    """Returns the `TrainingConfig` of the run whose folder, or a file in it, `weights` is."""
+    from recipes.training import config as settings
+
+    path = pathlib.Path(weights or "").expanduser()
+    folder = path if path.is_dir() else path.parent
+    if not weights or not path.exists() or not (folder / "config.json").exists():
+        return None
+    return settings.load(folder / "config.json")
+
+
+def _pixel_range(model, weights):
+    from keras_mixers import checkpoints
+
+    published = checkpoints.PUBLISHED.get(model, {}).get(weights)
+    if published:
+        return _PIXEL_RANGES[published.preprocessing]
+    return "minus_one_one" if model.startswith("MLPMixer") else "imagenet"
+
+
+def read_command(argv):
+    """Returns the `TrainingConfig` of a command line, and the rest of it as a namespace."""
+    from recipes.training.errors import UsageError
+    from tools.exporting import PRECISIONS
+
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    for flag in _OWN:
+        choices = PRECISIONS if flag == "--precision" else None
+        first.add_argument(flag, choices=choices)
+    try:
+        chosen, rest = first.parse_known_args(argv)
+    except argparse.ArgumentError as error:
+        raise UsageError(f"{error}") from None
+    if chosen.precision and not chosen.export:
+        raise UsageError("--precision is of the exported file: give --export FOLDER as well.")
+    asks_help = any(argument in ("-h", "--help") for argument in rest)
+    if not chosen.data and not asks_help:
+        raise UsageError("--data is missing: give a folder with a folder of pictures per class.")
+    default = defaults(chosen.model, chosen.weights, chosen.data)
+    description = (
+        f"{__doc__}\nAlso:\n"
+        "  --export FOLDER    write the result as a TFLite file into this folder, and check it\n"
+        f"  --precision P      of that file: {', '.join(PRECISIONS)} (default: float32)\n\n"
+        "Every setting below has a default for fine-tuning; what an earlier run says of its model\n"
+        "and pictures is taken from that run."
+    )
+    given = [("--data", chosen.data), ("--model", chosen.model), ("--weights", chosen.weights)]
+    arguments = [part for flag, value in given if value is not None for part in (flag, value)]
+    config = command.settings_of([*arguments, *rest], _PROG, description, default, _OWN)
+    return dataclasses.replace(config, out=config.out), chosen
+
+
+def run(config, export=None, precision=None):
+    """Fine-tunes, evaluates and exports. Returns the exit status."""
+    trained = command.train(config)
+    if trained is None:
+        return 0
+    model, config, validation = trained
+    review(model, config, validation)
+    if export is None:
+        return 0
+    from tools import export as exporter
+
+    arguments = [config.out, export, "--precision", precision or "float32", "--overwrite"]
+    return exporter.main([*arguments, "--split", config.validation_split])
+
+
+def review(model, config, validation):
+    """Prints how often the model is right; draws what it takes for what, and its worst mistakes."""
+    from recipes.training import files, report
+    from tools import evaluate, model_files
+
+    config = dataclasses.replace(config, accumulation=1)
+    shapes = model.input_shape, model.output_shape
+    candidate = model_files.Candidate(config.model, model.predict_on_batch, *shapes)
+    result = evaluate.evaluate(candidate, validation, config)
+    folder, names = files.named("--out", config.out), validation.class_names
+    matrix = result.confusion(len(names))
+    evaluate.write_rows(
+        folder / "confusion.csv",
+        [
+            ("truth", *names),
+            *((name, *row) for name, row in zip(names, matrix.tolist(), strict=True)),
+        ],
+    )
+    report.draw_confusion(matrix, names, folder / "confusion.png")
+    places, indices = result.worst(_SHOWN_MISTAKES)
+    images = [validation.picture(index, config) for index in indices]
+    titles = [
+        f"{names[result.labels[place]][:16]}\nas {names[result.predicted[place]][:16]}"
+        for place in places
+    ]
+    report.draw_pictures(images, titles, folder / "mistakes.png")
+    _print(result, names, matrix, folder)
+
+
+def _print(result, names, matrix, folder):
+    from tabulate import tabulate
+
+    wrong = [
+        (matrix[i, j], names[i], names[j]) for i in range(len(names)) for j in range(len(names))
+    ]
+    wrong = sorted((w for w in wrong if w[0] and w[1] != w[2]), key=lambda w: -w[0])[:5]
+    rows = [
+        ("right", f"{result.top(1).mean():.2%} of {len(result.labels):,} pictures"),
+        *(("taken for another", f"{n:,} x {name} for {other}") for n, name, other in wrong),
+        ("pictures of it", f"{folder}/confusion.png, {folder}/mistakes.png"),
+    ]
+    print(tabulate(rows, ("validation", ""), "github", disable_numparse=True))
+    if len(names) <= _PRINTED_CLASSES:
+        rows = [(name, *row) for name, row in zip(names, matrix.tolist(), strict=True)]
+        print("", tabulate(rows, ("class \\ taken for", *names), "github"), sep="\n")
+
+
+def main(argv=None):
+    argv = sys.argv[1:] if argv is None else argv
+    parser = argparse.ArgumentParser(prog=_PROG)
+    cli.require(parser, "recipes", ("etils", "tyro"))
+    ends = []
+
+    def work():
+        config, chosen = read_command(argv)
+        modules = command.MODULES + (("ai_edge_litert",) if chosen.export else ())
+        cli.prepare(parser, "recipes", modules, backends=("tensorflow", "jax"))
+        ends.append(run(config, chosen.export, chosen.precision))
+
+    return command.status_of(work, _PROG) or ends[0]
+
+
+if __name__ == "__main__":
+    command.leave(main, _PROG)
