@@ -19,10 +19,16 @@ def test_the_two_commands_stand_on_the_first_screen():
 def test_python_examples_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     examples = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert len(examples) == 2
+    assert len(examples) == 3
     for example in examples:
         exec(compile(example, "README.md", "exec"), {})
     assert (tmp_path / "mixer.keras").exists()
+
+
+def test_the_table_of_weights_is_what_the_tool_prints():
+    from tools import model_table
+
+    assert model_table.weights() in README
 
 
 @pytest.mark.slow

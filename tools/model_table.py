@@ -1,4 +1,4 @@
-"""Prints the table of models, and how their cost grows with the picture.
+"""Prints the tables of models and of published weights, and how cost grows with the picture.
 
 Parameters and multiply-adds (MACs: of convolutions and matrix products, one picture) are counted
 from the built models. The accuracies are the papers', not measured here.
@@ -6,6 +6,7 @@ from the built models. The accuracies are the papers', not measured here.
 Examples:
   python tools/model_table.py
   python tools/model_table.py --growth
+  python tools/model_table.py --weights
 """
 
 import argparse
@@ -108,6 +109,30 @@ def table():
     return tabulate(rows, headers, "github", disable_numparse=True, colalign=alignment)
 
 
+def weights():
+    """Returns the published weights that `weights=` knows by name, as Markdown."""
+    from tabulate import tabulate
+
+    from keras_mixers import checkpoints
+
+    rows = [
+        (
+            f"`{variant}`",
+            f'`"{name}"`',
+            f"{about.classes:,}",
+            about.trained,
+            "" if about.top_1 is None else str(about.top_1),
+            f"`{about.preprocessing.removeprefix('keras_mixers.')}`",
+            f"[file]({about.url}), [source]({about.source.split(',')[0]})",
+        )
+        for variant, published in checkpoints.PUBLISHED.items()
+        for name, about in published.items()
+    ]
+    headers = ("model", "name", "classes", "trained on", "top-1, %", "pictures", "")
+    alignment = ("left", "left", "right", "left", "right", "left", "left")
+    return tabulate(rows, headers, "github", disable_numparse=True, colalign=alignment)
+
+
 def growth():
     """Returns how the cost grows with the picture's side, beside the papers' formulas."""
     from tabulate import tabulate
@@ -176,6 +201,9 @@ def _parse(argv):
     parser.add_argument(
         "--growth", action="store_true", help="print the growth of the cost instead of the table"
     )
+    parser.add_argument(
+        "--weights", action="store_true", help="print the published weights instead of the table"
+    )
     args = parser.parse_args(argv)
     cli.prepare(parser, "export", ("tabulate",))
     return args
@@ -183,8 +211,8 @@ def _parse(argv):
 
 def main(argv=None):
     args = _parse(argv)
-    if not args.growth:
-        print(table())
+    if args.weights or not args.growth:
+        print(weights() if args.weights else table())
         return 0
     print(growth())
     print(
