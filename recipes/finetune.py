@@ -11,7 +11,7 @@ that the model is most wrong about.
 
 Exit status: as of recipes/imagenet.py, and 1 when the exported file disagrees with the model.
 
-Examples (the third goes on from the first two, which need 15 minutes on two CPU cores):
+Examples (the last line goes on from the two before it, three minutes on two CPU cores):
   python recipes/finetune.py --data ~/pictures --weights imagenet21k
   python recipes/finetune.py --data ~/pictures --model SMLPNetB --weights smlp_b.pth
   python benchmarks/jpeg_digits.py runs/jpeg_digits
