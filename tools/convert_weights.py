@@ -38,6 +38,7 @@ from recipes.training import files
 from recipes.training.errors import RunError, UsageError, first_line
 from tools import cli
 
+_STEM = "stem/projection/kernel"
 ENDINGS = (".keras", ".weights.h5", ".npz", ".safetensors")
 
 
@@ -71,9 +72,9 @@ def _read(args):
     from keras_mixers import checkpoints
 
     source = checkpoints.describe(args.source, args.entry)
-    build = _mixer if source.shape_of("block_0_token_mixing/fc1/kernel") else _smlpnet
-    if source.shape_of("stem/projection/kernel") is None:
+    if source.shape_of(_STEM) is None:
         raise UsageError("IN must say what its model is: give the .keras file instead of weights")
+    build = _mixer if source.shape_of("block_0_token_mixing/fc1/kernel") else _smlpnet
     model = build(source)
     checkpoints.load(model, args.source, entry=args.entry)
     return model
@@ -82,48 +83,85 @@ def _read(args):
 def _mixer(source):
     import keras_mixers
 
-    shape = source.shape_of
-    patch_size, _, channels, hidden_dim = shape("stem/projection/kernel")
-    side = patch_size * math.isqrt(source.tokens)
+    patch_size, channels, hidden_dim = _stem(source)
+    tokens, tokens_mlp_dim = _shape(source, "block_0_token_mixing/fc1/kernel", None, None)
+    _, channels_mlp_dim = _shape(source, "block_0_channel_mixing/fc1/kernel", hidden_dim, None)
+    num_blocks = _count(source, "block_{}_token_mixing/fc1/kernel")
+    for i in range(num_blocks):
+        _shape(source, f"block_{i}_token_mixing/fc1/kernel", tokens, tokens_mlp_dim)
+        _shape(source, f"block_{i}_channel_mixing/fc1/kernel", hidden_dim, channels_mlp_dim)
+    side = patch_size * math.isqrt(tokens)
     return keras_mixers.MLPMixer(
         input_shape=(side, side, channels),
         patch_size=patch_size,
         hidden_dim=hidden_dim,
-        num_blocks=_count(source, "block_{}_token_mixing/fc1/kernel"),
-        tokens_mlp_dim=source.tokens_mlp_dim,
-        channels_mlp_dim=shape("block_0_channel_mixing/fc1/kernel")[1],
+        num_blocks=num_blocks,
+        tokens_mlp_dim=tokens_mlp_dim,
+        channels_mlp_dim=channels_mlp_dim,
         activation=source.activation,
-        **_head(source),
+        **_head(source, hidden_dim),
     )
 
 
 def _smlpnet(source):
     import keras_mixers
 
-    shape = source.shape_of
-    patch_size, _, channels, hidden_dim = shape("stem/projection/kernel")
-    blocks = _count(source, "block_{}_channel_norm/gamma")
-    dims = [shape(f"block_{i}_channel_norm/gamma")[0] for i in range(blocks)]
-    parts = [f"block_0_axial_projection/{axis}_projection/bias" for axis in ("height", "width")]
+    patch_size, channels, hidden_dim = _stem(source)
+    _shape(source, "block_0_channel_norm/gamma", hidden_dim)
+    blocks = range(_count(source, "block_{}_channel_norm/gamma"))
+    dims = [_shape(source, f"block_{i}_channel_norm/gamma", None)[0] for i in blocks]
+    axes = [f"block_0_axial_projection/{axis}_projection/bias" for axis in ("height", "width")]
+    grid = [_shape(source, axis, None)[0] for axis in axes]
+    _, hidden_units = _shape(source, "block_0_channel_mixing/fc1/kernel", hidden_dim, None)
+    mlp_ratio = hidden_units // hidden_dim
+    for i, dim in enumerate(dims):
+        stage = sorted(set(dims)).index(dim)
+        height, width = (side >> stage for side in grid)
+        _shape(source, f"block_{i}_channel_norm/gamma", hidden_dim << stage)
+        _shape(source, f"block_{i}_channel_mixing/fc1/kernel", dim, mlp_ratio * dim)
+        _shape(source, f"block_{i}_axial_projection/height_projection/kernel", height, height)
+        _shape(source, f"block_{i}_axial_projection/width_projection/kernel", width, width)
     return keras_mixers.SMLPNet(
-        input_shape=(*(patch_size * shape(part)[0] for part in parts), channels),
+        input_shape=(*(patch_size * side for side in grid), channels),
         patch_size=patch_size,
         hidden_dim=hidden_dim,
         depths=[dims.count(dim) for dim in sorted(set(dims))],
-        mlp_ratio=shape("block_0_channel_mixing/fc1/kernel")[1] // hidden_dim,
-        **_head(source),
+        mlp_ratio=mlp_ratio,
+        **_head(source, dims[-1]),
     )
 
 
-def _head(source):
-    kernel = source.shape_of("head/kernel")
-    if kernel is None:
+def _stem(source):
+    """Returns the size of the patches, which are square, their channels, and the hidden ones."""
+    side = source.shape_of(_STEM)[0]
+    return _shape(source, _STEM, side, side, None, None)[1:]
+
+
+def _head(source, hidden_dim):
+    if source.shape_of("head/kernel") is None:
         return {"include_top": False}
-    return {"classes": kernel[1], "classifier_activation": None}
+    _, classes = _shape(source, "head/kernel", hidden_dim, None)
+    return {"classes": classes, "classifier_activation": None}
 
 
 def _count(source, path):
     return next(i for i in itertools.count() if source.shape_of(path.format(i)) is None)
+
+
+def _shape(source, path, *sides):
+    """Returns the shape of a weight in IN, where it must have `sides`; None is any but 0.
+
+    So no model is built that is larger than IN.
+    """
+    shape = source.shape_of(path)
+    fits = shape is not None and len(shape) == len(sides) and 0 not in shape
+    if not fits or any(side not in (None, its) for side, its in zip(sides, shape, strict=True)):
+        wanted = " x ".join("any" if side is None else str(side) for side in sides)
+        raise UsageError(
+            f"IN must hold the weights of one model, with a {path} of {wanted}. Received: "
+            + (" x ".join(map(str, shape)) if shape else "none")
+        )
+    return shape
 
 
 def _write(model, path):

@@ -1,14 +1,18 @@
 """Weight files by their container: which arrays lie in them, by name, and how to read each.
 
 Nothing here knows a model. What a file says of its sizes is not believed: the caller looks at an
-array's shape before it is read. No pickle is opened, except by PyTorch's own reader of weights
-alone, where PyTorch is installed.
+array's shape before it is read, its type is looked at here, and lists are of limited length, so
+that no file costs much more memory or time than its own size and the model's. No pickle is opened,
+except by PyTorch's own reader of weights alone, where PyTorch is installed.
 """
 
 import contextlib
 import io
 import json
+import math
+import mmap
 import os
+import struct
 import zipfile
 from collections.abc import Callable
 from typing import NamedTuple
@@ -16,8 +20,14 @@ from typing import NamedTuple
 import numpy as np
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
-_MAX_HEADER = 10_000  # Bytes of a .npy header: a name of a type and a shape.
-_MAX_CONFIG = 100_000_000
+_MAX_HEADER = 1_000  # Bytes of a .npy header: a name of a type and a shape.
+_MAX_LIST = 1_000_000  # Bytes of a list of arrays, which is some 100 bytes for each.
+_MAX_CONFIG = 1_000_000  # Bytes, some 6,000 for each block of a model.
+_MAX_OBJECTS = 5_000  # Groups and arrays in an HDF5 file.
+_MAX_NAME = 300
+_MAX_ZIP_END = 22 + 2**16  # With the longest comment.
+_MAX_SIDES = 8
+_MAX_NUMBERS = 2**30  # In all arrays, of a file that has fewer bytes; twice H/14's.
 KINDS = ".weights.h5, .keras, .npz, .safetensors or .pth"
 
 
@@ -47,38 +57,69 @@ def arrays_in(path, entry=None):
     with contextlib.ExitStack() as stack:
         try:
             arrays = _opener(path)(path, stack, entry)
+            guarded = {name: _guarded(name, stored) for name, stored in arrays.items()}
+            _check_amount(guarded.values(), os.path.getsize(path))
         except UnreadableFile:
             raise
         except Exception as error:  # What a damaged file makes of its reader is without limits.
-            raise _unreadable(error) from error
-        yield {name: _guarded(name, stored) for name, stored in arrays.items()}
+            raise UnreadableFile(f"it cannot be read: {_in_a_line(error)}") from error
+        yield guarded
 
 
-def _unreadable(error):
-    words = " ".join(str(error).split())
-    return UnreadableFile(f"it cannot be read: {words[:200] or type(error).__name__}")
+def _in_a_line(error):
+    """Returns at most 200 printable characters of a message of others."""
+    words = " ".join(str(error).split())[:200]
+    return "".join(c if c.isprintable() else "?" for c in words) or type(error).__name__
 
 
 def _guarded(name, stored):
+    _check_name(name)
+    shape = tuple(int(side) for side in stored.shape)
+    if len(shape) > _MAX_SIDES or min(shape, default=0) < 0:
+        raise UnreadableFile(f"its array {name!r} has a shape of no weight")
+
     def read():
         try:
             array = _to_float32(stored.read())
         except Exception as error:
-            raise UnreadableFile(f"its array {name!r} cannot be read: {error}") from error
-        if array.shape != stored.shape:
+            why = _in_a_line(error)
+            raise UnreadableFile(f"its array {name!r} cannot be read: {why}") from error
+        if array.shape != shape:
             raise UnreadableFile(f"its array {name!r} is cut short")
         return array
 
-    return Stored(tuple(stored.shape), read)
+    return Stored(shape, read)
+
+
+def _check_amount(arrays, size):
+    if sum(math.prod(array.shape) for array in arrays) > max(size, _MAX_NUMBERS):
+        raise UnreadableFile("its arrays have more numbers than it can hold")
+
+
+def _check_name(name):
+    if not isinstance(name, str) or len(name) > _MAX_NAME or not name.isprintable():
+        raise UnreadableFile("one of its arrays has no readable name")
+
+
+def _check_unique(names):
+    if len(set(names)) < len(names):
+        raise UnreadableFile("two of its arrays have the same name")
+
+
+def _check_type(dtype):
+    import ml_dtypes  # Comes with Keras.
+
+    # V2 is how NumPy saves bfloat16.
+    if dtype.kind != "f" and dtype not in (np.dtype("V2"), np.dtype(ml_dtypes.bfloat16)):
+        raise UnreadableFile(f"it holds {dtype}, not floating-point numbers")
 
 
 def _to_float32(array):
-    import ml_dtypes  # Comes with Keras.
+    import ml_dtypes
 
-    if array.dtype == np.dtype("V2"):  # As NumPy saves bfloat16.
+    _check_type(array.dtype)
+    if array.dtype == np.dtype("V2"):
         array = array.view(ml_dtypes.bfloat16)
-    if array.dtype.kind != "f" and array.dtype != ml_dtypes.bfloat16:
-        raise UnreadableFile(f"it holds {array.dtype}, not floating-point numbers")
     return np.asarray(array, "float32")
 
 
@@ -97,18 +138,54 @@ def _opener(path):
 
 
 def _zip(path, stack, entry):
-    archive = stack.enter_context(zipfile.ZipFile(path))
+    archive = _archive(path, stack)
     names = archive.namelist()
-    if len(set(names)) < len(names):
-        raise UnreadableFile("two of its arrays have the same name")
     if "model.weights.h5" in names:
-        stored = archive.getinfo("model.weights.h5")
-        if stored.file_size > 2 * os.path.getsize(path) + _MAX_HEADER:
-            raise UnreadableFile("its weights are packed, as Keras never does")
-        return _hdf5(io.BytesIO(archive.read(stored)), stack, entry)
+        return _hdf5(io.BytesIO(_unpacked(archive, "model.weights.h5")), stack, entry)
     if any(name.endswith("data.pkl") for name in names):
+        for name in names:
+            _check_unpacked(archive, name)
         return _torch(path, stack, entry)
-    return {name.removesuffix(".npy"): _npy(archive, name) for name in names}
+    arrays = [name.removesuffix(".npy") for name in names]
+    _check_unique(arrays)
+    return {array: _npy(archive, name) for array, name in zip(arrays, names, strict=True)}
+
+
+def _archive(path, stack):
+    size, start = _list_of_zip(path)
+    if size > _MAX_LIST:  # ZipFile reads the whole list, whatever its length.
+        raise UnreadableFile("it has too many arrays, or their names are too long")
+    archive = stack.enter_context(zipfile.ZipFile(path))
+    if archive.start_dir != start:  # PyTorch would read another list there.
+        raise UnreadableFile("it is an archive behind something else")
+    names = archive.namelist()
+    _check_unique(names)
+    for name in names:
+        _check_name(name)
+    return archive
+
+
+def _list_of_zip(path):
+    """Returns the length of the list of a zip's entries, and where it begins, by the zip's end."""
+    with open(path, "rb") as file:
+        file.seek(max(0, os.path.getsize(path) - _MAX_ZIP_END))
+        end = file.read()
+    place = end.rfind(b"PK\5\6")
+    if place < 0 or place + 22 > len(end):
+        raise zipfile.BadZipFile("it has no end")
+    return struct.unpack_from("<2L", end, place + 12)
+
+
+def _unpacked(archive, name):
+    _check_unpacked(archive, name)
+    return archive.read(name)
+
+
+def _check_unpacked(archive, name):
+    """Raises an error where an entry is compressed, and could be of any size, or claims to be."""
+    stored = archive.getinfo(name)
+    if stored.compress_type != zipfile.ZIP_STORED or stored.file_size != stored.compress_size:
+        raise UnreadableFile(f"{name!r} in it is packed, as Keras and PyTorch never do")
 
 
 def is_whole(path):
@@ -141,31 +218,39 @@ def config_in(path):
         UnreadableFile: The file is damaged.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            stored = archive.getinfo("config.json")
-            if stored.file_size > _MAX_CONFIG:
-                raise UnreadableFile(f"its config.json has {stored.file_size} bytes")
-            return json.loads(archive.read(stored))
+        if _opener(path) is not _zip:
+            return None
+        with contextlib.ExitStack() as stack:
+            archive = _archive(path, stack)
+            if archive.getinfo("config.json").file_size > _MAX_CONFIG:
+                raise UnreadableFile("its config.json is too long")
+            return json.loads(_unpacked(archive, "config.json"))
     except (KeyError, zipfile.BadZipFile):
         return None
     except UnreadableFile:
         raise
     except Exception as error:
-        raise _unreadable(error) from error
+        raise UnreadableFile(f"it cannot be read: {_in_a_line(error)}") from error
 
 
 def _npy(archive, name):
+    packed = archive.getinfo(name).compress_type
+    if packed not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        # Others unpack a few kilobytes to gigabytes at once.
+        raise UnreadableFile(f"its array {name!r} is packed, as NumPy never does")
     with archive.open(name) as file:
-        version = np.lib.format.read_magic(file)
-        read_header = {
-            (1, 0): np.lib.format.read_array_header_1_0,
-            (2, 0): np.lib.format.read_array_header_2_0,
-        }[version]
-        shape, _, dtype = read_header(file, max_header_size=_MAX_HEADER)
+        start = io.BytesIO(file.read(_MAX_HEADER))  # NumPy reads a header, whatever its length.
+    version = np.lib.format.read_magic(start)
+    read_header = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }[version]
+    shape, _, dtype = read_header(start, max_header_size=_MAX_HEADER)
     if dtype.hasobject:
         raise UnreadableFile(f"its array {name!r} is pickled, and pickles are not opened")
 
     def read():
+        _check_type(dtype)
         with archive.open(name) as file:
             array = np.lib.format.read_array(file, allow_pickle=False, max_header_size=_MAX_HEADER)
             if file.read(1):  # At the end the checksum is compared, too.
@@ -179,16 +264,31 @@ def _hdf5(file, stack, entry):
     import h5py
 
     contents = stack.enter_context(h5py.File(file))
-    arrays = {}
+    names, arrays = [], {}
 
-    def visit(name, item):  # Links to other files are not followed.
+    def visit(name):
+        _check_name(name)
+        names.append(name)
+        if len(names) > _MAX_OBJECTS:
+            raise UnreadableFile(f"it has more than {_MAX_OBJECTS} groups and arrays")
+        # Links to other files are not visited, but one may have the name of what is.
+        if not isinstance(contents.get(name, getlink=True), h5py.HardLink):
+            raise UnreadableFile(f"its array {name!r} lies elsewhere")
+        item = contents[name]
         if isinstance(item, h5py.Dataset):
-            if item.external or item.is_virtual or item.dtype.hasobject:
-                raise UnreadableFile(f"its array {name!r} lies elsewhere")
-            arrays[name] = Stored(item.shape, lambda: item[()])
+            arrays[name] = Stored(item.shape, lambda: _dataset(item))
 
-    contents.visititems(visit)
+    contents.visit(visit)
+    _check_unique(names)
     return arrays
+
+
+def _dataset(item):
+    _check_type(item.dtype)
+    # Packed, in another file, or never written; of one piece, HDF5 sees that it ends in this file.
+    if item.id.get_offset() is None:
+        raise UnreadableFile("it does not lie in one piece, as Keras writes it")
+    return item[()]
 
 
 def _safetensors(path, stack, entry):
@@ -198,7 +298,14 @@ def _safetensors(path, stack, entry):
         raise UnreadableFile(
             'reading .safetensors takes a package more: pip install "keras_mixers[weights]"'
         ) from error
+    with open(path, "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if length > _MAX_LIST:
+            raise UnreadableFile("it has too many arrays, or their names are too long")
+        header = file.read(length)
     file = stack.enter_context(safe_open(os.fspath(path), framework="numpy"))
+    # The package takes the last of two arrays of one name.
+    json.loads(header, object_pairs_hook=lambda pairs: _check_unique([key for key, _ in pairs]))
     return {name: _tensor(file, name) for name in file.keys()}  # noqa: SIM118
 
 
@@ -215,15 +322,27 @@ def _torch(path, stack, entry):
             "it is a PyTorch file, a pickle, which PyTorch alone can open safely: install torch, "
             "or save the weights as .safetensors where it is installed"
         ) from error
-    contents = torch.load(
-        os.fspath(path), map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
-    )
+    options = dict(map_location="cpu", weights_only=True)
+    if _opener(path) is _zip:
+        contents = torch.load(os.fspath(path), mmap=True, **options)
+    else:  # Mapped too, so that no piece of it can be longer than the file.
+        with (
+            open(path, "rb") as file,
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
+        ):
+            contents = torch.load(mapped, **options)
     weights = _entry_of(contents, entry)
     return {
-        name: Stored(tuple(tensor.shape), tensor.detach().float().numpy)
-        for name, tensor in weights.items()
-        if isinstance(tensor, torch.Tensor)
+        name: Stored(tuple(value.shape), lambda value=value: _of_tensor(value))
+        for name, value in weights.items()
+        if isinstance(value, torch.Tensor)
     }
+
+
+def _of_tensor(tensor):
+    if not tensor.is_floating_point():
+        raise UnreadableFile(f"it holds {tensor.dtype}, not floating-point numbers")
+    return tensor.detach().float().numpy()
 
 
 def _entry_of(contents, entry):
@@ -234,5 +353,6 @@ def _entry_of(contents, entry):
         usual = [name for name in ("model", "state_dict", "model_ema") if name in sets]
         return contents[usual[0]] if usual else contents
     if entry not in sets:
-        raise UnreadableFile(f"it has no entry {entry!r}, but {', '.join(sets) or 'none at all'}")
+        others = _in_a_line(", ".join(map(str, sets)) or "none at all")
+        raise UnreadableFile(f"it has no entry {entry!r}, but {others}")
     return contents[entry]

@@ -12,6 +12,7 @@ from keras_mixers.checkpoints import containers, names, own_names, resolution
 from keras_mixers.layers import ChannelMixing
 
 _HEAD = ("head/kernel", "head/bias")
+_MAX_SIDE = 100_000  # Of a grid of positions; and hidden units.
 _log = logging.getLogger("keras_mixers")
 
 
@@ -31,7 +32,7 @@ class Source(NamedTuple):
         tokens_mlp_dim: Hidden units of its token mixing, or None.
         grid: `(height, width)` of the tokens, or None where the file does not say.
         shape_of: From the path of a weight in our model to its shape there, or None if the file has
-            no such weight or is Keras' own.
+            no such weight, has it with another number of axes, or is Keras' own.
     """
 
     activation: str | None = None
@@ -70,13 +71,22 @@ def _source_of_config(config):
     try:
         for layer in config["config"]["layers"]:
             if layer["class_name"] == "TokenMixing":
-                _, height, width, _ = layer["build_config"]["input_shape"]
-                grid = int(height), int(width)
+                _, *grid, _ = layer["build_config"]["input_shape"]
                 layer = layer["config"]
-                return Source(layer["activation"], math.prod(grid), int(layer["hidden_dim"]), grid)
+                hidden_dim, activation = layer["hidden_dim"], layer["activation"]
+                sides = [_is_side(side) for side in (*grid, hidden_dim)]
+                if sides != [True] * 3 or not isinstance(activation, str | dict):
+                    raise ValueError("it has a layer of no model")
+                # Any other than a name could be anything.
+                known = activation if isinstance(activation, str) else None
+                return Source(known, math.prod(grid), hidden_dim, tuple(grid))
     except (KeyError, TypeError, ValueError) as error:
         raise containers.UnreadableFile("its config.json describes no model") from error
     return Source()
+
+
+def _is_side(side):
+    return isinstance(side, int) and 0 < side < _MAX_SIDE
 
 
 def _source_of_names(arrays):
@@ -89,8 +99,10 @@ def _source_of_names(arrays):
         name, layout = naming.of(path) or (None, None)
         if name not in present:
             return None
-        # Of an array without contents, to see the shape that ours has.
-        return layout.to_keras(np.broadcast_to(np.float32(0), present[name].shape)).shape
+        try:  # With an array without contents, to see the shape that ours has.
+            return layout.to_keras(np.broadcast_to(np.float32(0), present[name].shape)).shape
+        except (ValueError, IndexError):  # It has another number of axes.
+            return None
 
     kernel = shape_of("block_0_token_mixing/fc1/kernel")
     return Source(naming.activation, *_two(kernel), shape_of=shape_of)
@@ -160,7 +172,7 @@ def _report_activation(model, theirs):
             ours = layer.get_config()["activation"]
             if ours != theirs:
                 _log.warning(
-                    "weights: their source computes with activation=%r, this model with %r",
+                    "weights: their source computes with activation=%.99r, this model with %r",
                     *(theirs, ours),
                 )
             return

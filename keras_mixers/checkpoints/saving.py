@@ -10,6 +10,9 @@ from keras_mixers.checkpoints import names
 def save(model, path):
     """Writes the weights of an MLP-Mixer for Google's or timm's code to read.
 
+    They hold no activation: Google's code computes with `"gelu_tanh"`, timm's with `"gelu"`, and
+    the logits are ours where the model has the same.
+
     Args:
         model: An MLP-Mixer.
         path: Ending in `.npz` for Google's names, or in `.safetensors` for timm's, which needs the

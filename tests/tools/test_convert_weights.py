@@ -124,6 +124,38 @@ def test_what_cannot_be_used_is_refused_in_a_sentence(rng, tmp_path, capsys):
     assert isinstance(keras.models.load_model(out), keras.Model)
 
 
+@pytest.mark.parametrize(
+    ("kind", "name", "shape", "wanted"),
+    [
+        ("google", "stem/kernel", (4, 2, 3, 8), "stem/projection/kernel of 4 x 4 x any x any"),
+        ("google", "stem/kernel", (1, 1, 3, 10**6), "fc1/kernel of 1000000 x any. Received: 8 x"),
+        ("google", "MixerBlock_0/token_mixing/Dense_0/kernel", (9,), "with a block_0_"),
+        ("google", "MixerBlock_1/token_mixing/Dense_0/kernel", (9, 7), "9 x 10. Received: 9 x 7"),
+        ("google", "MixerBlock_1/channel_mixing/Dense_0/kernel", (8, 9), "8 x 12. Received: 8 x 9"),
+        ("google", "head/kernel", (7, 7), "head/kernel of 8 x any. Received: 7 x 7"),
+        ("google", "head/kernel", (8, 0), "head/kernel of 8 x any. Received: 8 x 0"),
+        ("timm", "stem.proj.weight", (8, 3), "give the .keras file"),
+        ("spach", "channel_mix.0.1.weight", (9,), "block_0_channel_norm/gamma of 6. Received: 9"),
+        ("spach", "channel_mix.0.1.weight", (), "block_0_channel_norm/gamma of 6. Received: none"),
+        ("spach", "channel_mix.2.1.weight", (64,), "gamma of 24. Received: 64"),
+        ("spach", "channel_mix.0.2.net.0.weight", (20, 6), "of 6 x 18. Received: 6 x 20"),
+        ("spach", "token_mix.0.1.proj_h.bias", (10**6,), "_projection/kernel of 1000000 x 1000000"),
+        ("spach", "token_mix.0.1.proh_w.bias", (10**6,), "_projection/kernel of 1000000 x 1000000"),
+        ("spach", "token_mix.0.1.proj_h.weight", (4,), "_projection/kernel of 8 x 8. Received: no"),
+    ],
+)
+def test_no_model_larger_than_the_file_is_built(
+    kind, name, shape, wanted, rng, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(keras_mixers, "MLPMixer", None)
+    monkeypatch.setattr(keras_mixers, "SMLPNet", None)
+    _, arrays = made(kind, rng, tmp_path)
+    arrays[name] = np.zeros(shape, "float16")
+    np.savez_compressed(tmp_path / "file.npz", **arrays)
+    sentence = refuse(convert_weights.main, (tmp_path / "file.npz", tmp_path / "out.keras"), capsys)
+    assert wanted in sentence
+
+
 def test_an_entry_of_a_pytorch_file(rng, tmp_path, capsys):
     torch = pytest.importorskip("torch")
     _, arrays = made("spach", rng, tmp_path)
