@@ -2,8 +2,9 @@
 
 It begins with published weights, a file of weights or an earlier run (--weights), gives the model a
 new head for the classes of --data, and trains for a few epochs. Pictures are in folders, one per
-class: FOLDER/train/<class>/*.jpg and FOLDER/validation/<class>/*.jpg, or FOLDER/<class>/*.jpg, of
-which every fifth is then set aside for validation; or any other --data of recipes/imagenet.py.
+class: FOLDER/train/<class>/*.jpg and FOLDER/validation/<class>/*.jpg, or FOLDER/<class>/*.jpg, a
+fifth of each class of which is then set aside for validation; or any other --data of
+recipes/imagenet.py.
 
 The same command, started again, goes on from the newest checkpoint of its run folder, which at the
 end holds summary.md and curves.png, confusion.csv and confusion.png, and mistakes.png, the pictures
@@ -33,7 +34,8 @@ from recipes.training import command
 from tools import cli
 
 _PROG = "recipes/finetune.py"
-_OWN = ("--data", "--model", "--weights", "--export", "--precision")
+_OWN = ("--data", "--model", "--weights", "--epochs", "--export", "--export-precision")
+_EPOCHS = 20
 _SHOWN_MISTAKES = 24
 _PRINTED_CLASSES = 12
 _PIXEL_RANGES = {
@@ -43,7 +45,7 @@ _PIXEL_RANGES = {
 }
 
 
-def defaults(model, weights, data):
+def defaults(model, weights, data, epochs=_EPOCHS):
     """Returns the `TrainingConfig` that a command line changes.
 
     Fine-tuning of MLP-Mixer's paper (section 3.1, appendix B): SGD with momentum 0.9, gradients
@@ -54,6 +56,7 @@ def defaults(model, weights, data):
         model: What the user gave, or None.
         weights: The same.
         data: The same.
+        epochs: Of which a quarter, or one, warms up.
     """
     from recipes.training import config as settings
     from recipes.training import sources
@@ -61,24 +64,23 @@ def defaults(model, weights, data):
     run = _run_of(weights)
     base = run or settings.TrainingConfig()
     name = model or base.model
-    of_same = run is not None and name == run.model
     splits = {}
-    if data and sources.has_classes_alone(data):
+    if data and sources.lacks_validation(data):
         splits = dict(train_split="train[:80%]", validation_split="train[80%:]")
     return settings.TrainingConfig(
         model=name,
-        model_options=base.model_options if of_same else (),
+        model_options=base.model_options if name == base.model else (),
         image_size=base.image_size,
         drop_path_rate=0.0,
         weights=weights or "imagenet21k",
         interpolation=base.interpolation,
         randaugment="none",
         mixup=0.0,
-        pixel_range=run.pixel_range if of_same else _pixel_range(name, weights),
+        pixel_range=run.pixel_range if run else _pixel_range(name, weights),
         eval_crop=base.eval_crop,
         flip=base.flip,
         crop_min_area=base.crop_min_area,
-        epochs=20,
+        epochs=epochs,
         batch_size=32,
         loss="softmax",
         head_bias=0.0,
@@ -86,7 +88,7 @@ def defaults(model, weights, data):
         learning_rate=0.03,
         final_learning_rate=0.0,
         schedule="cosine",
-        warmup_epochs=1.0,
+        warmup_epochs=min(1.0, epochs / 4),
         weight_decay=0.0,
         log_steps=10,
         out="runs/finetuned",
@@ -97,12 +99,18 @@ def defaults(model, weights, data):
 def _run_of(weights):
     """Returns the `TrainingConfig` of the run whose folder, or a file in it, `weights` is."""
     from recipes.training import config as settings
+    from recipes.training.errors import RunError, UsageError
 
     path = pathlib.Path(weights or "").expanduser()
     folder = path if path.is_dir() else path.parent
     if not weights or not path.exists() or not (folder / "config.json").exists():
         return None
-    return settings.load(folder / "config.json")
+    try:
+        return settings.load(folder / "config.json")
+    except RunError as error:
+        if path.is_file():  # Others have a config.json beside their weights, too.
+            return None
+        raise UsageError(f"--weights {weights} is no run: {error}") from None
 
 
 def _pixel_range(model, weights):
@@ -121,44 +129,93 @@ def read_command(argv):
 
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     for flag in _OWN:
-        choices = PRECISIONS if flag == "--precision" else None
+        choices = PRECISIONS if flag == "--export-precision" else None
         first.add_argument(flag, choices=choices)
     try:
         chosen, rest = first.parse_known_args(argv)
     except argparse.ArgumentError as error:
         raise UsageError(f"{error}") from None
-    if chosen.precision and not chosen.export:
-        raise UsageError("--precision is of the exported file: give --export FOLDER as well.")
+    if chosen.export_precision and not chosen.export:
+        raise UsageError("--export-precision is of a file: give --export FOLDER as well.")
     asks_help = any(argument in ("-h", "--help") for argument in rest)
     if not chosen.data and not asks_help:
         raise UsageError("--data is missing: give a folder with a folder of pictures per class.")
-    default = defaults(chosen.model, chosen.weights, chosen.data)
+    _check_folder(chosen.data)
+    epochs = int(chosen.epochs) if (chosen.epochs or "").isdecimal() else _EPOCHS
+    default = defaults(chosen.model, chosen.weights, chosen.data, epochs)
     description = (
         f"{__doc__}\nAlso:\n"
         "  --export FOLDER    write the result as a TFLite file into this folder, and check it\n"
-        f"  --precision P      of that file: {', '.join(PRECISIONS)} (default: float32)\n\n"
+        "  --export-precision P\n"
+        f"                     of that file: {', '.join(PRECISIONS)} (default: float32)\n\n"
         "Every setting below has a default for fine-tuning; what an earlier run says of its model\n"
         "and pictures is taken from that run."
     )
-    given = [("--data", chosen.data), ("--model", chosen.model), ("--weights", chosen.weights)]
-    arguments = [part for flag, value in given if value is not None for part in (flag, value)]
+    given = {flag: getattr(chosen, flag[2:]) for flag in _OWN[:4]}
+    arguments = [part for pair in given.items() if pair[1] is not None for part in pair]
     config = command.settings_of([*arguments, *rest], _PROG, description, default, _OWN)
-    return dataclasses.replace(config, out=config.out), chosen
+    return config, chosen
 
 
-def run(config, export=None, precision=None):
+def _check_folder(data):
+    """Raises a `UsageError` where a path is meant, and there is no folder."""
+    from recipes.training import files
+    from recipes.training.errors import UsageError
+
+    path = files.named("--data", data or "")
+    meant = path.exists() or "/" in (data or "")
+    if data and meant and not path.is_dir():
+        raise UsageError(
+            "--data must be a folder with a folder of pictures per class. Received: "
+            f"{data}, {'a file' if path.exists() else 'where nothing is'}"
+        )
+
+
+def run(config, export=None, precision="float32"):
     """Fine-tunes, evaluates and exports. Returns the exit status."""
+    arguments = _export_arguments(config, export, precision) if export else None
     trained = command.train(config)
     if trained is None:
         return 0
     model, config, validation = trained
     review(model, config, validation)
-    if export is None:
+    if arguments is None:
         return 0
     from tools import export as exporter
 
-    arguments = [config.out, export, "--precision", precision or "float32", "--overwrite"]
-    return exporter.main([*arguments, "--split", config.validation_split])
+    return exporter.main(arguments)
+
+
+def _export_arguments(config, folder, precision):
+    """Returns the arguments of tools/export.py, after what could keep it from its work.
+
+    Raises:
+        UsageError: The folder cannot be written to, or has another model's file of that name.
+    """
+    import keras
+
+    from recipes.training import files, run_folder
+    from recipes.training.errors import UsageError
+    from tools import export as exporter
+
+    if keras.backend.backend() != "tensorflow":
+        raise UsageError(
+            "--export needs TensorFlow: leave it out, and run tools/export.py on the run folder "
+            f"with KERAS_BACKEND=tensorflow. Received: {keras.backend.backend()}"
+        )
+    out = files.named("--out", config.out)
+    arguments = [config.out, folder, "--precision", precision, "--overwrite"]
+    arguments += ["--split", config.validation_split]
+    if precision in exporter.CALIBRATED:
+        arguments += ["--calibration-split", config.train_split]
+    try:
+        pathlib.Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--export must be a folder to write into. Received: {error}") from None
+    target = exporter.target(out, pathlib.Path(folder), precision)
+    if target.exists() and run_folder.begins(out):
+        raise UsageError(f"--export: {target} exists; give another folder, or another --out.")
+    return arguments
 
 
 def review(model, config, validation):
@@ -216,9 +273,10 @@ def main(argv=None):
 
     def work():
         config, chosen = read_command(argv)
-        modules = command.MODULES + (("ai_edge_litert",) if chosen.export else ())
+        of_export = ("ai_edge_litert", "ai_edge_quantizer") if chosen.export else ()
+        modules = command.MODULES + of_export
         cli.prepare(parser, "recipes", modules, backends=("tensorflow", "jax"))
-        ends.append(run(config, chosen.export, chosen.precision))
+        ends.append(run(config, chosen.export, chosen.export_precision or "float32"))
 
     return command.status_of(work, _PROG) or ends[0]
 

@@ -38,6 +38,7 @@ from recipes.training import files
 from recipes.training.errors import RunError, UsageError, first_line
 from tools import cli
 
+_KINDS = "IN must be a weight file, or a model in a run folder or a .keras file"
 _STEM = "stem/projection/kernel"
 ENDINGS = (".keras", ".weights.h5", ".npz", ".safetensors")
 
@@ -53,9 +54,15 @@ def run(args):
         written = pathlib.Path(scratch, args.out.name)
         _write(model, written)
         kept = [np.asarray(weight) for weight in model.weights]
-        checkpoints.load(model, written)
+        try:
+            checkpoints.load(model, written)
+        except ValueError as error:
+            raise UsageError(
+                f"IN must be one of this package's models by itself: its {args.out.name} could not "
+                f"be read again ({first_line(error).replace(str(written), str(args.out))})"
+            ) from error
         for weight, before in zip(model.weights, kept, strict=True):
-            if not np.array_equal(weight, before):
+            if np.asarray(weight).tobytes() != before.tobytes():
                 raise UsageError(f"OUT has another {weight.path} than IN")
         written.replace(args.out)
     _report(args, model)
@@ -66,17 +73,29 @@ def _read(args):
     """Returns the model that IN is the weights of."""
     path = files.named("IN", args.source)
     if path.is_dir() or path.suffix == ".keras":
-        from tools import model_files
-
-        return model_files.read_model(path, warn=_warn).model
+        return _read_model(path)
     from keras_mixers import checkpoints
 
     source = checkpoints.describe(args.source, args.entry)
     if source.shape_of(_STEM) is None:
-        raise UsageError("IN must say what its model is: give the .keras file instead of weights")
+        raise UsageError(
+            "IN must say what its model is: give its .keras file, named so, instead of weights"
+        )
     build = _mixer if source.shape_of("block_0_token_mixing/fc1/kernel") else _smlpnet
     model = build(source)
     checkpoints.load(model, args.source, entry=args.entry)
+    return model
+
+
+def _read_model(path):
+    from tools import model_files
+
+    try:
+        model = model_files.read_model(path, warn=_warn).model
+    except UsageError as error:
+        raise UsageError(str(error).replace(f"MODEL must be {model_files.KINDS}", _KINDS)) from None
+    if model is None:
+        raise UsageError(f"{_KINDS}, not an exported one. Received: {path}")
     return model
 
 
@@ -206,7 +225,7 @@ def _parse(argv):
     add("--entry", metavar="NAME", help=shown)
     add("--overwrite", action="store_true", help="replace an existing OUT")
     args = parser.parse_args(argv)
-    if not args.out.name.endswith(ENDINGS):
+    if not args.out.name.endswith(ENDINGS) or args.out.name in ENDINGS:
         parser.error(f"argument OUT: must end in {', '.join(ENDINGS)}. Received: {args.out}")
     if not args.out.parent.is_dir():
         parser.error(f"argument OUT: must be in a folder that exists. Received: {args.out}")

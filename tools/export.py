@@ -233,15 +233,20 @@ def _check(parser, args):
             parser.error(f"argument {_flag(name)}: is not for --format {args.format}")
     if args.precision == "int8-full" and args.input == "float32":
         parser.error("argument --input: must be uint8 for int8-full. Received: float32")
-    stem = pathlib.PurePath(args.model.rstrip("/")).name
-    stem = stem.removesuffix(".keras").removesuffix(".npz")
-    if args.precision != "float32":
-        stem += f"-{args.precision}"
-    args.target = args.out / (stem + FORMATS[args.format])
+    args.target = target(args.model, args.out, args.precision, args.format)
     if args.out.exists() and not args.out.is_dir():
         parser.error(f"argument out: must be a folder. Received the file: {args.out}")
     if args.target.exists() and not args.overwrite:
         parser.error(f"{args.target} exists: choose another folder or pass --overwrite")
+
+
+def target(model, folder, precision="float32", kind="tflite"):
+    """Returns the path, in a folder, of what is made of a model."""
+    stem = pathlib.PurePath(str(model).rstrip("/")).name
+    stem = stem.removesuffix(".keras").removesuffix(".npz")
+    if precision != "float32":
+        stem += f"-{precision}"
+    return folder / (stem + FORMATS[kind])
 
 
 def _flag(name):

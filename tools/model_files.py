@@ -9,9 +9,7 @@ from recipes.training import config as settings
 from recipes.training import run_folder
 from recipes.training.errors import RunError, UsageError, first_line
 
-_KINDS = (
-    "a run folder, a checkpoint (.npz), a .keras or .tflite file, or the folder of a SavedModel"
-)
+KINDS = "a run folder, a checkpoint (.npz), a .keras or .tflite file, or the folder of a SavedModel"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +36,7 @@ def read_model(path, averaged=False, warn=print):
     """Returns the `Candidate` at an `epath.Path`.
 
     Args:
-        path: What `_KINDS` says.
+        path: What `KINDS` says.
         averaged: Whether the averaged weights of a run are wanted.
         warn: Called with a sentence for each checkpoint that is damaged.
 
@@ -46,7 +44,7 @@ def read_model(path, averaged=False, warn=print):
         UsageError: There is none, or not the one that was asked for.
     """
     if not path.exists():
-        raise UsageError(f"MODEL must be {_KINDS}. There is nothing at {path}")
+        raise UsageError(f"MODEL must be {KINDS}. There is nothing at {path}")
     if path.suffix == ".npz":
         return _from_checkpoint(path, averaged)
     if path.is_dir() and not (path / "saved_model.pb").exists():
@@ -59,11 +57,11 @@ def read_model(path, averaged=False, warn=print):
     readers = {".keras": _from_keras, ".tflite": _from_tflite}
     reader = _from_saved_model if path.is_dir() else readers.get(path.suffix)
     if reader is None:
-        raise UsageError(f"MODEL must be {_KINDS}. Received: {path}")
+        raise UsageError(f"MODEL must be {KINDS}. Received: {path}")
     try:
         return reader(path)
     except Exception as error:  # Whatever is in the file, the user needs one sentence.
-        raise UsageError(f"MODEL must be {_KINDS}. Received {path}: {first_line(error)}") from None
+        raise UsageError(f"MODEL must be {KINDS}. Received {path}: {first_line(error)}") from None
 
 
 def _from_run(folder, averaged, warn):
@@ -77,7 +75,7 @@ def _from_run(folder, averaged, warn):
         return _from_model_of_run(folder)
     if newest is None:
         raise UsageError(
-            f"MODEL must be {_KINDS}. The folder {folder} holds neither saved_model.pb nor "
+            f"MODEL must be {KINDS}. The folder {folder} holds neither saved_model.pb nor "
             "checkpoints/step-*.npz nor model.keras"
         )
     step, *found = newest

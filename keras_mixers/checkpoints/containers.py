@@ -7,6 +7,7 @@ except by PyTorch's own reader of weights alone, where PyTorch is installed.
 """
 
 import contextlib
+import importlib
 import io
 import json
 import math
@@ -28,7 +29,8 @@ _MAX_NAME = 300
 _MAX_ZIP_END = 22 + 2**16  # With the longest comment.
 _MAX_SIDES = 8
 _MAX_NUMBERS = 2**30  # In all arrays, of a file that has fewer bytes; twice H/14's.
-KINDS = ".weights.h5, .keras, .npz, .safetensors or .pth"
+ENDINGS = (".weights.h5", ".keras", ".npz", ".safetensors", ".pth")
+KINDS = f"{', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}"
 
 
 class UnreadableFile(ValueError):
@@ -137,6 +139,34 @@ def _opener(path):
     raise UnreadableFile(f"its content is none of {KINDS}")
 
 
+def reader(ending):
+    """Returns the package that reads files of this ending; None where none is needed.
+
+    Raises:
+        UnreadableFile: It is not installed.
+    """
+    if ending not in _READERS:
+        return None
+    package, mend = _READERS[ending]
+    try:
+        return importlib.import_module(package)
+    except ModuleNotFoundError as error:
+        raise UnreadableFile(mend) from error
+
+
+_READERS = {
+    ".safetensors": (
+        "safetensors",
+        'reading .safetensors takes a package more: pip install "keras_mixers[weights]"',
+    ),
+    ".pth": (
+        "torch",
+        "it is a PyTorch file, a pickle, which PyTorch alone can open safely: install torch, or "
+        "save the weights as .safetensors where it is installed",
+    ),
+}
+
+
 def _zip(path, stack, entry):
     archive = _archive(path, stack)
     names = archive.namelist()
@@ -146,6 +176,7 @@ def _zip(path, stack, entry):
         for name in names:
             _check_unpacked(archive, name)
         return _torch(path, stack, entry)
+    _check_one_set(entry)
     arrays = [name.removesuffix(".npy") for name in names]
     _check_unique(arrays)
     return {array: _npy(archive, name) for array, name in zip(arrays, names, strict=True)}
@@ -186,29 +217,6 @@ def _check_unpacked(archive, name):
     stored = archive.getinfo(name)
     if stored.compress_type != zipfile.ZIP_STORED or stored.file_size != stored.compress_size:
         raise UnreadableFile(f"{name!r} in it is packed, as Keras and PyTorch never do")
-
-
-def is_whole(path):
-    """Returns whether a weight file has its end, as far as its beginning and end tell."""
-    with open(path, "rb") as file:
-        start = file.read(9)
-        if start[:2] == b"PK":
-            return zipfile.is_zipfile(file)
-        if start[8:] == b"{":
-            return _safetensors_size(file) == os.path.getsize(path)
-    return start[:1] == b"\x80"  # A pickle, which says nothing of its length.
-
-
-def _safetensors_size(file):
-    """Returns how many bytes the header of a .safetensors file speaks of; 0 where it is cut off."""
-    file.seek(0)
-    length = int.from_bytes(file.read(8), "little")
-    try:
-        arrays = json.loads(file.read(min(length, _MAX_CONFIG)))
-        arrays.pop("__metadata__", None)
-        return 8 + length + max(about["data_offsets"][1] for about in arrays.values())
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return 0
 
 
 def config_in(path):
@@ -263,6 +271,7 @@ def _npy(archive, name):
 def _hdf5(file, stack, entry):
     import h5py
 
+    _check_one_set(entry)
     contents = stack.enter_context(h5py.File(file))
     names, arrays = [], {}
 
@@ -292,18 +301,14 @@ def _dataset(item):
 
 
 def _safetensors(path, stack, entry):
-    try:
-        from safetensors import safe_open
-    except ModuleNotFoundError as error:
-        raise UnreadableFile(
-            'reading .safetensors takes a package more: pip install "keras_mixers[weights]"'
-        ) from error
+    safetensors = reader(".safetensors")
+    _check_one_set(entry)
     with open(path, "rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if length > _MAX_LIST:
             raise UnreadableFile("it has too many arrays, or their names are too long")
         header = file.read(length)
-    file = stack.enter_context(safe_open(os.fspath(path), framework="numpy"))
+    file = stack.enter_context(safetensors.safe_open(os.fspath(path), framework="numpy"))
     # The package takes the last of two arrays of one name.
     json.loads(header, object_pairs_hook=lambda pairs: _check_unique([key for key, _ in pairs]))
     return {name: _tensor(file, name) for name in file.keys()}  # noqa: SIM118
@@ -315,13 +320,7 @@ def _tensor(file, name):
 
 
 def _torch(path, stack, entry):
-    try:
-        import torch
-    except ModuleNotFoundError as error:
-        raise UnreadableFile(
-            "it is a PyTorch file, a pickle, which PyTorch alone can open safely: install torch, "
-            "or save the weights as .safetensors where it is installed"
-        ) from error
+    torch = reader(".pth")
     options = dict(map_location="cpu", weights_only=True)
     if _opener(path) is _zip:
         contents = torch.load(os.fspath(path), mmap=True, **options)
@@ -337,6 +336,11 @@ def _torch(path, stack, entry):
         for name, value in weights.items()
         if isinstance(value, torch.Tensor)
     }
+
+
+def _check_one_set(entry):
+    if entry is not None:
+        raise UnreadableFile(f"it has one set of weights alone, and no entry {entry!r}")
 
 
 def _of_tensor(tensor):

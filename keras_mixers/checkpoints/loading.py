@@ -13,6 +13,7 @@ from keras_mixers.layers import ChannelMixing
 
 _HEAD = ("head/kernel", "head/bias")
 _MAX_SIDE = 100_000  # Of a grid of positions; and hidden units.
+_MAX_CARRIED = 1024  # Side of a grid that is carried to another: pictures of 16,384 pixels.
 _log = logging.getLogger("keras_mixers")
 
 
@@ -50,11 +51,7 @@ def describe(path, entry=None):
     """
     if path is None:
         return None
-    if not isinstance(path, str | os.PathLike) or not os.path.isfile(path):
-        raise ValueError(
-            f"`weights` must be None or the path of an existing {containers.KINDS} file. "
-            f"Received: weights={path!r}"
-        )
+    path = _file(path)
     try:
         config = containers.config_in(path)
         if config is not None:
@@ -65,6 +62,15 @@ def describe(path, entry=None):
         raise ValueError(
             f"`weights` must be a file of weights. Received: weights={os.fspath(path)!r}: {error}"
         ) from error
+
+
+def _file(path):
+    if not isinstance(path, str | os.PathLike) or not os.path.isfile(os.path.expanduser(path)):
+        raise ValueError(
+            f"`weights` must be None or the path of an existing {containers.KINDS} file. "
+            f"Received: weights={path!r}"
+        )
+    return os.path.expanduser(path)
 
 
 def _source_of_config(config):
@@ -151,6 +157,7 @@ def load(model, path, resize="interpolate", entry=None):
     Raises:
         ValueError: The file cannot be read, or belongs to another model, which stays as it was.
     """
+    path = _file(path)
     source = describe(path, entry)
     try:
         with containers.arrays_in(path, entry) as arrays:
@@ -254,7 +261,10 @@ def _squeezed(array, name):
     """Google's older dense layers carry axes of length 1."""
     if not names.is_older_dense(name):
         return array
-    shape = tuple(side for side in array.shape if side != 1)
+    shape = array.shape
+    while len(shape) > (1 if "bias" in name else 2) and 1 in shape:
+        first = shape.index(1)
+        shape = shape[:first] + shape[first + 1 :]
     return containers.Stored(shape, lambda: array.read().reshape(shape))
 
 
@@ -298,10 +308,10 @@ def _grid(sides, grid, known):
                 f"it was made for {sides[0]} positions, which are no square: load it into a model "
                 "of its own input_shape, and change that with keras_mixers.resize"
             )
-    if any(not 1 <= side <= 8 * new for side, new in zip(old, grid, strict=True)):
+    if not 1 <= min(old) <= max(old) <= _MAX_CARRIED:
         raise containers.UnreadableFile(
-            f"it was made for a grid of {old[0]} x {old[1]} positions, which is too far from the "
-            f"model's {grid[0]} x {grid[1]}"
+            f"it was made for a grid of {old[0]} x {old[1]} positions; a side may have 1 to "
+            f"{_MAX_CARRIED}"
         )
     return old
 

@@ -180,7 +180,10 @@ def recognise(names):
     Names of the optimizer's state, and what the naming ignores, are left out.
     """
     for prefix in _PREFIXES:
-        within = [(current_name(n.removeprefix(prefix)), n) for n in names if n.startswith(prefix)]
+        named = [n for n in names if n.startswith(prefix)]
+        if not prefix:
+            named = [n for n in named if not _TRAINING.fullmatch(n)]
+        within = [(current_name(n.removeprefix(prefix)), n) for n in named]
         for naming in NAMINGS:
             if any(today == naming.mark for today, _ in within):
                 rest = [n for n in names if not n.startswith(prefix) and not _TRAINING.fullmatch(n)]

@@ -106,11 +106,11 @@ def path_of(variant, weights):
     Raises:
         ValueError: No such weights are published for this variant, or they cannot be fetched.
     """
-    if not isinstance(weights, str) or os.path.exists(weights) or not weights.isidentifier():
+    if weights is None or isinstance(weights, os.PathLike) or _is_path(weights):
         return weights
     names = PUBLISHED.get(variant, {})
-    if weights not in names:
-        others = [v for v, published in PUBLISHED.items() if weights in published]
+    if weights not in list(names):  # Anything may come here, hashable or not.
+        others = [v for v, published in PUBLISHED.items() if weights in list(published)]
         raise ValueError(
             f"`weights` of {variant} must be None, the path of a weight file, or one of the "
             f"published: {', '.join(map(repr, names)) or 'none'}. Received: weights={weights!r}"
@@ -120,14 +120,26 @@ def path_of(variant, weights):
     return fetch(url, f"{variant}_{weights}{os.path.splitext(url)[1]}")
 
 
+def _is_path(weights):
+    """Whether this is meant as the path of a file, and not as a name."""
+    if not isinstance(weights, str):
+        return False
+    return os.path.isfile(weights) or os.sep in weights or weights.endswith(containers.ENDINGS)
+
+
 def fetch(url, name):
     """Returns the path of `name` in Keras' cache, downloaded from `url` with a progress bar.
 
     A file is given its name when it is whole: one cut short is never taken for it.
 
     Raises:
-        ValueError: It cannot be fetched. Says where to put the file by hand.
+        ValueError: It cannot be fetched, and then says where to put the file by hand; or there is
+            nothing to read it with.
     """
+    try:
+        containers.reader(os.path.splitext(name)[1])
+    except containers.UnreadableFile as error:
+        raise ValueError(f"`weights` cannot be read from {url}: {error}") from error
     home = os.path.expanduser(os.environ.get("KERAS_HOME", "~/.keras"))
     path = os.path.join(home, _CACHE, name)
     if os.path.exists(path):
@@ -145,12 +157,16 @@ def fetch(url, name):
             f"`weights` could not be fetched from {url} ({reason}): try again, or put the file by "
             f"hand at {path}"
         ) from error
-    if not containers.is_whole(fetched):  # Cut short by a server that does not say how long it is.
+    try:
+        with containers.arrays_in(fetched):
+            pass
+    except containers.UnreadableFile as error:
+        # A page of the server, or cut short by one that does not say how long the file is.
         os.remove(fetched)
         raise ValueError(
-            f"`weights` could not be fetched from {url} (what came is no whole file): try again, "
-            f"or put the file by hand at {path}"
-        )
+            f"`weights` could not be fetched from {url} (what came is no whole file: {error}): try "
+            f"again, or put the file by hand at {path}"
+        ) from error
     path = fetched.removesuffix(part) + name  # Elsewhere, if the cache cannot be written to.
     os.replace(fetched, path)
     return path

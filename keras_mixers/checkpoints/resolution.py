@@ -27,8 +27,10 @@ def resize(model, input_shape, method="interpolate"):
     """Returns a model for pictures of another size, with the weights of `model`, left as it is.
 
     Args:
-        model: A functional model of one input, such as those of this package.
-        input_shape: `(height, width, channels)` of the new model.
+        model: A functional model of one input, such as those of this package, of layers that Keras
+            can save. A model within a model is to be resized before it is put there.
+        input_shape: `(height, width, channels)` of the new model; height and width may be None
+            where no layer has weights for every position, as in S2-MLP.
         method: `"interpolate"` (default): any size; the weights of token mixing and of axial
             projections are resampled. `"block_diagonal"` (Appendix C of
             https://arxiv.org/abs/2105.01601, for MLP-Mixer): whole multiples of height and width;
@@ -41,19 +43,26 @@ def resize(model, input_shape, method="interpolate"):
     """
     checks.one_of("method", method, METHODS)
     _check_model(model)
-    _check_shape(input_shape, model.input_shape)
     grids = {layer.name: layer.grid for layer in mixing_layers(model)}
+    input_shape = _check_shape(input_shape, model.input_shape, bool(grids))
     times = 1
-    if method == "block_diagonal":
+    if method == "block_diagonal" and grids:
         times = math.prod(factor(model.input_shape[1:3], input_shape[:2]))
 
     def clone(layer):
         config = layer.get_config()
         if isinstance(layer, TokenMixing):
             config["hidden_dim"] *= times
-        return type(layer).from_config(config)
+        try:
+            return type(layer).from_config(config)
+        except TypeError as error:
+            raise ValueError(
+                f"`model` must be of layers that Keras can save, other than {layer.name!r}: mark "
+                "its functions by keras.saving.register_keras_serializable()"
+            ) from error
 
-    inputs = keras.Input(input_shape, name=model.inputs[0].name)
+    inputs = keras.Input(input_shape, name=model.inputs[0].name, dtype=model.inputs[0].dtype)
+    inputs = keras.tree.map_structure(lambda _: inputs, model.input)  # A tensor, or a list of one.
     twin = keras.models.clone_model(model, input_tensors=inputs, clone_function=clone)
     changed = carried(twin, grids, method)
     old = {weight.path: weight for weight in model.weights}
@@ -70,17 +79,32 @@ def _check_model(model):
     if not functional or len(model.inputs) != 1 or len(model.inputs[0].shape) != 4:
         raise ValueError(
             "`model` must be a functional model of one picture, as this package builds them. "
-            f"Received: {model!r}"
+            f"Received: model={model!r}"
         )
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            raise ValueError(
+                "`model` must have no other model within it: resize that one, and build around it "
+                f"again. Received: model={model!r}, with {layer!r}"
+            )
 
 
-def _check_shape(input_shape, old):
-    whole = all(isinstance(side, int) and side > 0 for side in input_shape)
-    if len(input_shape) != 3 or not whole or input_shape[2] != old[3]:
+def _check_shape(input_shape, old, known):
+    """Returns the shape, of whole numbers; and of None, where it need not be `known`."""
+    try:
+        height, width, channels = input_shape
+        if channels != old[3] or (known and None in (height, width)):
+            raise ValueError
+        return (*(_side(side) for side in (height, width)), old[3])
+    except (TypeError, ValueError):
         raise ValueError(
             f"`input_shape` must be (height, width, {old[3]}), with as many channels as the model "
             f"has. Received: input_shape={input_shape!r}"
-        )
+        ) from None
+
+
+def _side(side):
+    return None if side is None else checks.positive_int("input_shape", side)
 
 
 class Carried(NamedTuple):
@@ -113,7 +137,8 @@ def carried(model, grids, method):
         }
         if (type(layer), method) not in ways:
             raise ValueError(
-                f"A model of axial projections needs 'interpolate'. Received: {method!r}"
+                "Axial projections have no hidden units to widen: the method must be "
+                f"'interpolate'. Received: {method!r}"
             )
         parts = ways[type(layer), method](layer, grid)
         weights |= {f"{name}/{part}": carried for part, carried in parts.items()}
@@ -140,8 +165,9 @@ def factor(old_grid, grid):
     """
     if any(new % old for new, old in zip(grid, old_grid, strict=True)):
         raise ValueError(
-            "'block_diagonal' needs height and width that are whole multiples of the old ones: "
-            f"take 'interpolate'. Received: from {_size(old_grid)} to {_size(grid)}"
+            "`input_shape` must be whole multiples of the old height and width for "
+            f"'block_diagonal', or take 'interpolate'. Received: from {_size(old_grid)} to "
+            f"{_size(grid)}"
         )
     return grid[0] // old_grid[0], grid[1] // old_grid[1]
 

@@ -2,6 +2,7 @@
 
 import os
 
+import keras
 import numpy as np
 
 from keras_mixers.checkpoints import names
@@ -17,14 +18,16 @@ def save(model, path):
         model: An MLP-Mixer.
         path: Ending in `.npz` for Google's names, or in `.safetensors` for timm's, which needs the
             package safetensors. An existing file is replaced, once the new one is whole.
+            Weights in bfloat16, for which NumPy has no type, become float32 in `.npz`.
 
     Raises:
         ValueError: The ending is another, or the model is no MLP-Mixer.
     """
-    path = os.fspath(path)
-    suffix = os.path.splitext(path)[1]
+    suffix = os.path.splitext(path)[1] if isinstance(path, str | os.PathLike) else None
     if suffix not in _KINDS:
         raise ValueError(f"`path` must end in {' or '.join(_KINDS)}. Received: path={path!r}")
+    if not isinstance(model, keras.Model):
+        raise ValueError(f"`model` must be a keras.Model. Received: model={model!r}")
     naming, write = _KINDS[suffix]
     arrays = {}
     for weight in model.weights:
@@ -42,8 +45,9 @@ def save(model, path):
 
 
 def _write_npz(path, arrays):
+    known = {k: v if v.dtype.kind == "f" else v.astype("float32") for k, v in arrays.items()}
     with open(path, "wb") as file:
-        np.savez(file, **arrays)
+        np.savez(file, **known)
 
 
 def _write_safetensors(path, arrays):

@@ -114,9 +114,14 @@ def train(config):
     """
     from recipes.training import data, devices, files, model, run_folder
 
-    config = model.settled(config)
     folder = files.named("--out", config.out)
+    config = model.settled(config, run_folder.begun(folder))
     training, validation = open_data(config)
+    if training.classes < 2:
+        raise UsageError(
+            "--data must have two classes or more, in a folder each. Received one alone: "
+            f"{training.class_names[0]}"
+        )
     data.steps_per_epoch(len(training), config.batch_size)  # Refused before anything is written.
     where = devices.connect(config)
     with run_folder.alone(folder) if where.is_chief else contextlib.nullcontext():
@@ -128,8 +133,7 @@ def _train(config, training, validation, where, folder):
 
     begins = run_folder.begins(folder)
     if where.is_chief:
-        run_folder.prepare(folder, config)
-        run_folder.save_class_names(folder, training.class_names)
+        run_folder.check(folder, config)
         print(
             f"{config.model} on {len(training):,} pictures ({config.train_split}) of "
             f"{training.classes} classes, validated on {len(validation):,} "
@@ -146,6 +150,10 @@ def _train(config, training, validation, where, folder):
             return model.build(config, training.classes)
         return model.build_to_begin(config, training.class_names, warn)
 
+    def on_start():
+        if where.is_chief:
+            run_folder.save(folder, config, training.class_names)
+
     engine, history = trainer.train(
         config,
         build,
@@ -154,6 +162,7 @@ def _train(config, training, validation, where, folder):
         where.make_engine,
         folder,
         name=config.model,
+        on_start=on_start,
     )
     if not engine.is_chief:
         return None

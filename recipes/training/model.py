@@ -42,11 +42,16 @@ def check(config):
         )
 
 
-def settled(config):
+def settled(config, begun=None):
     """Returns `config` with what the weights it begins with say of the model.
 
     That is the activation and, for "block_diagonal", the wider token mixing: so that the model can
     be built again where these weights are not.
+
+    Args:
+        config: A `TrainingConfig`.
+        begun: That of the run which goes on, or None. It has what its weights said, where these
+            are not there any more.
 
     Raises:
         UsageError: The weights cannot be fetched or read.
@@ -57,6 +62,8 @@ def settled(config):
     try:
         by_weights, needed = _by_weights(config)
     except ValueError as error:
+        if begun and {*config.model_options} <= {*begun.model_options}:
+            return dataclasses.replace(config, model_options=begun.model_options)
         raise UsageError(f"--weights: {error}") from None
     arguments = by_weights | config.model_arguments() | needed
     options = tuple(f"{name}={value}" for name, value in arguments.items())
@@ -85,9 +92,14 @@ def weights_file(config):
         ValueError: There are none of that name, or they cannot be fetched.
     """
     path = pathlib.Path(config.weights).expanduser()
-    if path.is_dir():
+    if path.is_dir() and (path / "config.json").exists():
+        if not (path / "model.keras").exists():
+            raise ValueError(
+                "a run must have come to its end, with model.keras in its folder; start its "
+                f"command again. Received: {config.weights}"
+            )
         return path / "model.keras"
-    return path if path.exists() else checkpoints.path_of(config.model, config.weights)
+    return path if path.is_file() else checkpoints.path_of(config.model, config.weights)
 
 
 def build_to_begin(config, class_names, warn):
@@ -141,7 +153,7 @@ def build(config, classes):
         ) from None
     bias = model.get_layer("head").bias
     bias.assign(bias + config.head_bias)
-    _freeze(model, config.trained_blocks)
+    _freeze(model, config)
     return model
 
 
@@ -164,12 +176,19 @@ def depths(model):
     return found
 
 
-def _freeze(model, trained_blocks):
-    """Leaves this many of the last blocks trainable beside the head; for None everything."""
+def _freeze(model, config):
+    """Leaves `trained_blocks` of the last blocks trainable beside the head; for None everything."""
+    trained_blocks = config.trained_blocks
     if trained_blocks is None:
         return
     by_layer = depths(model)
-    first = max(1, max(by_layer.values()) - trained_blocks)
+    blocks = max(by_layer.values()) - 1
+    if trained_blocks > blocks:
+        raise UsageError(
+            f"--trained-blocks must be at most {blocks}, the blocks of --model {config.model}, or "
+            f"be left out to train the stem too. Received: {trained_blocks}"
+        )
+    first = blocks + 1 - trained_blocks
     for layer, depth in by_layer.items():
         layer.trainable = depth >= first and (trained_blocks > 0 or layer.name == "head")
 

@@ -15,6 +15,8 @@ from matplotlib.ticker import MaxNLocator
 from recipes.training.data import Share
 from recipes.training.errors import UsageError
 
+plt.rcParams["text.parse_math"] = False  # Names of classes may have a $.
+
 _SHOWN_MISTAKES = 10
 _SHOWN_AUGMENTED = 32
 _NAMED_CLASSES = 40
@@ -131,11 +133,10 @@ def write_results(model, history, seconds, folder):
     from tabulate import tabulate
 
     last = history[-1]
-    parameters = sum(math.prod(weight.shape) for weight in model.trainable_weights)
     bad_images = ", bad_images.txt" if last["unreadable"] else ""
     best = max(history, key=lambda epoch: epoch["val_accuracy"])
     lines = [
-        ("model", f"{model.name}, {parameters:,} parameters"),
+        ("model", f"{model.name}, {_parameters(model)}"),
         ("epochs, steps", f"{len(history)}, {last['step']:,}"),
         ("training loss, accuracy", f"{last['loss']:.4f}, {last['accuracy']:.2%}"),
         ("validation top-1, top-5", f"{last['val_accuracy']:.2%}, {last['val_top_5']:.2%}"),
@@ -153,6 +154,18 @@ def write_results(model, history, seconds, folder):
     (folder / "summary.md").write_text(text + "\n")
     _draw_run(history, folder / "curves.png")
     print(text)
+
+
+def _parameters(model):
+    """The number of weights that training can change, and of those that it did, where less."""
+    state = ("moving_mean", "moving_variance", "seed_generator_state")
+    weights = [weight for weight in model.weights if not weight.path.endswith(state)]
+    all_of_it, trained = (
+        sum(math.prod(weight.shape) for weight in some)
+        for some in (weights, model.trainable_weights)
+    )
+    frozen = "" if trained == all_of_it else f", {trained:,} of them trained"
+    return f"{all_of_it:,} parameters{frozen}"
 
 
 def _draw_run(history, path):

@@ -81,21 +81,28 @@ def begins(folder):
     return not Checkpoints(folder / "checkpoints", keep=1).paths()
 
 
-def prepare(folder, config):
-    """Writes the configuration; where a run has left anything already, it must be that run's.
+def begun(folder):
+    """Returns the `TrainingConfig` of the run that goes on here, or None where it begins."""
+    with contextlib.suppress(OSError, ValueError):
+        return None if begins(folder) else config_module.load(folder / "config.json")
+    return None
 
-    Raises:
-        UsageError: The folder belongs to a run of another configuration.
-    """
-    path = folder / "config.json"
+
+def check(folder, config):
+    """Raises a `UsageError` where the folder belongs to a run of another configuration."""
     checkpoints = Checkpoints(folder / "checkpoints", keep=1)
     # A start that failed before its first step leaves the configuration, and none of these.
     left = ("log.jsonl", "model.keras")
     if checkpoints.paths() or any((folder / name).exists() for name in left):
-        before = _settings(path, checkpoints)
+        before = _settings(folder / "config.json", checkpoints)
         if before is not None:
             require_same(before, config, folder)
-    config_module.save(config, path)
+
+
+def save(folder, config, class_names):
+    """Writes what a run is of: the configuration, and the names of the classes."""
+    config_module.save(config, folder / "config.json")
+    save_class_names(folder, class_names)
 
 
 def _settings(path, checkpoints):
@@ -124,6 +131,6 @@ def require_same(before, config, folder):
     if differing:
         raise UsageError(
             f"--out: {folder} holds a run of another configuration; give another folder, or that "
-            "run's settings (--config, with its config.json). They differ in:\n  "
+            "run's settings, which are in its config.json. They differ in:\n  "
             + "\n  ".join(differing)
         )

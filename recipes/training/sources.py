@@ -175,9 +175,16 @@ def _from_folder(folder, split):
         )
     paths = [path for class_paths in found for path in class_paths]
     labels = np.repeat(np.arange(len(classes)), [len(class_paths) for class_paths in found])
-    # Shuffled once and for all, so that a part of a split has all classes.
-    order = np.random.default_rng(0).permutation(len(paths))
+    rng = np.random.default_rng(0)  # Shuffled once and for all, so that a part has all classes,
+    order = rng.permutation(len(paths))
+    if split == "train" and lacks_validation(folder):  # in proportion, where one is to validate on.
+        order = np.argsort(np.concatenate([_spread(len(paths), rng) for paths in found]))
     return FolderSource(classes, np.array(paths, object)[order], labels[order].astype("int64"))
+
+
+def _spread(count, rng):
+    """Returns places from 0 to 1 for the pictures of a class, so that any part has its share."""
+    return (rng.permutation(count) + rng.random(count)) / count
 
 
 def _split_folder(folder, split):
@@ -188,7 +195,12 @@ def _split_folder(folder, split):
             return f"{folder}/{name}"
     if split == "train" and has_classes_alone(folder):
         return folder
-    found = ", ".join(sorted(there)[:10]) or "nothing"
+    if not there:
+        raise UsageError(
+            f"{folder} must hold a folder of pictures per class, or folders train and validation "
+            "of such folders; it has no folder: put the pictures into one per class."
+        )
+    found = ", ".join(sorted(there)[:10])
     raise UsageError(
         f"{folder} must hold a folder {names[0]}: make it, or choose another split, such as a part "
         f"of the training pictures, train[80%:]. Received a folder with: {found}"
@@ -197,12 +209,22 @@ def _split_folder(folder, split):
 
 def has_classes_alone(data):
     """Returns whether `data` is a folder of pictures with one folder per class, without splits."""
+    there = _folders_of_pictures(data)
+    return bool(there) and not there & {"train", "validation", "val", "test"}
+
+
+def lacks_validation(data):
+    """Returns whether `data` is a folder of pictures with no split but for training."""
+    there = _folders_of_pictures(data)
+    return has_classes_alone(data) or ("train" in there and not there & {"validation", "val"})
+
+
+def _folders_of_pictures(data):
+    """Returns the names of the folders in a folder of pictures; none of data of another kind."""
     folder = _expanded(data)
     if not tf.io.gfile.isdir(folder) or tf.io.gfile.exists(f"{folder}/dataset_info.json"):
-        return False
-    if tf.io.gfile.glob(f"{folder}/*.tfrecord") or not _folders(folder):
-        return False
-    return not {"train", "validation", "val", "test"} & set(_folders(folder))
+        return set()
+    return set() if tf.io.gfile.glob(f"{folder}/*.tfrecord") else set(_folders(folder))
 
 
 def _folders(folder):

@@ -28,6 +28,7 @@ def train(
     make_engine,
     folder=None,
     name="training",
+    on_start=lambda: None,
     on_step=lambda step: None,
 ):
     """Trains a model and returns it with its learning curves.
@@ -41,6 +42,8 @@ def train(
         folder: `epath.Path` of the run folder, for checkpoints and logs; what it holds is
             continued. None keeps nothing.
         name: Shown before the progress bar.
+        on_start: Called before the first step, after what the folder holds is found to be of this
+            run, and not at all where it is of another.
         on_step: Called with the number of steps done, after each.
 
     Returns:
@@ -62,7 +65,7 @@ def train(
     try:
         with watch as signals:
             loop = _Loop(config, engine, training, validation, checkpoints, signals, on_step)
-            loop.run(functools.partial(Journal, folder, name, quiet=not engine.is_chief))
+            loop.run(on_start, functools.partial(Journal, folder, name, quiet=not engine.is_chief))
         if folder is not None:
             run_folder.save_models(engine, folder)
         engine.sync_model()
@@ -92,15 +95,17 @@ class _Loop:
         self._pending, self._bad = collections.deque(), BadPictures(config.max_bad_images)
         self._checkpoints, self._signals, self._moments = checkpoints, signals, 0
 
-    def run(self, open_journal):
+    def run(self, on_start, open_journal):
         """Takes the steps that are left.
 
         Args:
+            on_start: As of `train`.
             open_journal: Function of `(pictures=, done=)` that returns a `Journal`.
         """
         warnings = []
         if self._checkpoints is not None:
             self._resume(warnings.append)
+        on_start()
         self._saved_at, self._saved_step = time.monotonic(), self._step
         size = self._config.batch_size
         self._journal = open_journal(pictures=self._total * size, done=self._step * size)

@@ -47,10 +47,21 @@ def test_google(generation, wrapped, rng, tmp_path):
     images = rng.normal(size=(2, 12, 12, 3))
     named = arrays if generation == "newer" else foreign.older_google(arrays)
     stored = {wrapped + name: value for name, value in named.items()}
+    stored |= {"step": np.float32(7), "epoch": np.float32(3)}
     if wrapped:
         stored |= {"opt/state/step": np.float32(7), "opt/state/stem": np.zeros(3, "float32")}
     model = build_mixer(weights=write(tmp_path / "google.npz", stored))
     compare(model, foreign.google_forward(arrays, images), images)
+
+
+def test_google_of_one_position(rng, tmp_path):
+    """Whose older names carry axes of length 1 beside a side of 1."""
+    arrays = foreign.random_arrays(foreign.google_shapes(**MIXER | dict(grid=(1, 1))), rng)
+    for named in (foreign.older_google(arrays), arrays):
+        path = write(tmp_path / "google.npz", named)
+        model = build_mixer(input_shape=(4, 4, 3), weights=path)
+        kernel = model.get_layer("block_1_token_mixing").fc1.kernel
+        np.testing.assert_array_equal(kernel, arrays["MixerBlock_1/token_mixing/Dense_0/kernel"])
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".safetensors"])

@@ -265,7 +265,43 @@ def test_what_cannot_be_written_is_refused(tmp_path):
         checkpoints.save(build("mlp_mixer"), tmp_path / "file.pth")
     with pytest.raises(ValueError, match=r"`model` must have the weights of Google's MLP-Mixer"):
         checkpoints.save(build("smlpnet"), tmp_path / "file.npz")
+    with pytest.raises(ValueError, match=r"`path` must end in .* Received: path=3"):
+        checkpoints.save(build("mlp_mixer"), 3)
+    with pytest.raises(ValueError, match=r"`model` must be a keras\.Model"):
+        checkpoints.save("model.keras", tmp_path / "file.npz")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_half_precision_is_written_as_numpy_knows_it(rng, tmp_path):
+    keras.config.set_dtype_policy("bfloat16")
+    try:
+        model = build("mlp_mixer")
+    finally:
+        keras.config.set_dtype_policy("float32")
+    reference.randomize(model, rng)
+    checkpoints.save(model, tmp_path / "file.npz")
+    kernel = np.load(tmp_path / "file.npz")["stem/kernel"]
+    assert kernel.dtype == "float32"
+    stem = keras.ops.convert_to_numpy(model.get_layer("stem").projection.kernel)
+    np.testing.assert_array_equal(kernel, stem.astype("float32"))
+
+
+def test_a_path_may_begin_at_home(rng, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    arrays, _, build = made("google", rng)
+    np.savez(tmp_path / "file.npz", **arrays)
+    kernel = build(weights="~/file.npz").get_layer("stem").projection.kernel
+    np.testing.assert_array_equal(kernel, arrays["stem/kernel"])
+
+
+def test_an_entry_is_one_of_pytorch_files(rng, tmp_path):
+    for kind in ("google", "timm"):
+        arrays, suffix, build = made(kind, rng)
+        path = write(tmp_path / f"file{suffix}", arrays)
+        assert_refused(build(), path, "and no entry 'model_ema'", entry="model_ema")
+    path = tmp_path / "own.weights.h5"
+    build_mixer().save_weights(path)
+    assert_refused(build_mixer(), path, "and no entry 'model_ema'", entry="model_ema")
 
 
 @pytest.mark.parametrize("weights", [3, ["a"], "nowhere.npz", keras])

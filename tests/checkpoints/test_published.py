@@ -4,6 +4,7 @@ import contextlib
 import http.server
 import io
 import socket
+import sys
 import threading
 
 import numpy as np
@@ -105,9 +106,33 @@ def test_a_download_cut_short_is_not_taken_for_the_file(suffix, says_length, ser
 
 def test_a_page_in_place_of_the_file_is_not_taken_for_it(server, cache):
     server.content = b"<html>Log in first</html>"
-    with pytest.raises(ValueError, match="what came is no whole file"):
+    with pytest.raises(ValueError, match="what came is no whole file: its content is none of"):
         published.fetch(server.url, "file.npz")
     assert list(cache.iterdir()) == []
+
+
+@pytest.mark.parametrize("legacy", [True, False])
+def test_a_pytorch_file_cut_short_is_not_taken_for_it(legacy, server, cache):
+    torch = pytest.importorskip("torch")
+    memory = io.BytesIO()
+    arrays = {"array": torch.ones(1000)}
+    torch.save(arrays, memory, _use_new_zipfile_serialization=not legacy)
+    server.content, server.says_length = memory.getvalue(), False
+    for length in (1, 300, len(server.content) - 1):
+        server.cut = length
+        with pytest.raises(ValueError, match="what came is no whole file"):
+            published.fetch(server.url, "file.pth")
+        assert list(cache.iterdir()) == []
+    server.cut = None
+    assert published.fetch(server.url, "file.pth") == str(cache / "file.pth")
+
+
+def test_what_cannot_be_read_is_not_fetched(server, cache, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    publish(monkeypatch, "SMLPNetS", "imagenet1k", f"{server.url}/smlp_s.pth")
+    with pytest.raises(ValueError, match=r"cannot be read from .*smlp_s\.pth: .*install torch"):
+        keras_mixers.SMLPNetS(weights="imagenet1k")
+    assert server.requests == 0
 
 
 def test_without_network_the_sentence_says_where_to_put_the_file(cache, monkeypatch):
@@ -133,6 +158,18 @@ def test_a_name_that_is_not_published_lists_those_that_are():
     assert "which is published for MLPMixerB16, MLPMixerL16" in str(raised.value)
     with pytest.raises(ValueError, match=r"one of the published: none\. Received: weights='jft'$"):
         keras_mixers.S2MLPDeep(weights="jft")
+    for weights in ("imagenet-1k", "ImageNet 21k", "", 3, ["sam"]):
+        with pytest.raises(ValueError, match="a weight file, or one of the published: 'sam', 'gs"):
+            keras_mixers.MLPMixerB32(weights=weights)
+    with pytest.raises(ValueError, match="path of an existing"):
+        keras_mixers.MLPMixerB32(weights="no/sam")
+
+
+def test_a_folder_of_that_name_is_no_file(server, cache, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sam").mkdir()
+    publish(monkeypatch, "MLPMixerB32", "sam", f"{server.url}/file.npz")
+    assert checkpoints.path_of("MLPMixerB32", "sam") == str(cache / "MLPMixerB32_sam.npz")
 
 
 def test_a_file_of_that_name_comes_first(tmp_path, monkeypatch):

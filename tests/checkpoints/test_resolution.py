@@ -185,16 +185,15 @@ def test_what_cannot_be_carried_is_refused(rng, tmp_path):
     path = write(
         tmp_path / "google.npz", foreign.random_arrays(foreign.google_shapes(**MIXER), rng)
     )
-    match = "'block_diagonal' needs .* whole multiples .* from 3 x 3 to 6 x 4$"
+    match = "`input_shape` must be whole multiples .* from 3 x 3 to 6 x 4$"
     with pytest.raises(ValueError, match=match):
         build_mixer(input_shape=(24, 16, 3), weights=path, resize="block_diagonal")
     with pytest.raises(ValueError, match=r"`resize` must be one of .*Received: resize='bicubic'"):
         build_mixer(weights=path, resize="bicubic")
-    large = foreign.random_arrays(foreign.google_shapes(**MIXER | dict(grid=(9, 9))), rng)
-    with pytest.raises(
-        ValueError, match="9 x 9 positions, which is too far from the model's 1 x 1"
-    ):
-        build_mixer(input_shape=(4, 4, 3), weights=write(tmp_path / "large.npz", large))
+    large = foreign.google_shapes(**MIXER | dict(grid=(1025, 1025), tokens_dim=1))
+    large = {name: np.zeros(shape, "float16") for name, shape in large.items()}
+    with pytest.raises(ValueError, match="1025 x 1025 positions; a side may have 1 to 1024"):
+        build_mixer(weights=write(tmp_path / "large.npz", large))
     oblong = foreign.random_arrays(foreign.google_shapes(**MIXER | dict(grid=(2, 3))), rng)
     path = write(tmp_path / "oblong.npz", oblong)
     with pytest.raises(
@@ -205,15 +204,79 @@ def test_what_cannot_be_carried_is_refused(rng, tmp_path):
         build_mixer(weights=path, resize="block_diagonal")
 
 
+def test_any_size_is_any_size(rng, tmp_path):
+    arrays = foreign.random_arrays(foreign.google_shapes(**MIXER | dict(grid=(20, 20))), rng)
+    path = write(tmp_path / "large.npz", arrays)
+    model = build_mixer(input_shape=(4, 8, 3), weights=path)
+    twin = keras_mixers.resize(build_mixer(input_shape=(80, 80, 3), weights=path), (4, 8, 3))
+    for weight, same in zip(model.weights, twin.weights, strict=True):
+        np.testing.assert_array_equal(weight, same)
+
+
+@pytest.mark.parametrize("method", ["interpolate", "block_diagonal"])
+def test_a_model_without_positions_goes_to_any_size(method, rng):
+    model = build("s2_mlp")
+    reference.randomize(model, rng)
+    for shape in ((24, 56, 3), (None, None, 3), (np.int64(24), 24, 3)):
+        twin = keras_mixers.resize(model, shape, method)
+        assert twin.input_shape == (None, *shape)
+        for weight, same in zip(twin.weights, model.weights, strict=True):
+            np.testing.assert_array_equal(weight, same)
+
+
+def test_what_stands_before_a_model_is_kept(rng):
+    """Pixels as they are, scaled within the model."""
+    pixels = keras.Input((16, 24, 3), dtype="uint8", name="pixels")
+    scaled = keras.layers.Rescaling(1 / 127.5, offset=-1)(pixels)
+    model = build("mlp_mixer", input_tensor=scaled, input_shape=None)
+    reference.randomize(model, rng)
+    twin = keras_mixers.resize(model, (32, 48, 3), "block_diagonal")
+    x = rng.integers(0, 256, size=(2, 16, 24, 3)).astype("uint8")
+    assert twin.inputs[0].dtype == "uint8"
+    np.testing.assert_allclose(
+        twin.predict(np.tile(x, (1, 2, 2, 1)), verbose=0), model.predict(x, verbose=0), atol=1e-5
+    )
+
+
+def test_a_model_that_cannot_be_copied_is_refused():
+    def twice(x):
+        return 2 * x
+
+    model = build("mlp_mixer", classifier_activation=twice)
+    with pytest.raises(ValueError, match=r"other than 'head': mark its functions by keras\.saving"):
+        keras_mixers.resize(model, (32, 48, 3))
+    inner = build("mlp_mixer")
+    inputs = keras.Input(inner.input_shape[1:])
+    around = keras.Model(inputs, keras.layers.Dense(2)(inner(inputs)))
+    with pytest.raises(ValueError, match=r"no other model within it.*mlp_mixer") as raised:
+        keras_mixers.resize(around, (32, 48, 3))
+    assert "\n" not in str(raised.value)
+
+
 @pytest.mark.parametrize(
     ("family", "shape", "method", "match"),
     [
-        ("smlpnet", (32, 48, 3), "block_diagonal", "axial projections needs 'interpolate'"),
+        ("smlpnet", (32, 48, 3), "block_diagonal", "method must be 'interpolate'"),
         ("mlp_mixer", (12, 12, 3), "block_diagonal", "from 8 x 12 to 12 x 12"),
         ("mlp_mixer", (16, 24, 3), "bicubic", "`method` must be one of"),
         ("mlp_mixer", (16, 24), "interpolate", "`input_shape` must be"),
         ("mlp_mixer", (16, 24, 1), "interpolate", "`input_shape` must be"),
         ("mlp_mixer", (15, 24, 3), "interpolate", "patch"),
+        ("mlp_mixer", (0, 24, 3), "interpolate", r"`input_shape` must be \(height, width, 3\)"),
+        (
+            "mlp_mixer",
+            (True, True, 3),
+            "interpolate",
+            r"`input_shape` must be \(height, width, 3\)",
+        ),
+        (
+            "mlp_mixer",
+            (None, None, 3),
+            "interpolate",
+            r"`input_shape` must be \(height, width, 3\)",
+        ),
+        ("mlp_mixer", 448, "interpolate", "`input_shape` must be .* Received: input_shape=448"),
+        ("mlp_mixer", None, "interpolate", "`input_shape` must be .* Received: input_shape=None"),
     ],
 )
 def test_resize_refuses(family, shape, method, match):

@@ -249,7 +249,7 @@ ERRORS = [
     (dict(input_tensor=keras.Input((32, 3)), input_shape=None), "`input_tensor` must have the"),
     (dict(input_tensor=np.zeros((1, 32, 32, 3))), "`input_tensor` must be .* Received: ndarray"),
     (dict(input_shape=(30, 32, 3)), r"multiples of .* = .*[Rr]eceived: height=30, width=32"),
-    (dict(weights="imagenet"), "`weights` must be None or the path .* weights='imagenet'"),
+    (dict(weights="imagenet"), "`weights` must be None.* the path of .* weights='imagenet'"),
     (dict(weights="no.weights.h5"), "`weights` must be None or the path of an existing"),
     (dict(weights=3), "Received: weights=3"),
     (dict(patch_size=0), "`patch_size` must be a positive integer. Received: patch_size=0"),

@@ -48,7 +48,7 @@ def test_sigterm_saves_and_exits_with_75(folder, tmp_path):
 
 def test_sigterm_before_the_first_step(folder, tmp_path):
     process = start(folder, tmp_path)
-    wait_for((tmp_path / "config.json").exists, process)
+    wait_for((tmp_path / ".lock").exists, process)
     process.send_signal(signal.SIGTERM)
     _, error = process.communicate(timeout=60)
     assert process.returncode == 75

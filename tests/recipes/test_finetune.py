@@ -15,6 +15,7 @@ import keras_mixers
 from recipes import finetune, imagenet
 from recipes.training import config as settings
 from recipes.training import devices, model, optimisation, pixels
+from recipes.training.errors import UsageError
 from recipes.training.tensorflow_engine import TensorFlowEngine
 from tests.checkpoints import foreign
 from tests.checkpoints.test_foreign_files import write
@@ -49,7 +50,7 @@ def test_depths_of_a_pyramid():
     ("config", "blocks", "frozen", "trained"),
     [
         (CONFIG, None, [], ["stem", "block_0_token_mixing", "pre_head_layer_norm", "head"]),
-        (CONFIG, 9, ["stem"], ["block_0_token_mixing", "block_1_token_norm", "head"]),
+        (CONFIG, 2, ["stem"], ["block_0_token_mixing", "block_1_token_norm", "head"]),
         (CONFIG, 1, ["stem", "block_0_token_norm"], ["block_1_token_norm", "pre_head_layer_norm"]),
         (CONFIG, 0, ["stem", "block_1_channel_mixing", "pre_head_layer_norm"], ["head"]),
         (SMLPNET, 2, ["stage_1_merging", "block_1_axial_norm"], ["block_2_axial_norm", "head"]),
@@ -151,7 +152,7 @@ def tune(earlier, others, out, *arguments):
 
 def test_from_a_run_to_a_file_for_phones(earlier, others, tmp_path, capsys, caplog):
     out = tmp_path / "tuned"
-    assert tune(earlier, others, out, "--export", tmp_path) == 0
+    assert tune(earlier, others, out, "--export", tmp_path / "phones") == 0
     printed = capsys.readouterr()
     config = settings.load(out / "config.json")
     # The model is the earlier one's, and so is how pictures are prepared.
@@ -175,8 +176,101 @@ def test_from_a_run_to_a_file_for_phones(earlier, others, tmp_path, capsys, capl
     assert np.trace(matrix) / 8 == pytest.approx(last["val_accuracy"])
     assert size_of(out / "confusion.png") > 300
     assert size_of(out / "mistakes.png") > 200
-    (file,) = tmp_path.glob("*.tflite")
-    assert str(file) in printed.out
+    assert str(tmp_path / "phones" / "tuned.tflite") in printed.out
+    # The same command again has nothing to train, and writes the file again.
+    assert tune(earlier, others, out, "--export", tmp_path / "phones") == 0
+    other = tmp_path / "other" / "tuned"
+    capsys.readouterr()
+    assert tune(earlier, others, other, "--export", tmp_path / "phones") == 2
+    assert "tuned.tflite exists; give another folder" in capsys.readouterr().err
+    assert not other.exists()
+
+
+@pytest.mark.parametrize(("status", "precision"), [(1, "int8"), (0, "dynamic")])
+def test_what_is_exported(status, precision, monkeypatch, tmp_path):
+    from tools import export
+
+    asked = []
+    monkeypatch.setattr(export, "main", lambda arguments: asked.append(arguments) or status)
+    config = changed(CONFIG, out=str(tmp_path / "run"), train_split="train[:80%]")
+    config = changed(config, validation_split="train[80%:]")
+    monkeypatch.setattr(finetune.command, "train", lambda config: (None, config, None))
+    monkeypatch.setattr(finetune, "review", lambda model, config, validation: None)
+    assert finetune.run(config, str(tmp_path), precision) == status
+    (arguments,) = asked
+    expected = [config.out, str(tmp_path), "--precision", precision, "--overwrite"]
+    expected += ["--split", "train[80%:]"]
+    if precision == "int8":
+        expected += ["--calibration-split", "train[:80%]"]
+    assert arguments == expected
+
+
+def test_what_is_shown_of_the_mistakes(monkeypatch, tmp_path, capsys):
+    from recipes.training import report
+    from tools import evaluate
+
+    # Three ants, of which two are taken for cows; a cow taken for a bee.
+    outputs = np.array([[9, 0, 0], [0, 0, 9], [0, 0, 7], [0, 5, 0]], "float32")
+    result = evaluate.Result(**evaluate._judge(outputs, np.array([0, 0, 0, 2])), bad=())
+    monkeypatch.setattr(evaluate, "evaluate", lambda *_: result)
+    figures = {}
+    monkeypatch.setattr(report, "_save", lambda figure, path: figures.update({path.name: figure}))
+
+    class Pictures:
+        class_names = ("ant", "bee", "cow $1$")
+
+        def picture(self, index, config):
+            return np.full((4, 4, 3), index, "uint8")
+
+    finetune.review(losses.build("mlp_mixer"), changed(CONFIG, out=str(tmp_path)), Pictures())
+    rows = [["truth", "ant", "bee", "cow $1$"], ["ant", "1", "0", "2"], ["bee", "0", "0", "0"]]
+    rows += [["cow $1$", "0", "1", "0"]]
+    assert list(csv.reader((tmp_path / "confusion.csv").read_text().splitlines())) == rows
+    printed = capsys.readouterr().out
+    assert "25.00% of 4 pictures" in printed
+    assert printed.index("2 x ant for cow $1$") < printed.index("1 x cow $1$ for bee")
+    mistakes = figures["mistakes.png"].axes
+    assert [axes.get_title() for axes in mistakes[:3]] == [
+        "ant\nas cow $1$",
+        "ant\nas cow $1$",
+        "cow $1$\nas bee",
+    ]
+    assert [axes.images[0].get_array().max() for axes in mistakes[:3]] == [1, 2, 3]
+    axes = figures["confusion.png"].axes[0]
+    numbers = {text.get_position(): text.get_text() for text in axes.texts}
+    assert numbers == {(0, 0): "1", (2, 0): "2", (1, 2): "1"}  # Columns, rows.
+    shares = [[1 / 3, 0, 2 / 3], [0, 0, 0], [0, 1, 0]]
+    np.testing.assert_allclose(axes.images[0].get_array(), shares)
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["ant", "bee", "cow $1$"]
+
+
+def test_names_with_a_dollar_are_drawn_as_they_are(tmp_path):
+    from recipes.training import report
+
+    report.draw_pictures([np.zeros((4, 4, 3), "uint8")], [r"a$\foo$b"], tmp_path / "a.png")
+    assert size_of(tmp_path / "a.png") > 200
+
+
+def test_defaults_are_those_of_the_paper_and_of_the_run(tmp_path):
+    config = finetune.defaults(None, None, None)
+    assert (config.model, config.weights) == ("MLPMixerB16", "imagenet21k")
+    wanted = dict(optimizer="sgd", learning_rate=0.03, clip_norm=1.0, schedule="cosine", epochs=20)
+    wanted |= dict(beta_1=0.9, weight_decay=0.0, warmup_epochs=1.0, randaugment="none", mixup=0.0)
+    for name, value in wanted.items():
+        assert getattr(config, name) == value, name
+    assert finetune.defaults(None, None, None, epochs=1).warmup_epochs == 0.25
+    run_of = dict(flip=False, eval_crop=0.9, crop_min_area=0.5, interpolation="bilinear")
+    run_of |= dict(pixel_range="zero_one", image_size=16, model_options=SMLPNET.model_options)
+    settings.save(changed(SMLPNET, **run_of), tmp_path / "config.json")
+    (tmp_path / "model_ema.keras").write_text("")
+    for weights in (tmp_path, tmp_path / "model_ema.keras"):
+        config = finetune.defaults(None, str(weights), None)
+        for name, value in run_of.items():
+            assert getattr(config, name) == value, name
+    other = finetune.defaults("SMLPNetT", str(tmp_path), None)
+    assert (other.pixel_range, other.model_options) == ("zero_one", ())
+    (tmp_path / "config.json").write_text('{"architecture": "mixer_b16_224"}')
+    assert finetune._run_of(str(tmp_path / "model_ema.keras")) is None
 
 
 def test_the_weights_are_those_of_the_run(earlier, others, tmp_path):
@@ -202,6 +296,14 @@ def test_what_goes_on_needs_the_weights_no_more(earlier, others, tmp_path, capsy
     shutil.copytree(earlier, copy)
     assert tune(copy, others, out) == 0
     (copy / "model.keras").unlink()
+    before = (out / "model.keras").stat().st_mtime_ns
+    for path in sorted((out / "checkpoints").iterdir())[1:]:
+        path.unlink()
+    assert tune(copy, others, out) == 0
+    assert "Continuing after step" in capsys.readouterr().err
+    assert (out / "model.keras").stat().st_mtime_ns > before
+    assert tune(copy, others, tmp_path / "new") == 2
+    assert "a run must have come to its end, with model.keras" in capsys.readouterr().err
     config = settings.load(out / "config.json")
     newest = max((out / "checkpoints").glob("step-*.npz"))
     from tools import model_files
@@ -213,6 +315,18 @@ def test_what_goes_on_needs_the_weights_no_more(earlier, others, tmp_path, capsy
         candidate.predict(images), trained.predict(images, verbose=0), rtol=1e-4, atol=1e-5
     )
     assert config.weights == str(copy)
+
+
+def test_what_is_refused_leaves_a_run_as_it_is(earlier, others, tmp_path, capsys):
+    out, renamed = tmp_path / "tuned", tmp_path / "renamed"
+    assert tune(earlier, others, out) == 0
+    shutil.copytree(others, renamed)
+    (renamed / "dog").rename(renamed / "fox")
+    before = {path: path.read_bytes() for path in sorted(out.rglob("*")) if path.is_file()}
+    assert tune(earlier, renamed, out) == 2
+    assert "--data must be what the run of" in capsys.readouterr().err
+    now = {path: path.read_bytes() for path in sorted(out.rglob("*")) if path.is_file()}
+    assert now == before
 
 
 @pytest.mark.slow
@@ -319,8 +433,15 @@ def test_worst_mistakes_are_the_clearest(folder, tmp_path):
         ([], "--data is missing: give a folder with a folder of pictures per class."),
         (["--data", "{others}", "--weights", "jft"], "must be None, the path of a weight file, or"),
         (["--data", "{others}", "--weights", "no.npz"], "must be None or the path of an existing"),
-        (["--data", "{others}", "--precision", "int8"], "give --export FOLDER as well"),
-        (["--data", "{others}", "--precision", "int4"], "invalid choice: 'int4'"),
+        (["--data", "{others}", "--export-precision", "int8"], "give --export FOLDER as well"),
+        (["--data", "{others}", "--export-precision", "int4"], "invalid choice: 'int4'"),
+        (["--data", "{others}", "--export", "{run}/config.json"], "--export must be a folder"),
+        (["--data", "{others}/none"], "folder of pictures per class. Received: {others}/none, wh"),
+        (["--data", "{run}/config.json"], "{run}/config.json, a file"),
+        (
+            ["--data", "{others}", "--weights", "{run}", "--trained-blocks", "3"],
+            "--trained-blocks must be at most 1, the blocks of",
+        ),
         (
             ["--data", "{others}", "--weigths", "x"],
             "--weigths is no setting. Did you mean --weights?",
@@ -340,11 +461,11 @@ def test_worst_mistakes_are_the_clearest(folder, tmp_path):
         ),
         (
             ["--data", "{others}", "--weights", "{run}", *BLOCKS],
-            "--weights: 'block_diagonal' needs height and width that are whole multiples",
+            "--weights: `input_shape` must be whole multiples",
         ),
         (
             ["--data", "{others}/dog", "--weights", "{run}"],
-            "/dog must hold a folder train: make it",
+            "/dog must hold a folder of pictures per class, or folders train and validation of",
         ),
         (
             ["--data", "{others}", "--weights", "{others}"],
@@ -356,8 +477,30 @@ def test_what_cannot_be_used_is_refused(arguments, sentence, earlier, others, tm
     words = [part.format(others=others, run=earlier) for part in arguments]
     assert finetune.main([*words, "--out", str(tmp_path / "out")]) == 2
     error = capsys.readouterr().err
-    assert sentence in error
+    assert sentence.format(others=others, run=earlier) in error
     assert "Traceback" not in error
+    assert error.count("\n") <= 2  # What is trained on what, and the sentence.
+
+
+def test_one_class_is_none(others, earlier, tmp_path, capsys):
+    shutil.copytree(others / "dog", tmp_path / "data" / "dog")
+    assert tune(earlier, tmp_path / "data", tmp_path / "out") == 2
+    assert (
+        "two classes or more, in a folder each. Received one alone: dog" in capsys.readouterr().err
+    )
+
+
+def test_precision_is_that_of_training(others, earlier):
+    arguments = ["--data", str(others), "--weights", str(earlier), "--precision", "float32"]
+    config, chosen = finetune.read_command([*arguments, "--epochs", "1"])
+    assert (config.precision, config.epochs, config.warmup_epochs) == ("float32", 1, 0.25)
+    assert chosen.export_precision is None
+
+
+def test_jax_exports_nothing(others, tmp_path, monkeypatch):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    with pytest.raises(UsageError, match="--export needs TensorFlow: leave it out"):
+        finetune.run(changed(CONFIG, data=str(others), out=str(tmp_path)), str(tmp_path))
 
 
 def test_imagenet_begins_with_weights_too(earlier, others, tmp_path, caplog):

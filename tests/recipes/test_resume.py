@@ -89,7 +89,7 @@ def test_a_run_without_checkpoints_is_not_written_over(folder, tmp_path, capfd):
 
 def test_a_failed_first_start_does_not_lock_the_folder(folder, tmp_path, capfd):
     assert run(folder, tmp_path, "--image-size", "25") == 2
-    assert (tmp_path / "config.json").exists()
+    assert not (tmp_path / "config.json").exists()
     assert run(folder, tmp_path, "--epochs", "2") == 0
     assert "another configuration" not in capfd.readouterr().err
 

@@ -176,8 +176,25 @@ def test_a_name_that_is_not_prepared(prepared):
             open_source(name, str(prepared), "train")
 
 
+def test_parts_of_a_folder_without_validation_have_their_share_of_each_class(tmp_path):
+    for folder in (tmp_path / "alone", tmp_path / "split" / "train"):
+        for name, count in {"ant": 10, "bee": 5, "cow": 20}.items():
+            (folder / name).mkdir(parents=True)
+            for i in range(count):
+                (folder / name / f"{i}.jpg").write_bytes(b"")
+    for data in (tmp_path / "alone", tmp_path / "split"):
+        assert sources.lacks_validation(str(data))
+        rest = open_source(str(data), "", "train[80%:]")
+        assert np.bincount(rest.labels).tolist() == [2, 1, 4]
+        first = open_source(str(data), "", "train[:80%]")
+        assert not set(first.paths) & set(rest.paths)
+        assert np.abs(np.diff(first.labels)).sum() > 7  # Shuffled.
+    (tmp_path / "split" / "val").mkdir()
+    assert not sources.lacks_validation(str(tmp_path / "split"))
+
+
 def test_empty_and_strange_folders(tmp_path):
-    with pytest.raises(UsageError, match=r"must hold a folder train: .* Received .*: nothing"):
+    with pytest.raises(UsageError, match=r"must hold a folder of pictures per class.* no folder"):
         open_source(str(tmp_path), "", "train")
     (tmp_path / "train").mkdir()
     with pytest.raises(UsageError, match=r"one folder of pictures per class"):

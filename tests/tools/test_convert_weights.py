@@ -66,6 +66,15 @@ def test_the_model_is_found_from_the_shapes(kind, rng, tmp_path):
     np.testing.assert_allclose(model.predict(images, verbose=0), logits, atol=2e-4, rtol=2e-4)
 
 
+def test_numbers_that_are_none_are_kept(rng, tmp_path):
+    path, arrays = made("google", rng, tmp_path)
+    arrays["head/bias"][:2] = np.nan, -0.0
+    np.savez(path, **arrays)
+    assert convert(path, tmp_path / "a.keras") == 0
+    assert convert(tmp_path / "a.keras", tmp_path / "b.npz") == 0
+    assert np.load(tmp_path / "b.npz")["head/bias"].tobytes() == arrays["head/bias"].tobytes()
+
+
 def test_a_file_without_head(rng, tmp_path):
     path, arrays = made("google", rng, tmp_path)
     arrays = {k: v for k, v in arrays.items() if not k.startswith("head/")}
@@ -105,7 +114,7 @@ def test_what_cannot_be_used_is_refused_in_a_sentence(rng, tmp_path, capsys):
     (tmp_path / "text.keras").write_text("not what it says")
     assert "text.keras" in refused(tmp_path / "text.keras", out)
     build("mlp_mixer").save_weights(tmp_path / "own.weights.h5")
-    assert "give the .keras file" in refused(tmp_path / "own.weights.h5", out)
+    assert "give its .keras file" in refused(tmp_path / "own.weights.h5", out)
     build("smlpnet").save(tmp_path / "smlpnet.keras")
     sentence = refused(tmp_path / "smlpnet.keras", tmp_path / "out.npz")
     assert "must have the weights of Google's MLP-Mixer" in sentence
@@ -115,6 +124,20 @@ def test_what_cannot_be_used_is_refused_in_a_sentence(rng, tmp_path, capsys):
     assert "it lacks MixerBlock_1/LayerNorm_0/scale" in refused(tmp_path / "less.npz", out)
     oblong, _ = made("timm", rng, tmp_path, grid=(2, 3))
     assert "6 positions" in refused(oblong, out)
+    assert "OUT: must end in" in refused(path, tmp_path / ".keras")
+    (tmp_path / "text.keras").write_text("not what it says")
+    sentence = refused(tmp_path / "text.keras", out)
+    assert "IN must be a weight file, or a model in a run folder or a .keras file." in sentence
+    build("mlp_mixer").export(tmp_path / "saved", verbose=False)
+    assert "not an exported one" in refused(tmp_path / "saved", out)
+    (tmp_path / "empty").mkdir()
+    assert "IN must be" in refused(tmp_path / "empty", out)
+    inner = build("mlp_mixer")
+    inputs = keras.Input(inner.input_shape[1:])
+    keras.Model(inputs, inner(inputs)).save(tmp_path / "around.keras")
+    sentence = refused(tmp_path / "around.keras", tmp_path / "around.weights.h5")
+    assert "IN must be one of this package's models by itself" in sentence
+    assert ".convert-" not in sentence
     out.write_text("precious")
     assert "exists: choose another name or pass --overwrite" in refused(path, out)
     assert out.read_text() == "precious"
@@ -134,7 +157,7 @@ def test_what_cannot_be_used_is_refused_in_a_sentence(rng, tmp_path, capsys):
         ("google", "MixerBlock_1/channel_mixing/Dense_0/kernel", (8, 9), "8 x 12. Received: 8 x 9"),
         ("google", "head/kernel", (7, 7), "head/kernel of 8 x any. Received: 7 x 7"),
         ("google", "head/kernel", (8, 0), "head/kernel of 8 x any. Received: 8 x 0"),
-        ("timm", "stem.proj.weight", (8, 3), "give the .keras file"),
+        ("timm", "stem.proj.weight", (8, 3), "give its .keras file"),
         ("spach", "channel_mix.0.1.weight", (9,), "block_0_channel_norm/gamma of 6. Received: 9"),
         ("spach", "channel_mix.0.1.weight", (), "block_0_channel_norm/gamma of 6. Received: none"),
         ("spach", "channel_mix.2.1.weight", (64,), "gamma of 24. Received: 64"),
