@@ -57,8 +57,9 @@ def SMLPNet(
             `"imagenet1k"` (see `keras_mixers.checkpoints.PUBLISHED`; they are `.pth` files, for
             which PyTorch must be installed); or the path of a file of the same model, but for the
             head and the picture size: Keras' `.weights.h5` or `.keras`, or the official code's
-            names in `.safetensors`, `.npz` or `.pth`. Weights of another picture size are
-            resampled along the axes that they project.
+            names in `.safetensors`, `.npz` or `.pth`, of whose sets `"model"` is taken (another one
+            by `keras_mixers.checkpoints.load(model, path, entry="model_ema")`). Weights of another
+            picture size are resampled along the axes that they project.
         input_tensor: A Keras tensor to build the model on, instead of a new input.
         input_shape: `(height, width, channels)`, sides in pixels and multiples of `patch_size`
             times 2 for every stage after the first (32 for the variants). Defaults to
