@@ -26,15 +26,16 @@ import numpy as np
 if __package__ is None:
     sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
 
-import recipes.training  # noqa: F401  (sets what TensorFlow reads when it is imported)
-from tools import cli
+import keras_mixers.training  # noqa: F401  (sets what TensorFlow reads when it is imported)
+from keras_mixers import presets
+from keras_mixers.commands import cli
 
 _PRETRAINING_EPOCHS = 8
 
 
 def halves(data, split):
     """Returns the pictures of a split as two `FolderSource`s: the first classes, and the rest."""
-    from recipes.training.sources import open_source
+    from keras_mixers.data.sources import open_source
 
     source = open_source(data, "", split)
     middle = len(source.classes) // 2
@@ -68,16 +69,17 @@ def few(source, per_class, seed):
 
 def train(config, training, validation, name):
     """Returns the trained model and its accuracy on the validation pictures."""
-    from recipes.training import command, devices, model, trainer
-    from recipes.training.data import PictureData
+    from keras_mixers.commands import training
+    from keras_mixers.data.dataset import PictureData
+    from keras_mixers.training import distribution, loop, model
 
     config = model.settled(config)
-    engine, history = trainer.train(
+    engine, history = loop.train(
         config,
-        lambda: model.build_to_begin(config, training.classes, command.warn),
+        lambda: model.build_to_begin(config, training.classes, training.warn),
         PictureData(training),
         PictureData(validation),
-        devices.connect(config).make_engine,
+        distribution.connect(config).make_engine,
         name=name,
     )
     return engine.model, history[-1]["val_accuracy"]
@@ -87,12 +89,12 @@ def measure(args):
     """Returns `{what was done: accuracies by seed}`, and the names of the new classes."""
     from etils import epath
 
-    from recipes import finetune, imagenet
-    from recipes.training import run_folder
+    from keras_mixers.commands import finetune
+    from keras_mixers.training import run_folder
 
     known, new = halves(args.data, "train")
     known_validation, new_validation = halves(args.data, "validation")
-    config = dataclasses.replace(imagenet.preset("digits_mixer"), epochs=_PRETRAINING_EPOCHS)
+    config = dataclasses.replace(presets.load("digits_mixer"), epochs=_PRETRAINING_EPOCHS)
     with tempfile.TemporaryDirectory() as folder:
         model, accuracy = train(config, known, known_validation, "pre-training")
         print(f"pre-trained on {', '.join(known.classes)}: {accuracy:.1%}", file=sys.stderr)
@@ -173,7 +175,7 @@ def _parse(argv):
 
 def main(argv=None):
     parser, args = _parse(argv)
-    from recipes.training.errors import RunError
+    from keras_mixers.errors import RunError
 
     try:
         _print(*measure(args), args)

@@ -30,8 +30,8 @@ if __package__ is None:
     sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
 
 from benchmarks.turns import Process, alternate, machine, prepare, ratio
-from tools import cli
-from tools.exporting import PRECISIONS
+from keras_mixers.commands import cli
+from keras_mixers.export import PRECISIONS
 
 PEERS = {"MLPMixerB16": "mixer_b16_224"}
 SIDE = 2048  # Of the matrices.
@@ -44,9 +44,9 @@ def write(name, folder):
     import numpy as np
 
     import keras_mixers
-    from tools.exporting import flatbuffer
-    from tools.exporting.origin import Origin
-    from tools.exporting.tflite import TFLite
+    from keras_mixers.export import flatbuffer
+    from keras_mixers.export.origin import Origin
+    from keras_mixers.export.tflite import TFLite
 
     model = getattr(keras_mixers, name)(classifier_activation=None)
     pictures = np.random.default_rng(0).uniform(-1, 1, (4, *model.input_shape[1:]))
@@ -86,7 +86,7 @@ def write_onnx(name, path):
 
 def litert(path, threads):
     """Returns a function that runs a TFLite file once, and facts about it."""
-    from tools.litert import LiteRTModel
+    from keras_mixers.evaluation.litert import LiteRTModel
 
     model = LiteRTModel(path, threads)
     return lambda: model.seconds(1, warm_up=0), {"partitions": model.num_partitions}

@@ -27,8 +27,8 @@ import time
 if __package__ is None:
     sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
 
-import recipes.training  # noqa: F401  (sets what TensorFlow reads when it is imported)
-from tools import cli
+import keras_mixers.training  # noqa: F401  (sets what TensorFlow reads when it is imported)
+from keras_mixers.commands import cli
 
 PRICES = {
     "flip": {"flip": True},
@@ -48,7 +48,7 @@ _MEMORY_LINES = 10
 
 def plain_config(image_size, batch_size):
     """Returns a configuration with random crops and nothing else."""
-    from recipes.training.config import TrainingConfig
+    from keras_mixers.training.config import TrainingConfig
 
     return TrainingConfig(
         image_size=image_size,
@@ -85,7 +85,7 @@ def _jpeg(source, number):
     """Returns the bytes of a picture, if it can be decoded."""
     import tensorflow as tf
 
-    from recipes.training.errors import UsageError
+    from keras_mixers.errors import UsageError
 
     try:
         data = source.read(tf.constant(number, tf.int64))[0].numpy()
@@ -170,7 +170,7 @@ def table(found, ceiling, plain):
 
 def compare(source, args):
     """Measures the ceiling, the plain pipeline and each augmentation; prints the table."""
-    from recipes.training.data import PictureData
+    from keras_mixers.data.dataset import PictureData
 
     plain = plain_config(args.image_size, args.batch_size)
     ceiling_name, plain_name = "ceiling: bare decoding", "ours: random crops"
@@ -196,8 +196,8 @@ def watch_memory(source, steps):
     from etils import epath
 
     import keras_mixers
-    from recipes.training import devices, trainer
-    from recipes.training.data import PictureData, steps_per_epoch
+    from keras_mixers.data.dataset import PictureData, steps_per_epoch
+    from keras_mixers.training import distribution, loop
 
     data = PictureData(source)
     plain = plain_config(32, 4)
@@ -222,10 +222,8 @@ def watch_memory(source, steps):
             lines.append((step, _resident_megabytes()))
 
     with tempfile.TemporaryDirectory() as folder:
-        where = devices.connect(config)
-        trainer.train(
-            config, build, data, data, where.make_engine, epath.Path(folder), on_step=look
-        )
+        where = distribution.connect(config)
+        loop.train(config, build, data, data, where.make_engine, epath.Path(folder), on_step=look)
     _print_memory(lines)
 
 
@@ -275,8 +273,8 @@ def _parse(argv):
 
 def main(argv=None):
     parser, args = _parse(argv)
-    from recipes.training.errors import RunError, UsageError
-    from recipes.training.sources import open_source
+    from keras_mixers.data.sources import open_source
+    from keras_mixers.errors import RunError, UsageError
 
     try:
         source = open_source(args.data, "~/tensorflow_datasets", args.split)

@@ -33,7 +33,7 @@ import numpy as np
 if __package__ is None:
     sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
 
-from tools import cli, make_shards
+from keras_mixers.commands import cli, make_shards
 
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 CLASSES = sorted(NAMES)  # A picture's label is its class's place here, in every format.

@@ -28,8 +28,9 @@ import numpy as np
 if __package__ is None:
     sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
 
-import recipes.training  # noqa: F401  (sets what TensorFlow reads when it is imported)
-from tools import cli
+import keras_mixers.training  # noqa: F401  (sets what TensorFlow reads when it is imported)
+from keras_mixers import presets
+from keras_mixers.commands import cli
 
 RECIPES = ("digits_mixer", "digits_smlpnet")
 SIZES = (32, 48, 96, 128)
@@ -47,11 +48,10 @@ class Task:
     """
 
     def __init__(self, data, recipe, epochs, folder):
-        from recipes import imagenet
-        from recipes.training.data import PictureData
-        from recipes.training.sources import open_source
+        from keras_mixers.data.dataset import PictureData
+        from keras_mixers.data.sources import open_source
 
-        config = dataclasses.replace(imagenet.preset(recipe), ema_decay=None)
+        config = dataclasses.replace(presets.load(recipe), ema_decay=None)
         self.config = dataclasses.replace(config, epochs=epochs or config.epochs)
         self._training, self.validation = (
             PictureData(open_source(data, "", split)) for split in ("train", "validation")
@@ -62,15 +62,16 @@ class Task:
 
     def train(self, name, config):
         """Returns the trained model and its validation accuracy."""
-        from recipes.training import command, devices, model, trainer
+        from keras_mixers.commands import training
+        from keras_mixers.training import distribution, loop, model
 
         config = model.settled(config)
-        engine, history = trainer.train(
+        engine, history = loop.train(
             config,
-            lambda: model.build_to_begin(config, self._training.class_names, command.warn),
+            lambda: model.build_to_begin(config, self._training.class_names, training.warn),
             self._training,
             self.validation,
-            devices.connect(config).make_engine,
+            distribution.connect(config).make_engine,
             name=name,
         )
         return engine.model, history[-1]["val_accuracy"]
@@ -82,7 +83,7 @@ class Task:
 
     def tuned(self, size, method):
         """Returns the accuracy after an epoch that begins with the first model's weights."""
-        from recipes import finetune
+        from keras_mixers.commands import finetune
 
         usual, first = finetune.defaults(self.config.model, self._weights, None), self.config
         config = dataclasses.replace(
@@ -104,7 +105,7 @@ class Task:
         """Returns the accuracy of a model on pictures prepared at `size`, resized to its own."""
         import keras
 
-        from recipes.training import pixels
+        from keras_mixers.preprocessing import pixels
 
         config = dataclasses.replace(self.config, image_size=size)
         right = []
@@ -175,7 +176,7 @@ def _parse(argv):
 
 def main(argv=None):
     parser, args = _parse(argv)
-    from recipes.training.errors import RunError
+    from keras_mixers.errors import RunError
 
     try:
         with tempfile.TemporaryDirectory() as folder:

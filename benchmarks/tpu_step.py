@@ -24,7 +24,7 @@ import sys
 if __package__ is None:
     sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
 
-from tools import cli
+from keras_mixers.commands import cli
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 CHIPS, PICTURES = 4, 128
@@ -70,7 +70,7 @@ def table(plans):
     """Returns the plans as Markdown, by the name of the step."""
     from tabulate import tabulate
 
-    from tools.tpu.chips import CHIPS as RATES
+    from keras_mixers.tpu.chips import CHIPS as RATES
 
     rate = RATES["v5e"].memory_rate
     headers = ("step", "TFLOP", "ms", "GB of HBM", "ms", "GB by XLA", "ms", "temporary, GB")
@@ -103,8 +103,8 @@ def flax_plan(vmem):
     from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
     from benchmarks.flax_mixer import MixerB16
-    from recipes.training import tpu
-    from tools.tpu import plan, routes
+    from keras_mixers.tpu import plan, routes
+    from keras_mixers.training import tpu_options
 
     chips = routes.chips_of(TOPOLOGY)
     mesh = Mesh(np.array(chips), ("batch",))
@@ -140,7 +140,7 @@ def flax_plan(vmem):
     ]
     lowered = jax.jit(step, donate_argnums=(0, 1)).lower(weights, state, *batch)
     options = argparse.Namespace(tpu_scoped_vmem=vmem or None)
-    program = lowered.compile(tpu.compiler_options(options, chips[0].device_kind))
+    program = lowered.compile(tpu_options.compiler_options(options, chips[0].device_kind))
     sizes = {
         "trainable": 4 * sum(x.size for x in jax.tree.leaves(weights)),
         "non_trainable": 0,
@@ -177,7 +177,7 @@ def _parse(argv):
 def main(argv=None):
     args = _parse(argv)
     if args.flax_json is not None:
-        from tools import tpu_plan
+        from keras_mixers.commands import tpu_plan
 
         os.environ.update(tpu_plan.ENVIRONMENT, KERAS_BACKEND="jax")
         print(json.dumps(flax_plan(args.flax_json)))

@@ -28,9 +28,9 @@ from concurrent.futures.process import BrokenProcessPool
 if __package__ is None:
     sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
 
-import recipes.training  # noqa: F401  (sets what TensorFlow reads when it is imported)
+import keras_mixers.training  # noqa: F401  (sets what TensorFlow reads when it is imported)
 from benchmarks.turns import Process, alternate, machine, prepare, ratio
-from tools import cli
+from keras_mixers.commands import cli
 
 CLASSES = 1000
 PEERS = {"MLPMixerB16": "mixer_b16_224"}
@@ -59,11 +59,11 @@ def ours(config, cores):
     import numpy as np
     import tensorflow as tf
 
-    from recipes.training import devices
-    from recipes.training.model import build
+    from keras_mixers.training import distribution
+    from keras_mixers.training.model import build
 
     tf.config.threading.set_intra_op_parallelism_threads(cores)
-    where = devices.connect(config)
+    where = distribution.connect(config)
     engine = where.make_engine(config, lambda: build(config, CLASSES), 1000)
 
     def data(share):
@@ -111,7 +111,7 @@ def peer(config, cores, card, precision):
     """Returns a function that takes a step with a model of PyTorch, and facts about it."""
     import torch
 
-    from recipes.training.errors import UsageError
+    from keras_mixers.errors import UsageError
 
     device = "cuda" if card else "cpu"
     if card and not torch.cuda.is_available():
@@ -222,9 +222,9 @@ def multiply_adds(names, size):
     """Returns the multiply-adds of each model for one picture. For a process of its own."""
     # The count reads TensorFlow's graph, and the GPU's memory is for those that are measured.
     os.environ |= {"KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": "-1"}
-    from recipes.training.config import TrainingConfig
-    from recipes.training.model import build
-    from tools.model_table import multiply_adds
+    from keras_mixers.commands.model_table import multiply_adds
+    from keras_mixers.training.config import TrainingConfig
+    from keras_mixers.training.model import build
 
     configs = [TrainingConfig(model=name, image_size=size) for name in names]
     return {config.model: multiply_adds(build(config, CLASSES)) for config in configs}
@@ -236,7 +236,7 @@ def measure(config, args, cores):
     Returns:
         The facts of ours and perhaps of the peer, the times of both, and a note or None.
     """
-    from recipes.training.errors import UsageError
+    from keras_mixers.errors import UsageError
 
     with Process() as mine, Process() as other:
         processes, facts = [mine], [mine.call(prepare, ours, config, cores)]
@@ -345,7 +345,7 @@ def run(args):
     """Prints what the machine is, the table and notes; on the way, what is being measured."""
     from tabulate import tabulate
 
-    from recipes.training.config import TrainingConfig
+    from keras_mixers.training.config import TrainingConfig
 
     with Process() as process:
         macs = process.call(multiply_adds, args.models, args.image_size)
@@ -376,7 +376,7 @@ def run(args):
 
 def main(argv=None):
     parser, args = _parse(argv)
-    from recipes.training.errors import RunError
+    from keras_mixers.errors import RunError
 
     try:
         run(args)

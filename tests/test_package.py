@@ -13,7 +13,7 @@ import keras_mixers
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 FAMILY_BUILDERS = [getattr(keras_mixers, name) for name in keras_mixers.VARIANTS]
-PLACES = ["keras_mixers", "keras_mixers.layers", "keras_mixers.checkpoints", "keras_mixers.models"]
+PLACES = ["keras_mixers", "keras_mixers.layers", "keras_mixers.weights", "keras_mixers.models"]
 MODULES = sorted((ROOT / "keras_mixers").rglob("*.py"))
 
 
@@ -56,7 +56,7 @@ def forbidden_imports(path):
         return private + [name for name in names if within(name, ["keras.src", "tests"])]
     forbidden = ["keras.src", "tensorflow", "jax", "torch", "keras_cv", "recipes", "tools", "tests"]
     if place[1] == "layers":
-        forbidden += ["keras_mixers.models", "keras_mixers.checkpoints"]
+        forbidden += ["keras_mixers.models", "keras_mixers.weights"]
     if place[1] == "checkpoints":
         forbidden += ["keras_mixers.models"]
         if place[2] == "containers.py":  # Reads PyTorch's files, where PyTorch is installed.

@@ -26,14 +26,14 @@ def test_python_examples_run(tmp_path, monkeypatch):
 
 
 def test_the_table_of_weights_is_what_the_tool_prints():
-    from tools import model_table
+    from keras_mixers.commands import model_table
 
     assert model_table.weights() in README
 
 
 @pytest.mark.slow
 def test_the_tables_are_what_the_tool_prints():
-    from tools import model_table
+    from keras_mixers.commands import model_table
 
     assert model_table.table() in README
     assert model_table.growth() in README

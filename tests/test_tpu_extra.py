@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.recipes import pictures
+from tests.helpers import image_files
 
 pytestmark = pytest.mark.slow
 
@@ -35,7 +35,7 @@ def install(python, *what):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return pictures.write_folder(tmp_path_factory.mktemp("pictures"))
+    return image_files.write_folder(tmp_path_factory.mktemp("pictures"))
 
 
 def train(python, folder, out, *arguments):

@@ -5,7 +5,7 @@ import inspect
 
 import keras
 
-from keras_mixers import checkpoints
+from keras_mixers import weights as weight_files
 from keras_mixers.layers import DropPath, ResidualAdd, checks, initializers
 
 
@@ -27,7 +27,7 @@ def variant_of(family, **row):
             bound = signature.bind(*args, **kwargs)
             bound.apply_defaults()
             named = bound.arguments["weights"]
-            bound.arguments["weights"] = checkpoints.path_of(function.__name__, named)
+            bound.arguments["weights"] = weight_files.path_of(function.__name__, named)
             return family(*bound.args, **bound.kwargs)
 
         construct.__signature__ = signature
@@ -121,5 +121,5 @@ def finish(inputs, outputs, input_tensor, name, weights, resize="interpolate"):
         inputs = keras.utils.get_source_inputs(inputs)
     model = keras.Model(inputs, outputs, name=name)
     if weights is not None:
-        checkpoints.load(model, weights, resize)
+        weight_files.load(model, weights, resize)
     return model

@@ -1,6 +1,6 @@
 """MLP-Mixer: https://arxiv.org/abs/2105.01601."""
 
-from keras_mixers import checkpoints
+from keras_mixers import weights as weight_files
 from keras_mixers.layers import (
     ChannelMixing,
     LayerNormalization,
@@ -8,8 +8,9 @@ from keras_mixers.layers import (
     TokenMixing,
     checks,
 )
-from keras_mixers.models import assembly, preprocessing
+from keras_mixers.models import assembly
 from keras_mixers.models.assembly import variant_of
+from keras_mixers.preprocessing import scaling
 
 # Flax's default, with which the official weights were trained.
 _EPSILON = 1e-6
@@ -46,7 +47,7 @@ def MLPMixer(
         include_top: Whether to end in pooling and the classifier. Without it the output is the
             last feature map, or a vector with `pooling`.
         weights: `None` (random); for a variant, the name of published weights, such as
-            `"imagenet1k"` (see `keras_mixers.checkpoints.PUBLISHED`); or the path of a file of the
+            `"imagenet1k"` (see `keras_mixers.weights.PUBLISHED`); or the path of a file of the
             same model, but for the head and the picture size: Keras' `.weights.h5` or `.keras`,
             Google's `.npz`, or timm's names in `.safetensors` or `.npz`.
         input_tensor: A Keras tensor to build the model on, instead of a new input.
@@ -86,13 +87,13 @@ def MLPMixer(
     Paper: https://arxiv.org/abs/2105.01601
     """
     checks.positive_int("num_blocks", num_blocks)
-    checks.one_of("resize", resize, checkpoints.RESIZE)
-    source = checkpoints.describe(weights)
-    activation = checkpoints.activation(activation, source)
+    checks.one_of("resize", resize, weight_files.RESIZE)
+    source = weight_files.describe(weights)
+    activation = weight_files.activation(activation, source)
     inputs = assembly.image_input(input_shape, input_tensor)
     x = PatchEmbedding(hidden_dim, patch_size, name="stem")(inputs)
     if resize == "block_diagonal":
-        tokens_mlp_dim *= checkpoints.tiles(source, x.shape[1:3])
+        tokens_mlp_dim *= weight_files.tiles(source, x.shape[1:3])
     for i, rate in enumerate(assembly.drop_path_rates(drop_path_rate, num_blocks)):
         x = _block(
             x, tokens_mlp_dim, channels_mlp_dim, activation, dropout_rate, rate, name=f"block_{i}"
@@ -127,7 +128,7 @@ def preprocess_input(images):
     Returns:
         float32, the same shape and the same kind (array or tensor); the input is not changed.
     """
-    return preprocessing.to_minus_one_one(images)
+    return scaling.to_minus_one_one(images)
 
 
 _SMALL = dict(hidden_dim=512, num_blocks=8, tokens_mlp_dim=256, channels_mlp_dim=2048)

@@ -1,6 +1,6 @@
 """S2-MLP: https://arxiv.org/abs/2106.07477."""
 
-from keras_mixers import checkpoints
+from keras_mixers import weights as weight_files
 from keras_mixers.layers import (
     ChannelMixing,
     LayerNormalization,
@@ -10,8 +10,9 @@ from keras_mixers.layers import (
     checks,
 )
 from keras_mixers.layers.initializers import fan_in_uniform
-from keras_mixers.models import assembly, preprocessing
+from keras_mixers.models import assembly
 from keras_mixers.models.assembly import variant_of
+from keras_mixers.preprocessing import scaling
 
 # PyTorch's defaults: the authors published no code, and public reimplementations use these.
 _EPSILON = 1e-5
@@ -80,7 +81,7 @@ def S2MLP(
 
     Paper: https://arxiv.org/abs/2106.07477
     """
-    checkpoints.describe(weights)
+    weight_files.describe(weights)
     checks.positive_int("num_blocks", num_blocks)
     inputs = assembly.image_input(input_shape, input_tensor)
     x = PatchEmbedding(hidden_dim, patch_size, name="stem", **_INITIALIZERS)(inputs)
@@ -137,7 +138,7 @@ def preprocess_input(images):
     Raises:
         ValueError: The pictures do not have 3 channels.
     """
-    return preprocessing.standardize(images)
+    return scaling.standardize(images)
 
 
 @variant_of(

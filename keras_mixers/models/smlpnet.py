@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_mixers import checkpoints
+from keras_mixers import weights as weight_files
 from keras_mixers.layers import (
     Activation,
     AxialProjection,
@@ -14,8 +14,9 @@ from keras_mixers.layers import (
     checks,
 )
 from keras_mixers.layers.initializers import fan_in_uniform
-from keras_mixers.models import assembly, preprocessing
+from keras_mixers.models import assembly
 from keras_mixers.models.assembly import variant_of
+from keras_mixers.preprocessing import scaling
 
 # PyTorch's defaults, with which the official code trains; momentum 0.9 is PyTorch's 0.1.
 _EPSILON = 1e-5
@@ -54,11 +55,11 @@ def SMLPNet(
         include_top: Whether to end in pooling and the classifier. Without it the output is the
             last feature map, or a vector with `pooling`.
         weights: `None` (random); for a variant, the name of published weights, such as
-            `"imagenet1k"` (see `keras_mixers.checkpoints.PUBLISHED`; they are `.pth` files, for
+            `"imagenet1k"` (see `keras_mixers.weights.PUBLISHED`; they are `.pth` files, for
             which PyTorch must be installed); or the path of a file of the same model, but for the
             head and the picture size: Keras' `.weights.h5` or `.keras`, or the official code's
             names in `.safetensors`, `.npz` or `.pth`, of whose sets `"model"` is taken (another one
-            by `keras_mixers.checkpoints.load(model, path, entry="model_ema")`). Weights of another
+            by `keras_mixers.weights.load(model, path, entry="model_ema")`). Weights of another
             picture size are resampled along the axes that they project.
         input_tensor: A Keras tensor to build the model on, instead of a new input.
         input_shape: `(height, width, channels)`, sides in pixels and multiples of `patch_size`
@@ -91,7 +92,7 @@ def SMLPNet(
 
     Paper: https://arxiv.org/abs/2109.05422
     """
-    checkpoints.describe(weights)
+    weight_files.describe(weights)
     _check_depths(depths)
     checks.positive_int("mlp_ratio", mlp_ratio)
     inputs = assembly.image_input(input_shape, input_tensor)
@@ -173,7 +174,7 @@ def preprocess_input(images):
     Raises:
         ValueError: The pictures do not have 3 channels.
     """
-    return preprocessing.standardize(images)
+    return scaling.standardize(images)
 
 
 @variant_of(SMLPNet, name="smlpnet_t", hidden_dim=80, depths=(2, 8, 14, 2))

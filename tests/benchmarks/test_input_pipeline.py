@@ -4,7 +4,7 @@ import re
 import pytest
 
 from benchmarks import input_pipeline, jpeg_digits
-from tests.recipes import pictures
+from tests.helpers import image_files
 
 pytestmark = pytest.mark.tensorflow
 
@@ -50,7 +50,7 @@ def test_table_by_hand():
 
 @pytest.mark.slow
 def test_memory(folder, capsys):
-    from recipes.training.sources import open_source
+    from keras_mixers.data.sources import open_source
 
     input_pipeline.watch_memory(open_source(str(folder), "", "train"), 200)
     output = capsys.readouterr().out
@@ -61,7 +61,7 @@ def test_memory(folder, capsys):
 
 
 def test_pictures_that_are_no_jpeg(tmp_path, capsys):
-    folder = pictures.write_folder(tmp_path)
+    folder = image_files.write_folder(tmp_path)
     path = next((folder / "train").rglob("*.jpg"))
     data = path.read_bytes()
     # What is no picture, and one whose head is good.

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from benchmarks import train_step
-from recipes.training.config import TrainingConfig
+from keras_mixers.training.config import TrainingConfig
 
 pytestmark = pytest.mark.tensorflow
 

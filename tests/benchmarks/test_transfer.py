@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from benchmarks import fine_tuning, resolution
-from tests.recipes import pictures
+from tests.helpers import image_files
 
 pytestmark = pytest.mark.tensorflow
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return str(pictures.write_folder(tmp_path_factory.mktemp("pictures"), per_class=6))
+    return str(image_files.write_folder(tmp_path_factory.mktemp("pictures"), per_class=6))
 
 
 def test_the_halves_share_no_class(folder):
@@ -46,10 +46,10 @@ def test_arguments_that_cannot_be_used(module, folder, capsys):
 
 @pytest.mark.slow
 def test_resolution_prints_its_table(folder, capsys, monkeypatch):
-    from recipes import imagenet
+    from keras_mixers.commands import imagenet
 
     small = dict(batch_size=6, warmup_epochs=0.5, checkpoint_minutes=10.0)
-    preset = imagenet.preset
+    preset = presets.load
     import dataclasses
 
     monkeypatch.setattr(imagenet, "preset", lambda name: dataclasses.replace(preset(name), **small))

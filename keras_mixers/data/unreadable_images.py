@@ -1,0 +1,64 @@
+"""Pictures that could not be read: told once, and few enough to go on."""
+
+from keras_mixers.errors import RunError
+
+_NAMED = 10
+
+
+class BadPictures:
+    """Those of a run.
+
+    Args:
+        limit: Largest share of a split.
+    """
+
+    def __init__(self, limit):
+        self._limit, self._lines = limit, {}
+
+    def note(self, pictures, found, split, say, write):
+        """Takes in what an engine has found bad.
+
+        Args:
+            pictures: The `PictureData`.
+            found: Indices.
+            split: Of the pictures.
+            say: Called with a sentence for people.
+            write: Called with a line for a file: name and reason.
+
+        Raises:
+            RunError: They are too many now.
+        """
+        for index in sorted(index for index in found if (split, index) not in self._lines):
+            reason = pictures.why_unreadable(index)
+            if not reason:
+                say(f"Skipped once: {pictures.name(index)}; it can be read now.")
+                continue
+            line = f"{pictures.name(index)}: {reason}"
+            self._lines[split, index] = line
+            say(f"Skipped: {line}")
+            write(line)
+        of_split = sorted(index for name, index in self._lines if name == split)
+        require_few(pictures, of_split, split, self._limit)
+
+    def lines(self):
+        """Returns what was written so far."""
+        return list(self._lines.values())
+
+    def state(self):
+        """Returns what `load_state` takes, for JSON."""
+        return [[*key, line] for key, line in sorted(self._lines.items())]
+
+    def load_state(self, state):
+        self._lines = {(split, index): line for split, index, line in state}
+
+
+def require_few(pictures, bad, split, limit):
+    """Raises a `RunError` with names where the indices `bad` are more than a share of `limit`."""
+    if len(bad) <= limit * len(pictures):
+        return
+    names = ", ".join(pictures.name(index) for index in bad[:_NAMED])
+    more = ", ..." if len(bad) > _NAMED else ""
+    raise RunError(
+        f"{len(bad):,} of {len(pictures):,} pictures of {split} could not be read, more than "
+        f"--max-bad-images {limit:g} allows: mend or remove them ({names}{more}), or allow more."
+    )

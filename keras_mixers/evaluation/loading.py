@@ -1,0 +1,166 @@
+"""Reads what was trained, of any kind, as a function from pictures to the last layer's numbers."""
+
+import dataclasses
+import typing
+
+import numpy as np
+
+from keras_mixers.errors import RunError, UsageError, first_line
+from keras_mixers.training import config as settings
+from keras_mixers.training import run_folder
+
+KINDS = "a run folder, a checkpoint (.npz), a .keras or .tflite file, or the folder of a SavedModel"
+
+
+@dataclasses.dataclass(frozen=True)
+class Candidate:
+    """A model of any kind."""
+
+    name: str
+    predict: typing.Callable
+    """From an array of pictures to an array of outputs."""
+    input_shape: tuple
+    """`(batch, height, width, channels)`; None where any will do."""
+    output_shape: tuple
+    config: settings.TrainingConfig | None = None
+    """What it was trained with, where the file says so."""
+    class_names: tuple | None = None
+    """Of its outputs, where the file says so."""
+    model: typing.Any = None
+    """The `keras.Model`, if it is one."""
+    takes_pixels: bool = False
+    """Whether its input is uint8 pixels, and not real numbers."""
+
+
+def read_model(path, averaged=False, warn=print):
+    """Returns the `Candidate` at an `epath.Path`.
+
+    Args:
+        path: What `KINDS` says.
+        averaged: Whether the averaged weights of a run are wanted.
+        warn: Called with a sentence for each checkpoint that is damaged.
+
+    Raises:
+        UsageError: There is none, or not the one that was asked for.
+    """
+    if not path.exists():
+        raise UsageError(f"MODEL must be {KINDS}. There is nothing at {path}")
+    if path.suffix == ".npz":
+        return _from_checkpoint(path, averaged)
+    if path.is_dir() and not (path / "saved_model.pb").exists():
+        return _from_run(path, averaged, warn)
+    if averaged:
+        raise UsageError(
+            "--averaged needs a run folder or a checkpoint (.npz); in a run folder, "
+            f"model_ema.keras has the averaged weights. Received: {path}"
+        )
+    readers = {".keras": _from_keras, ".tflite": _from_tflite}
+    reader = _from_saved_model if path.is_dir() else readers.get(path.suffix)
+    if reader is None:
+        raise UsageError(f"MODEL must be {KINDS}. Received: {path}")
+    try:
+        return reader(path)
+    except Exception as error:  # Whatever is in the file, the user needs one sentence.
+        raise UsageError(f"MODEL must be {KINDS}. Received {path}: {first_line(error)}") from None
+
+
+def _from_run(folder, averaged, warn):
+    from keras_mixers.training.checkpoints import Checkpoints
+
+    try:
+        newest = Checkpoints(folder / "checkpoints", keep=1).load_newest(warn)
+    except RunError:
+        raise UsageError(f"All checkpoints in {folder}/checkpoints are damaged.") from None
+    if newest is None and (folder / "model.keras").exists() and not averaged:
+        return _from_model_of_run(folder)
+    if newest is None:
+        raise UsageError(
+            f"MODEL must be {KINDS}. The folder {folder} holds neither saved_model.pb nor "
+            "checkpoints/step-*.npz nor model.keras"
+        )
+    step, *found = newest
+    return _rebuild(f"{folder}, step {step:,}", *found, averaged)
+
+
+def _from_model_of_run(folder):
+    """Of a run that leaves no checkpoints, as keras-mixers digits."""
+    candidate = read_model(folder / "model.keras")
+    config = folder / "config.json"
+    return dataclasses.replace(
+        candidate,
+        config=settings.load(config) if config.exists() else None,
+        class_names=run_folder.class_names(folder),
+    )
+
+
+def _from_checkpoint(path, averaged):
+    from keras_mixers.training.checkpoints import load
+
+    try:
+        return _rebuild(str(path), *load(path), averaged)
+    except RunError as error:
+        raise UsageError(str(error)) from None
+
+
+def _rebuild(name, state, about, averaged):
+    from keras_mixers.training.model import build
+
+    try:
+        config = settings.from_dict(about["config"])
+        class_names = tuple(about["data"]["class_names"])
+        model = build(config, len(class_names))
+        if not averaged:
+            _assign(model.trainable_variables, state["trainable"])
+            _assign(model.non_trainable_variables, state["non_trainable"])
+        elif config.ema_decay:
+            _assign(model.weights, state["average"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UsageError(f"{name} is no checkpoint of this version: {first_line(error)}") from None
+    if averaged and not config.ema_decay:
+        raise UsageError(f"--averaged needs a run with --ema-decay. Received: {name}")
+    candidate = _of_keras(model, f"{name}, averaged weights" if averaged else name, config)
+    return dataclasses.replace(candidate, class_names=class_names)
+
+
+def _assign(variables, values):
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
+
+
+def _from_keras(path):
+    import keras
+
+    import keras_mixers  # noqa: F401  (registers the layers)
+
+    return _of_keras(keras.models.load_model(path, compile=False, safe_mode=True), str(path))
+
+
+def _of_keras(model, name, config=None):
+    if any(len(getattr(model, ends, None) or ()) != 1 for ends in ("inputs", "outputs")):
+        raise ValueError("it must be a built model with one input and one output")
+    shapes = model.input_shape, model.output_shape
+    return Candidate(name, model.predict_on_batch, *shapes, config, model=model)
+
+
+def _from_tflite(path):
+    from keras_mixers.evaluation.litert import LiteRTModel
+
+    model = LiteRTModel(path)
+    shapes = model.input_shape, model.output_shape
+    return Candidate(str(path), model.predict, *shapes, takes_pixels=model.takes_pixels)
+
+
+def _from_saved_model(path):
+    import tensorflow as tf
+
+    loaded = tf.saved_model.load(str(path))
+    serve = loaded.signatures["serving_default"]
+    ((entry, spec),) = serve.structured_input_signature[1].items()
+    ((end, result),) = serve.structured_outputs.items()
+
+    def predict(images):
+        batches = images.reshape(-1, spec.shape[0] or len(images), *images.shape[1:])
+        serve = loaded.signatures["serving_default"]  # It lives as long as `loaded` does.
+        return np.concatenate([serve(**{entry: tf.constant(batch)})[end] for batch in batches])
+
+    return Candidate(str(path), predict, tuple(spec.shape), tuple(result.shape))

@@ -1,0 +1,183 @@
+"""Writes an exported model, loads it again, compares it, and only then puts it in its place."""
+
+import dataclasses
+import pathlib
+import re
+import shutil
+import tempfile
+import time
+
+from keras_mixers.data.unreadable_images import require_few
+from keras_mixers.errors import RunError, first_line
+from keras_mixers.export import folding
+from keras_mixers.export.comparison import Comparison, compare
+from keras_mixers.export.origin import Origin
+
+# The folded model, the converter's file, the quantized one: together, at the most.
+_BYTES_PER_PARAMETER = 12
+
+
+@dataclasses.dataclass(frozen=True)
+class Export:
+    """What was written, and how it compares with the model."""
+
+    path: pathlib.Path
+    format: str
+    precision: str
+    source: str
+    size: int
+    """Bytes, over all files."""
+    seconds: float
+    """To convert, without the comparison."""
+    comparison: Comparison
+    probabilities_by: str | None = None
+    """What makes probabilities of the outputs; None where they are probabilities."""
+    min_agreement: float | None = None
+    """What was asked for."""
+    bad_pictures: tuple = ()
+    """Indices of pictures that could not be read."""
+    threads: int | None = None
+    """Of the CPU, for a TFLite file."""
+    latency: tuple | None = None
+    """Median, shortest and longest seconds for a batch of a TFLite file."""
+    partitions: int | None = None
+    """Delegate partitions of a TFLite file."""
+    operators: dict | None = None
+    """By kind of arithmetic: the number of operators, and their share of the multiply-adds."""
+
+    @property
+    def agrees(self):
+        """Whether the result may be used: float32 differs by rounding, the rest as allowed."""
+        if not self.comparison.is_finite:
+            return False
+        if self.precision == "float32" and not self.comparison.is_rounding:
+            return False
+        return self.min_agreement is None or self.comparison.agreement >= self.min_agreement
+
+
+def export(
+    model, path, kind, origin=None, data=None, data_name="random pictures", min_agreement=None
+):
+    """Writes `model` to a file or folder, loads that again and compares it with the model.
+
+    Only a result that agrees is put at `path`, at once and complete, in place of an earlier one.
+
+    Args:
+        model: A `keras.Model` with one input of known height and width and one output. One of
+            mixed precision is converted to float32.
+        path: Of the file or the folder.
+        kind: A `TFLite` or `SavedModel`.
+        origin: An `Origin`; None where nothing is known.
+        data: What to compare on, see `pictures.open_data`; None for a few random pictures.
+        data_name: What to call that.
+        min_agreement: Share of the pictures for which the result must find the same class.
+
+    Returns:
+        An `Export`.
+
+    Raises:
+        ValueError: The model has several inputs or outputs or no fixed picture size; it cannot be
+            converted; something else than an earlier result is at `path`.
+        RunError: Too many pictures cannot be read.
+        OSError: The result cannot be written.
+    """
+    path, origin = pathlib.Path(path), origin or Origin()
+    check(model, path, kind)
+    with _scratch_in(path.parent, model) as scratch:
+        written = pathlib.Path(scratch, path.name)
+        start = time.perf_counter()
+        try:
+            kind.write(model, written, origin)
+        except (OSError, RunError):
+            raise
+        except Exception as error:  # The converter has errors of its own, for what it lacks.
+            raise ValueError(_why_not(error)) from error
+        seconds = time.perf_counter() - start
+        file = kind.load(written)
+        predict = folding.in_float32(model).predict_on_batch
+        found, bad = compare(predict, file, data, origin.config, data_name)
+        if data is not None:
+            split = data_name.removeprefix("pictures of ")
+            require_few(data, bad, split, origin.config.max_bad_images)
+        parts = [written] if written.is_file() else [p for p in written.rglob("*") if p.is_file()]
+        result = Export(
+            path=path,
+            format=kind.name,
+            precision=kind.precision,
+            source=origin.source,
+            size=sum(part.stat().st_size for part in parts),
+            seconds=seconds,
+            comparison=found,
+            probabilities_by=origin.probabilities_by(model),
+            min_agreement=min_agreement,
+            bad_pictures=tuple(bad),
+            **kind.facts(file, written),
+        )
+        if result.agrees:
+            _replace(written, path)
+    return result
+
+
+def check(model, path, kind):
+    """Raises a `ValueError` where `export` cannot begin."""
+    inputs, outputs = (len(getattr(model, ends, None) or ()) for ends in ("inputs", "outputs"))
+    if inputs != 1 or outputs != 1:
+        raise ValueError(
+            "MODEL must be a built model with one input and one output. "
+            f"Received: {inputs} inputs and {outputs} outputs"
+        )
+    if len(model.input_shape) != 4:
+        raise ValueError(
+            "MODEL must take pictures, (batch, height, width, channels). "
+            f"Received: input shape {model.input_shape}"
+        )
+    if None in model.input_shape[1:]:
+        raise ValueError(
+            "MODEL must have a fixed picture size: build it with a full `input_shape`. "
+            f"Received: input shape {model.input_shape}"
+        )
+    if path.exists() and not kind.is_result(path):
+        raise ValueError(
+            f"{path} is not an earlier result of this tool and will not be replaced: remove it, "
+            "or choose another folder"
+        )
+
+
+def _scratch_in(folder, model):
+    """Returns a temporary directory beside where the result will be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _check_space(model, folder)
+        return tempfile.TemporaryDirectory(dir=folder, prefix=".export-")
+    except (PermissionError, NotADirectoryError, FileExistsError) as error:
+        raise OSError(
+            f"OUT must be a folder that can be written to. Received: {folder} ({error.strerror})"
+        ) from None
+
+
+def _check_space(model, folder):
+    needed = _BYTES_PER_PARAMETER * model.count_params()
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise OSError(
+            f"the disk of {folder} must have {needed / 1e6:,.1f} MB free for the export; it has "
+            f"{free / 1e6:,.1f} MB: make room, or choose another folder"
+        )
+
+
+def _why_not(error):
+    if "No space left" in str(error):  # As TensorFlow says it.
+        return "the result cannot be written: No space left on device"
+    lacking = re.findall(r"^(?:TF Select|Custom) ops: (.*)$", str(error), re.MULTILINE)
+    if lacking:
+        return (
+            "MODEL must be made of what LiteRT has operators for. "
+            f"It uses: {', '.join(lacking)}: replace these, or write a SavedModel"
+        )
+    return f"MODEL cannot be converted: {first_line(error)}"
+
+
+def _replace(source, target):
+    if target.is_dir():
+        shutil.rmtree(target)
+    source.replace(target)

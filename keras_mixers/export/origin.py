@@ -1,0 +1,33 @@
+"""What is known of a model beside itself."""
+
+import dataclasses
+
+import keras
+
+from keras_mixers.training.config import TrainingConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """What an export tells of the model, and needs to prepare its pictures."""
+
+    source: str = "a Keras model"
+    """Where it came from, such as the run folder."""
+    config: TrainingConfig = dataclasses.field(
+        default_factory=lambda: TrainingConfig(loss="softmax")
+    )
+    """How its pictures are prepared, and by which loss it was trained; softmax is the usual one."""
+    labels: tuple | None = None
+    """Names of its classes."""
+
+    def probabilities_by(self, model):
+        """Returns what makes probabilities of the outputs, "softmax" or "sigmoid", or None.
+
+        None where they are probabilities already.
+        """
+        last = model.layers[-1]
+        activation = getattr(last, "activation", None)
+        ends = activation and keras.activations.serialize(activation)
+        if isinstance(last, keras.layers.Softmax) or ends in ("softmax", "sigmoid"):
+            return None
+        return self.config.loss

@@ -1,0 +1,117 @@
+"""What a run tells: a progress bar, lines for people, log.jsonl for scripts, TensorBoard."""
+
+import json
+import sys
+
+import tensorflow as tf
+from tqdm import tqdm
+
+from keras_mixers import files
+
+_BAD = "bad_images.txt"
+
+
+class Journal:
+    """Writes nothing where `folder` is None, shows nothing where `quiet`.
+
+    Args:
+        folder: `epath.Path` of the run folder, or None.
+        name: Of the run, before the progress bar.
+        pictures: In the whole run.
+        done: Of these, before this start.
+        quiet: For all processes of a job but the first.
+    """
+
+    def __init__(self, folder, name, pictures, done, quiet=False):
+        self._folder = None if quiet else folder
+        patience = 0.5 if sys.stderr.isatty() else 30.0
+        self._bar = tqdm(
+            total=pictures,
+            initial=done,
+            desc=name,
+            unit="img",
+            unit_scale=True,
+            mininterval=patience,
+            maxinterval=patience,
+            dynamic_ncols=True,
+            bar_format="{l_bar}{bar:20}{r_bar}",
+            disable=quiet,
+        )
+        self._board = None
+        if self._folder is not None:
+            self._board = _board(self._folder)
+
+    def forget_after(self, step, bad):
+        """Drops what a resumed run writes again: lines of later steps, and all but the `bad`."""
+        if self._folder is None:
+            return
+        if bad or (self._folder / _BAD).exists():
+            files.write(self._folder / _BAD, "".join(f"{line}\n" for line in bad))
+        if not (path := self._folder / "log.jsonl").exists():
+            return
+        lines = path.read_text().splitlines(keepends=True)
+        kept = [line for line in lines if _step_of(line) <= step]
+        files.write(path, "".join(kept))
+
+    def advance(self, pictures, **shown):
+        """Moves the bar."""
+        self._bar.set_postfix(refresh=False, **shown)
+        self._bar.update(pictures)
+
+    def say(self, sentence):
+        """Prints a line beside the bar."""
+        if not self._bar.disable:
+            self._bar.write(sentence, file=sys.stderr)
+
+    def record(self, kind, step, values):
+        """Adds a line to log.jsonl and points to TensorBoard."""
+        if self._folder is None:
+            return
+        line = json.dumps({"kind": kind, "step": step, **values})
+        with (self._folder / "log.jsonl").open("a") as file:
+            file.write(line + "\n")
+        with self._board.as_default(step):
+            for name, value in values.items():
+                tf.summary.scalar(f"{kind}/{name}", value)
+        self._board.flush()
+
+    def note_bad(self, line):
+        """Adds a line to bad_images.txt."""
+        if self._folder is not None:
+            with (self._folder / _BAD).open("a") as file:
+                file.write(line + "\n")
+
+    def close(self):
+        self._bar.close()
+        if self._board is not None:
+            self._board.close()
+
+
+def show_batch(folder, images):
+    """Gives a batch, uint8 of shape `(pictures, height, width, 3)`, to TensorBoard.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    board = _board(folder)
+    try:
+        with board.as_default(0):
+            tf.summary.image("augmented", images, max_outputs=len(images))
+        board.close()
+    except tf.errors.OpError as error:
+        raise OSError(error.message) from None
+
+
+def _board(folder):
+    path = folder / "tensorboard"
+    try:
+        return tf.summary.create_file_writer(str(path))
+    except tf.errors.OpError:
+        raise OSError(f"{path} must be a folder, or be left to be made") from None
+
+
+def _step_of(line):
+    try:
+        return json.loads(line)["step"]
+    except (ValueError, KeyError, TypeError):
+        return float("inf")  # A line cut off by a kill.

@@ -1,0 +1,401 @@
+"""The training loop: steps, evaluation, checkpoints, and an end that loses nothing."""
+
+import collections
+import contextlib
+import functools
+import math
+import signal
+import time
+
+import keras
+import numpy as np
+
+from keras_mixers.data import dataset
+from keras_mixers.data.unreadable_images import BadPictures
+from keras_mixers.errors import Disconnected, Preempted, RunError, UsageError, first_line
+from keras_mixers.training import config as config_module
+from keras_mixers.training import optimizers, run_folder
+from keras_mixers.training.checkpoints import Checkpoints
+from keras_mixers.training.logging import Journal
+
+_IN_FLIGHT = 2  # Steps given to the device ahead of the one whose numbers are read.
+
+
+def train(
+    config,
+    build,
+    training,
+    validation,
+    make_engine,
+    folder=None,
+    name="training",
+    on_start=lambda: None,
+    on_step=lambda step: None,
+):
+    """Trains a model and returns it with its learning curves.
+
+    Args:
+        config: A `TrainingConfig`.
+        build: Function without arguments that returns a model from pictures to logits.
+        training: `PictureData` or `ArrayData`.
+        validation: The same; evaluated after every epoch.
+        make_engine: From `devices.connect`.
+        folder: `epath.Path` of the run folder, for checkpoints and logs; what it holds is
+            continued. None keeps nothing.
+        name: Shown before the progress bar.
+        on_start: Called before the first step, after what the folder holds is found to be of this
+            run, and not at all where it is of another.
+        on_step: Called with the number of steps done, after each.
+
+    Returns:
+        The engine, whose `model` is trained, and a list of one dict per epoch: `step`, `loss`,
+        `accuracy`, `val_loss`, `val_accuracy`, `val_top_5`, with an average of the weights
+        `ema_loss`, `ema_accuracy`, `ema_top_5`, and `unreadable`, the number of pictures of both
+        sets found unreadable so far.
+
+    Raises:
+        RunError: The run cannot go on; its class has the exit status.
+    """
+    keras.utils.set_random_seed(config.seed)
+    steps = dataset.steps_per_epoch(len(training), config.batch_size)
+    engine = make_engine(config, build, steps)
+    checkpoints = None
+    if folder is not None:
+        checkpoints = Checkpoints(folder / "checkpoints", config.keep_checkpoints)
+    watch = contextlib.nullcontext([]) if engine.watches_signals else _stop_signals()
+    try:
+        with watch as signals:
+            loop = _Loop(config, engine, training, validation, checkpoints, signals, on_step)
+            loop.run(on_start, functools.partial(Journal, folder, name, quiet=not engine.is_chief))
+        if folder is not None:
+            run_folder.save_models(engine, folder)
+        engine.sync_model()
+    except RunError:
+        raise
+    except Exception as error:
+        explained = _explained(error, engine, _last(checkpoints))
+        if explained is None:
+            raise
+        raise explained from None
+    return engine, loop.history
+
+
+class _StopAsked(Exception):
+    pass
+
+
+class _Loop:
+    def __init__(self, config, engine, training, validation, checkpoints, signals, on_step):
+        self._config, self._engine, self._on_step = config, engine, on_step
+        self._training, self._validation = training, validation
+        self._steps_per_epoch = dataset.steps_per_epoch(len(training), config.batch_size)
+        self._total = self._steps_per_epoch * config.epochs
+        self._learning_rate = optimizers.schedule(config, self._steps_per_epoch)
+        self.history, self._step = [], 0
+        self._epoch_sums, self._log_sums = collections.Counter(), collections.Counter()
+        self._pending, self._bad = collections.deque(), BadPictures(config.max_bad_images)
+        self._checkpoints, self._signals, self._moments = checkpoints, signals, 0
+
+    def run(self, on_start, open_journal):
+        """Takes the steps that are left.
+
+        Args:
+            on_start: As of `train`.
+            open_journal: Function of `(pictures=, done=)` that returns a `Journal`.
+        """
+        warnings = []
+        if self._checkpoints is not None:
+            self._resume(warnings.append)
+        on_start()
+        self._saved_at, self._saved_step = time.monotonic(), self._step
+        size = self._config.batch_size
+        self._journal = open_journal(pictures=self._total * size, done=self._step * size)
+        try:
+            self._journal.forget_after(self._step, self._bad.lines())
+            for sentence in warnings:
+                self._journal.say(sentence)
+            self._run()
+        except _StopAsked:
+            self._save()
+            raise Preempted(
+                f"Stopped by {self._signals[0] if self._signals else 'SIGTERM'} after step "
+                f"{self._step:,}; start the same command again to go on from "
+                f"{_last(self._checkpoints)}."
+            ) from None
+        finally:
+            self._journal.close()
+
+    def _run(self):
+        batches = None
+        while self._step < self._total or self._owes_evaluation():
+            if not self._owes_evaluation():
+                batches = batches or iter(self._engine.batches(self._training_batches))
+                self._take_step(batches)
+            if self._owes_evaluation():
+                self._end_epoch()
+            self._stop_if_asked()
+            if self._is_due():
+                self._save()
+
+    def _take_step(self, batches):
+        start = time.monotonic()
+        parts = [next(batches) for _ in range(self._config.accumulation)]
+        waited = time.monotonic() - start
+        sums, bad = self._engine.train_step(parts)
+        self._step += 1
+        times = {"waited": waited, "seconds": time.monotonic() - start}
+        self._pending.append((self._step, sums, bad, times))
+        self._read(_IN_FLIGHT)
+        self._on_step(self._step)
+
+    def _owes_evaluation(self):
+        return self._step >= (len(self.history) + 1) * self._steps_per_epoch
+
+    def _stop_if_asked(self):
+        # Counted, because the processes of a job agree on a count where they all stop.
+        self._moments += 1
+        if self._engine.agree_to_stop(self._moments, bool(self._signals)):
+            raise _StopAsked
+
+    def _training_batches(self, share):
+        return self._training.training_batches(self._config, self._step, share)
+
+    def _read(self, leave):
+        """Takes in the numbers of steps until `leave` are unread."""
+        while len(self._pending) > leave:
+            step, sums, bad, times = self._pending.popleft()
+            start = time.monotonic()
+            sums = _floats(sums)  # Waits for the device.
+            times["seconds"] += time.monotonic() - start
+            self._take_in(step, sums, bad, times)
+
+    def _take_in(self, step, sums, bad, times):
+        for name in ("loss", "norm"):
+            if not math.isfinite(sums[name]):
+                self._has_diverged(f"the {name} of step {step:,} is {sums[name]}")
+        if sums.pop("bad"):
+            found = self._engine.bad_pictures(bad)
+            self._note_bad(self._training, found, self._config.train_split)
+        sums["pictures"] = self._config.batch_size
+        self._epoch_sums.update(sums)
+        self._log_sums.update(sums | times | {"steps": 1})
+        loss, accuracy = _means(self._epoch_sums)
+        self._journal.advance(
+            self._config.batch_size, loss=f"{loss:.3f}", accuracy=f"{accuracy:.1%}"
+        )
+        if step % self._config.log_steps == 0:
+            self._log(step)
+
+    def _log(self, step):
+        sums = self._log_sums
+        loss, accuracy = _means(sums)
+        values = {
+            "loss": loss,
+            "accuracy": accuracy,
+            "learning_rate": float(self._learning_rate(step - 1)),
+            "gradient_norm": sums["norm"] / sums["steps"],
+            "images_per_second": sums["pictures"] / max(sums["seconds"], 1e-9),
+            "waiting_for_data": sums["waited"] / max(sums["seconds"], 1e-9),
+        }
+        self._journal.record("train", step, values)
+        sums.clear()
+
+    def _end_epoch(self):
+        self._read(0)
+        loss, accuracy = _means(self._epoch_sums)
+        results = {"step": self._step, "loss": loss, "accuracy": accuracy}
+        results |= self._evaluate("val")
+        if self._config.ema_decay:
+            results |= self._engine.with_averages(lambda: self._evaluate("ema"))
+        results["unreadable"] = len(self._bad.lines())
+        # Not before: a stop while evaluating leaves all this to be done again.
+        self._epoch_sums.clear()
+        self.history.append(results)
+        values = {name: value for name, value in results.items() if name != "step"}
+        self._journal.record("epoch", self._step, values)
+        if self._checkpoints is not None:
+            self._journal.say(_epoch_line(len(self.history), self._config.epochs, results))
+
+    def _evaluate(self, prefix):
+        totals, pending = collections.Counter(), collections.deque()
+
+        def read(leave):
+            while len(pending) > leave:
+                sums, bad = pending.popleft()
+                sums = _floats(sums)
+                totals.update(sums)
+                if sums["bad"]:
+                    found = self._engine.bad_pictures(bad)
+                    self._note_bad(self._validation, found, self._config.validation_split)
+
+        for batch in self._evaluation_data:
+            pending.append(self._engine.evaluate_step(*batch))
+            read(_IN_FLIGHT)
+            self._stop_if_asked()
+        read(0)
+        if not totals["count"]:
+            raise RunError(
+                f"None of the {len(self._validation):,} pictures of "
+                f"{self._config.validation_split} could be read: mend them, or choose another "
+                "--validation-split."
+            )
+        names = {"loss": "loss", "correct": "accuracy", "correct_5": "top_5"}
+        return {f"{prefix}_{new}": totals[old] / totals["count"] for old, new in names.items()}
+
+    @functools.cached_property
+    def _evaluation_data(self):
+        return self._engine.batches(
+            lambda share: self._validation.evaluation_batches(self._config, share)
+        )
+
+    def _note_bad(self, pictures, found, split):
+        self._bad.note(pictures, found, split, self._journal.say, self._journal.note_bad)
+
+    def _has_diverged(self, what):
+        raise RunError(
+            f"Training has diverged: {what}. Lower --learning-rate, lengthen --warmup-epochs or "
+            "set --clip-norm, and give another --out; the last checkpoint before it is "
+            f"{_last(self._checkpoints)}."
+        )
+
+    def _is_due(self):
+        if self._checkpoints is None or self._saved_step == self._step:
+            return False
+        every = self._config.checkpoint_steps
+        waited = time.monotonic() - self._saved_at
+        return (
+            self._step == self._total
+            or (every is not None and self._step % every == 0)
+            or waited >= 60 * self._config.checkpoint_minutes
+        )
+
+    def _save(self):
+        self._read(0)
+        if self._checkpoints is None:
+            return
+        if self._engine.is_chief:
+            about = {
+                "config": config_module.as_dict(self._config),
+                "data": self._about_data(),
+                "history": self.history,
+                "epoch_sums": self._epoch_sums,
+                "log_sums": self._log_sums,
+                "bad": self._bad.state(),
+            }
+            state = self._engine.state()
+            if not all(np.isfinite(value).all() for values in state.values() for value in values):
+                self._has_diverged(f"after step {self._step:,} a weight is not a finite number")
+            self._checkpoints.save(self._step, state, about)
+        self._saved_at, self._saved_step = time.monotonic(), self._step
+
+    def _resume(self, warn):
+        found = self._checkpoints.load_newest(warn)
+        if not self._engine.all_have(found[0] if found else 0):
+            raise UsageError(
+                "--out must be a folder that all processes of the job share: they do not find the "
+                "same newest checkpoint in it."
+            )
+        if found is None:
+            return
+        self._step, state, about = found
+        run_folder.require_same(about["config"], self._config, self._checkpoints.folder.parent)
+        if about["data"] != self._about_data():
+            raise UsageError(
+                f"--data must be what the run of {_last(self._checkpoints)} was started with, "
+                f"{_data_line(about['data'])} of the same names, or give another --out. "
+                f"Received: {_data_line(self._about_data())}"
+            )
+        self._engine.load_state(state)
+        self.history = about["history"]
+        self._epoch_sums.update(about["epoch_sums"])
+        self._log_sums.update(about["log_sums"])
+        self._bad.load_state(about["bad"])
+        warn(f"Continuing after step {self._step:,} of {self._total:,}.")
+
+    def _about_data(self):
+        return {
+            "class_names": list(self._training.class_names),
+            "training": len(self._training),
+            "validation": len(self._validation),
+        }
+
+
+def _explained(error, engine, last):
+    """Returns the `RunError` for an error of another kind, or None where there is none."""
+    if isinstance(error, OSError):
+        return RunError(_cannot_write(error, last))
+    if "No space left" in str(error):  # As TensorFlow, which writes TensorBoard's, says it.
+        return RunError(_cannot_write("No space left on device", last))
+    if engine.is_out_of_memory(error):
+        return RunError(
+            "The device has not enough memory: raise --accumulation or lower --batch-size."
+        )
+    if engine.is_lost(error):
+        return Disconnected(
+            "The connection to a device, to the data or to another process of the job was lost; "
+            f"start the same command again (on all hosts) to go on from {last}. "
+            f"It said: {first_line(error)}"
+        )
+    return None
+
+
+def _cannot_write(reason, last):
+    return (
+        f"The run folder cannot be written: {reason}. Make room, or let it be written to, and "
+        f"start the same command again to go on from {last}."
+    )
+
+
+def _last(checkpoints):
+    if checkpoints is None:
+        return "the beginning: no checkpoints are kept"
+    paths = checkpoints.paths()
+    return str(paths[-1]) if paths else "the beginning: there is no checkpoint"
+
+
+def _data_line(about):
+    return (
+        f"{about['training']:,} pictures and {about['validation']:,} for validation, in "
+        f"{len(about['class_names'])} classes"
+    )
+
+
+def _means(sums):
+    return sums["loss"] / sums["pictures"], sums["correct"] / sums["pictures"]
+
+
+def _floats(values):
+    return {name: float(value) for name, value in values.items()}
+
+
+def _epoch_line(epoch, epochs, results):
+    line = (
+        f"epoch {epoch} of {epochs}: loss {results['loss']:.3f}, accuracy "
+        f"{results['accuracy']:.1%}; validation: loss {results['val_loss']:.3f}, top-1 "
+        f"{results['val_accuracy']:.1%}, top-5 {results['val_top_5']:.1%}"
+    )
+    if "ema_accuracy" in results:
+        line += f"; averaged weights: top-1 {results['ema_accuracy']:.1%}"
+    return line
+
+
+@contextlib.contextmanager
+def _stop_signals():
+    """Yields a list that receives the name of SIGTERM or SIGINT instead of its usual effect."""
+    received = []
+
+    def receive(number, frame):
+        # A person who asks again means at once; a machine may send SIGTERM over and over.
+        if received and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        received.append(signal.Signals(number).name)
+
+    try:
+        before = {s: signal.signal(s, receive) for s in (signal.SIGTERM, signal.SIGINT)}
+    except ValueError:  # Not in the main thread: signals are somebody else's.
+        before = {}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,172 @@
+"""Weights that the models' authors have published, fetched into Keras' cache."""
+
+import contextlib
+import os
+from typing import NamedTuple
+
+import keras
+
+from keras_mixers.weights import formats
+
+
+class Published(NamedTuple):
+    """A file of published weights, of pictures of 224 x 224.
+
+    Attributes:
+        url: Where it is.
+        classes: Of its head.
+        trained: On what, and how.
+        preprocessing: What the weights expect of pixels from 0 to 255.
+        top_1: ImageNet top-1 in percent of these very weights, or None where none is published.
+        source: Of `trained` and `top_1`.
+    """
+
+    url: str
+    classes: int
+    trained: str
+    preprocessing: str
+    top_1: float | None
+    source: str
+
+
+_BUCKET = "https://storage.googleapis.com/mixer_models"
+_HUB = "https://huggingface.co/timm"
+_RELEASE = "https://github.com/microsoft/SPACH/releases/download/v1.0"
+_MIXER = "keras_mixers.mlp_mixer.preprocess_input"
+_SMLPNET = "keras_mixers.smlpnet.preprocess_input"
+
+_PAPER = "https://arxiv.org/abs/2105.01601, Table 3"
+_SAM_PAPER = "https://arxiv.org/abs/2106.01548"
+_SAM_TABLE = "https://github.com/leondgarse/keras_cv_attention_models, mlp_family"
+_GSAM_PAPER = "https://arxiv.org/abs/2203.08065"
+_MIIL_PAPER = "https://arxiv.org/abs/2104.10972"
+_TIMM_TABLE = "https://github.com/huggingface/pytorch-image-models, results/results-imagenet.csv"
+_SPACH_TABLE = "https://github.com/microsoft/SPACH, README.md"
+
+
+def _imagenet1k(size, top_1):
+    url = f"{_BUCKET}/imagenet1k/Mixer-{size}.npz"
+    return {"imagenet1k": Published(url, 1000, "ImageNet-1k", _MIXER, top_1, _PAPER)}
+
+
+def _imagenet21k(size):
+    url = f"{_BUCKET}/imagenet21k/Mixer-{size}.npz"
+    return {"imagenet21k": Published(url, 21843, "ImageNet-21k", _MIXER, None, _PAPER)}
+
+
+def _sam(size, top_1):
+    url = f"{_BUCKET}/sam/Mixer-{size}.npz"
+    return {"sam": Published(url, 1000, "ImageNet-1k, with SAM", _MIXER, top_1, _SAM_TABLE)}
+
+
+def _gsam(size):
+    url = f"{_BUCKET}/gsam/Mixer-{size}.npz"
+    return {"gsam": Published(url, 1000, "ImageNet-1k, with GSAM", _MIXER, None, _GSAM_PAPER)}
+
+
+def _miil(name, classes, trained, top_1, source):
+    url = f"{_HUB}/mixer_b16_224.{name}/resolve/main/model.safetensors"
+    return Published(url, classes, trained, "images / 255", top_1, source)
+
+
+def _spach(size, top_1):
+    url = f"{_RELEASE}/smlp_{size}.pth"
+    return {"imagenet1k": Published(url, 1000, "ImageNet-1k", _SMLPNET, top_1, _SPACH_TABLE)}
+
+
+PUBLISHED = {
+    "MLPMixerS32": _gsam("S_32"),
+    "MLPMixerS16": _gsam("S_16"),
+    "MLPMixerB32": _sam("B_32", 72.47) | _gsam("B_32"),
+    "MLPMixerB16": {
+        **_imagenet1k("B_16", 76.44),
+        **_imagenet21k("B_16"),
+        **_sam("B_16", 77.36),
+        **_gsam("B_16"),
+        "miil_imagenet1k": _miil(
+            "miil_in21k_ft_in1k", 1000, "ImageNet-21k-P, then ImageNet-1k", 82.31, _TIMM_TABLE
+        ),
+        "miil_imagenet21k": _miil("miil_in21k", 11221, "ImageNet-21k-P", None, _MIIL_PAPER),
+    },
+    "MLPMixerL16": _imagenet1k("L_16", 71.76) | _imagenet21k("L_16"),
+    "SMLPNetS": _spach("s", 83.1),
+    "SMLPNetB": _spach("b", 83.4),
+}
+
+_CACHE = os.path.join("models", "keras_mixers")
+
+
+def path_of(variant, weights):
+    """Returns the local path of published weights, fetched if need be; a path as it is.
+
+    Args:
+        variant: Name of the constructor, such as `"MLPMixerB16"`.
+        weights: What the user gave.
+
+    Raises:
+        ValueError: No such weights are published for this variant, or they cannot be fetched.
+    """
+    if weights is None or isinstance(weights, os.PathLike) or _is_path(weights):
+        return weights
+    names = PUBLISHED.get(variant, {})
+    if weights not in list(names):  # Anything may come here, hashable or not.
+        others = [v for v, published in PUBLISHED.items() if weights in list(published)]
+        raise ValueError(
+            f"`weights` of {variant} must be None, the path of a weight file, or one of the "
+            f"published: {', '.join(map(repr, names)) or 'none'}. Received: weights={weights!r}"
+            + (f", which is published for {', '.join(others)}" if others else "")
+        )
+    url = names[weights].url
+    return fetch(url, f"{variant}_{weights}{os.path.splitext(url)[1]}")
+
+
+def _is_path(weights):
+    """Whether this is meant as the path of a file, and not as a name."""
+    if not isinstance(weights, str):
+        return False
+    return os.path.isfile(weights) or os.sep in weights or weights.endswith(formats.ENDINGS)
+
+
+def fetch(url, name):
+    """Returns the path of `name` in Keras' cache, downloaded from `url` with a progress bar.
+
+    A file is given its name when it is whole: one cut short is never taken for it.
+
+    Raises:
+        ValueError: It cannot be fetched, and then says where to put the file by hand; or there is
+            nothing to read it with.
+    """
+    try:
+        formats.reader(os.path.splitext(name)[1])
+    except formats.UnreadableFile as error:
+        raise ValueError(f"`weights` cannot be read from {url}: {error}") from error
+    home = os.path.expanduser(os.environ.get("KERAS_HOME", "~/.keras"))
+    path = os.path.join(home, _CACHE, name)
+    if os.path.exists(path):
+        return path
+    part = f"{name}.{os.getpid()}.part"
+    with contextlib.suppress(OSError):
+        os.makedirs(home, exist_ok=True)  # Without it Keras takes a temporary folder.
+    try:
+        fetched = keras.utils.get_file(
+            part, url, cache_dir=home, cache_subdir=_CACHE, force_download=True
+        )
+    except Exception as error:  # get_file has no type for what goes wrong on the way.
+        reason = " ".join(str(error).split())
+        raise ValueError(
+            f"`weights` could not be fetched from {url} ({reason}): try again, or put the file by "
+            f"hand at {path}"
+        ) from error
+    try:
+        with formats.arrays_in(fetched):
+            pass
+    except formats.UnreadableFile as error:
+        # A page of the server, or cut short by one that does not say how long the file is.
+        os.remove(fetched)
+        raise ValueError(
+            f"`weights` could not be fetched from {url} (what came is no whole file: {error}): try "
+            f"again, or put the file by hand at {path}"
+        ) from error
+    path = fetched.removesuffix(part) + name  # Elsewhere, if the cache cannot be written to.
+    os.replace(fetched, path)
+    return path

@@ -1,0 +1,277 @@
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from keras_mixers.commands import make_shards
+from tests.helpers import commands
+
+pytestmark = pytest.mark.tensorflow
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+JPEG = b"\xff\xd8\xff\xe0"
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def put(folder, name, content):
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Three classes in train, two of them in val; 13 pictures and 3 pictures."""
+    folder = tmp_path / "pictures"
+    for number in range(10):
+        put(folder, f"train/dog/{number}.jpg", JPEG + bytes([number]))
+    put(folder, "train/Yak/1.JPEG", JPEG + b"yak")
+    put(folder, "train/cat/old/deep/1.PnG", PNG + b"deep cat")
+    put(folder, "train/cat/höhle.png", PNG + b"cat in a cave")
+    put(folder, "train/cat/.DS_Store", b"passed over")
+    put(folder, "train/cat/.cache/1.jpg", JPEG + b"passed over")
+    for name in ("cat/a.jpg", "dog/b.jpg", "dog/c.jpg"):
+        put(folder, f"val/{name}", JPEG + name.encode())
+    return folder
+
+
+def records(out, split):
+    """Returns for each shard of a split its records, `(image, label, name)`."""
+    import tensorflow as tf
+
+    shards = []
+    for path in sorted(out.glob(f"{split}-*-of-*.tfrecord")):
+        shard = []
+        for raw in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+            feature = tf.train.Example.FromString(raw).features.feature
+            assert set(feature) == {"image", "label", "name"}
+            (image,) = feature["image"].bytes_list.value
+            (label,) = feature["label"].int64_list.value
+            (name,) = feature["name"].bytes_list.value
+            shard.append((image, label, name.decode()))
+        shards.append(shard)
+    return shards
+
+
+def names_in(out):
+    return sorted(path.name for path in out.iterdir())
+
+
+def refuse(arguments, capsys):
+    error = commands.refuse(make_shards.main, arguments, capsys)
+    return error.removeprefix("tools/make_shards.py: error: ")
+
+
+def test_every_picture_is_read_back(pictures, tmp_path, capsys):
+    out = tmp_path / "new" / "shards"
+    assert make_shards.main([str(pictures), str(out), "--shards", "3"]) == 0
+    assert names_in(out) == [
+        "classes.txt",
+        *(f"train-0000{shard}-of-00003.tfrecord" for shard in range(3)),
+        *(f"validation-0000{shard}-of-00003.tfrecord" for shard in range(3)),
+    ]
+    assert (out / "classes.txt").read_text() == "Yak\ncat\ndog\n"
+    labels = {"Yak": 0, "cat": 1, "dog": 2}
+    for split, folder, sizes in (("train", "train", [5, 4, 4]), ("validation", "val", [1, 1, 1])):
+        shards = records(out, split)
+        assert [len(shard) for shard in shards] == sizes
+        got = {name: (image, label) for shard in shards for image, label, name in shard}
+        assert got == {
+            path.relative_to(pictures).as_posix(): (path.read_bytes(), labels[path.parts[-2]])
+            if "deep" not in path.parts
+            else (path.read_bytes(), labels["cat"])
+            for path in (pictures / folder).rglob("*")
+            if path.is_file() and "/." not in str(path)
+        }
+    table = [line.replace(" ", "") for line in capsys.readouterr().out.splitlines()]
+    assert table[0] == "|split|pictures|classes|shards|MB|"
+    assert table[2:] == ["|train|13|3|3|0|", "|validation|3|2|3|0|"]
+
+
+def test_shuffled_always_alike(pictures, tmp_path):
+    for out in ("one", "two"):
+        make_shards.make_shards(pictures, tmp_path / out, shards=1)
+    for name in names_in(tmp_path / "one"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+    labels = [label for _, label, _ in records(tmp_path / "one", "train")[0]]
+    assert labels != sorted(labels)
+
+
+def test_usual_number_of_shards(pictures, tmp_path, monkeypatch):
+    monkeypatch.setattr(make_shards, "SHARD_BYTES", 16)  # The 13 pictures have 94 bytes.
+    train, validation = make_shards.make_shards(pictures, tmp_path / "out")
+    assert (train.shards, train.size) == (6, 94)
+    assert validation.shards == 2
+    monkeypatch.undo()
+    assert [split.shards for split in make_shards.make_shards(pictures, tmp_path / "big")] == [1, 1]
+
+
+def test_what_is_no_picture_is_left_out(pictures, tmp_path, capsys):
+    for number in range(12):
+        put(pictures, f"train/dog/z{number:02d}.jpg", b"GIF89a")
+    put(pictures, "val/dog/empty.jpg", b"")
+    assert make_shards.main([str(pictures), str(tmp_path / "out")]) == 1
+    assert [len(shard) for shard in records(tmp_path / "out", "train")] == [13]
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith("13 of 29 files, more than 0.1 %, are neither JPEG nor PNG")
+    assert last.count("train/dog/z") == 10
+    assert last.endswith(", ...")
+
+
+def test_a_few_that_are_no_pictures_are_no_failure(pictures, tmp_path, capsys):
+    for number in range(1000):
+        put(pictures, f"train/dog/more{number}.jpg", JPEG)
+    put(pictures, "val/dog/readme.txt", b"hello")
+    assert make_shards.main([str(pictures), str(tmp_path / "out")]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == (
+        "1 of 1017 files are neither JPEG nor PNG by their first bytes and were left out: "
+        "val/dog/readme.txt"
+    )
+
+
+def test_overwrite(pictures, tmp_path, capsys):
+    out = tmp_path / "out"
+    make_shards.make_shards(pictures, out, shards=3)
+    before = {name: (out / name).read_bytes() for name in names_in(out)}
+    assert refuse([pictures, out], capsys) == (
+        f"`out` must be without shards: choose another folder or pass --overwrite. Received: {out}"
+    )
+    assert {name: (out / name).read_bytes() for name in names_in(out)} == before
+    (out / "notes.txt").write_text("mine")
+    assert make_shards.main([str(pictures), str(out), "--shards", "1", "--overwrite"]) == 0
+    assert names_in(out) == [
+        "classes.txt",
+        "notes.txt",
+        "train-00000-of-00001.tfrecord",
+        "validation-00000-of-00001.tfrecord",
+    ]
+
+
+def test_a_run_cut_short_leaves_no_final_name(pictures, tmp_path, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    def example(image, label, name):
+        if name.startswith("val/"):
+            raise Killed
+        return b"half"
+
+    out = tmp_path / "out"
+    monkeypatch.setattr(make_shards, "_example", example)
+    with pytest.raises(Killed):
+        make_shards.make_shards(pictures, out)
+    assert names_in(out) == ["incomplete-shards"]
+    monkeypatch.undo()
+    assert make_shards.main([str(pictures), str(out)]) == 0
+    assert "incomplete-shards" not in names_in(out)
+    assert len(records(out, "train")[0]) == 13
+
+
+def test_a_run_cut_short_while_renaming_starts_over(pictures, tmp_path, monkeypatch):
+    import tensorflow as tf
+
+    class Killed(BaseException):
+        pass
+
+    def rename(source, target, _rename=tf.io.gfile.rename):
+        if target.endswith("classes.txt"):
+            raise Killed
+        _rename(source, target)
+
+    out = tmp_path / "out"
+    monkeypatch.setattr("tensorflow.io.gfile.rename", rename)
+    with pytest.raises(Killed):
+        make_shards.make_shards(pictures, out, shards=3)
+    assert len(names_in(out)) == 7
+    assert "classes.txt" not in names_in(out)  # It comes last: readers can tell.
+    monkeypatch.undo()
+    assert make_shards.main([str(pictures), str(out), "--shards", "2"]) == 0
+    assert len(names_in(out)) == 5
+
+
+def _without_classes(folder):
+    put(folder, "test/1.jpg", JPEG)
+
+
+def _empty_class(folder):
+    (folder / "train" / "zebra").mkdir()
+
+
+def _class_that_train_lacks(folder):
+    put(folder, "val/zebra/1.jpg", JPEG)
+
+
+def _unknown_split(folder):
+    put(folder, "valid/dog/1.jpg", JPEG)
+
+
+def _two_validations(folder):
+    put(folder, "validation/dog/1.jpg", JPEG)
+
+
+def _no_train(folder):
+    (folder / "train").rename(folder / "test")
+
+
+def _no_pictures_at_all(folder):
+    put(folder, "test/dog/1.jpg", b"GIF89a")
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (_without_classes, "in train. Received: {}/test with no folders"),
+        (_empty_class, "add some or remove the folder. Received the empty folder: {}/train/zebra"),
+        (_class_that_train_lacks, "of the classes in train. Received: {}/val with zebra"),
+        (_unknown_split, "but no others. Received: train, val, valid in {}"),
+        (_two_validations, "but no others. Received: train, val, validation in {}"),
+        (_no_train, "`pictures` must hold a folder train and may hold"),
+        (_no_pictures_at_all, "for test only files of other kinds, such as: test/dog/1.jpg"),
+    ],
+)
+def test_refused_folders(change, sentence, pictures, tmp_path, capsys):
+    change(pictures)
+    out = tmp_path / "out"
+    error = refuse([pictures, out], capsys)
+    assert error.startswith("`pictures` must")
+    assert sentence.format(pictures) in error
+    assert not out.exists() or names_in(out) == ["incomplete-shards"]
+
+
+def test_refused_arguments(pictures, tmp_path, capsys):
+    out, empty, file = tmp_path / "out", tmp_path / "empty", tmp_path / "file"
+    empty.mkdir()
+    file.write_text("")
+    for arguments, sentence in (
+        ((empty, out), f"Received: no folders in {empty}"),
+        ((tmp_path / "missing", out), f"Received: no folders in {tmp_path / 'missing'}"),
+        ((pictures, file), f"`out` must be a folder. Received the file: {file}"),
+        ((pictures, pictures / "x"), "`out` must not be in `pictures`: choose another."),
+        ((pictures, out, "--shards", 0), "--shards: must be from 1 to 99999. Received: 0"),
+        ((pictures, out, "--shards", 4), "files of the smallest split, 3. Received: 4"),
+    ):
+        assert sentence in refuse(arguments, capsys)
+    assert not out.exists()
+
+
+def test_what_cannot_be_written_is_one_sentence(pictures, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    error = refuse([pictures, tmp_path / "file" / "out"], capsys)
+    assert str(tmp_path / "file") in error
+
+
+def test_help_needs_no_tensorflow(tmp_path):
+    for module in ("tensorflow", "keras"):
+        (tmp_path / f"{module}.py").write_text("raise AssertionError")
+    result = subprocess.run(
+        [sys.executable, "tools/make_shards.py", "--help"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "python tools/make_shards.py ~/pictures ~/shards" in result.stdout
