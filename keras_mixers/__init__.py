@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from keras_mixers.models import (
         S2MLP,
         VARIANTS,
+        MixerModel,
         MLPMixer,
         MLPMixerB16,
         MLPMixerB32,
@@ -49,6 +50,7 @@ __all__ = [
     "MLPMixerS4",
     "MLPMixerS16",
     "MLPMixerS32",
+    "MixerModel",
     "S2MLPDeep",
     "S2MLPWide",
     "SMLPNet",

@@ -9,10 +9,13 @@ import importlib.abc
 import importlib.util
 import sys
 
-
 # Those that register classes. None may import another of them at its top: Keras is first imported
 # in the middle of one, which is then not whole yet.
-_MODULES = ("keras_mixers.layers",)
+_MODULES = (
+    "keras_mixers.layers",
+    "keras_mixers.preprocessing",
+    "keras_mixers.models.mixer_model",
+)
 
 
 def with_keras():

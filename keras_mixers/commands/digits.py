@@ -104,12 +104,12 @@ def run(name, splits, out, epochs=None):
         every test picture; `agrees`, whether the exporter's own check passed; `parameters`,
         `seconds` of training, `size` of the TFLite file in bytes.
     """
+    from keras_mixers.data import digits
     from keras_mixers.data.dataset import ArrayData
     from keras_mixers.evaluation.litert import LiteRTModel
     from keras_mixers.export.exporter import export
     from keras_mixers.export.origin import Origin
     from keras_mixers.export.tflite import TFLite
-    from keras_mixers.data import digits
     from keras_mixers.training import config as settings
     from keras_mixers.training import distribution, loop, run_folder
 

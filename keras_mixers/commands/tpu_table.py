@@ -1,8 +1,8 @@
 """Compiles the training step of every public model for every kind of TPU, and writes docs/tpu.md.
 
 Each row is what `keras-mixers tpu-plan --json` says of four chips with 128 pictures each, the
-batches of the papers (4,096 on 32 chips, 1,024 on 8), or with as many as fit. A row takes minutes, all of
-them hours; each is kept in docs/tpu.json as soon as it is there, and not compiled again.
+batches of the papers (4,096 on 32 chips, 1,024 on 8), or with as many as fit. A row takes minutes,
+all of them hours; each is kept in docs/tpu.json as soon as it is there, and not compiled again.
 
 Exit status: 0 when all rows asked for are there; 1 when a step could not be compiled.
 

@@ -1,35 +1,47 @@
-"""The families of mixer models, in the order of their papers."""
+"""The families of mixer models, in the order of their papers.
 
-from keras_mixers.models import mlp_mixer, s2_mlp, smlpnet
-from keras_mixers.models.mlp_mixer import (
-    MLPMixer,
-    MLPMixerB16,
-    MLPMixerB32,
-    MLPMixerH14,
-    MLPMixerL16,
-    MLPMixerL32,
-    MLPMixerS4,
-    MLPMixerS16,
-    MLPMixerS32,
-)
-from keras_mixers.models.s2_mlp import S2MLP, S2MLPDeep, S2MLPWide
-from keras_mixers.models.smlpnet import SMLPNet, SMLPNetB, SMLPNetS, SMLPNetT
+Names are resolved when they are first used (PEP 562), so that Keras can be told of the model class
+without all families being imported.
+"""
 
-# Every variant, by family, for tables, tests and command lines.
-VARIANTS = {
-    "MLPMixer": (
-        MLPMixerS32,
-        MLPMixerS16,
-        MLPMixerS4,
-        MLPMixerB32,
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from keras_mixers.models import mlp_mixer, s2_mlp, smlpnet
+    from keras_mixers.models.mixer_model import MixerModel
+    from keras_mixers.models.mlp_mixer import (
+        MLPMixer,
         MLPMixerB16,
-        MLPMixerL32,
-        MLPMixerL16,
+        MLPMixerB32,
         MLPMixerH14,
+        MLPMixerL16,
+        MLPMixerL32,
+        MLPMixerS4,
+        MLPMixerS16,
+        MLPMixerS32,
+    )
+    from keras_mixers.models.s2_mlp import S2MLP, S2MLPDeep, S2MLPWide
+    from keras_mixers.models.smlpnet import SMLPNet, SMLPNetB, SMLPNetS, SMLPNetT
+
+# Constructors by family: the builder, and the rows of its paper's table.
+_FAMILIES = {
+    "mlp_mixer": (
+        "MLPMixer",
+        "MLPMixerS32",
+        "MLPMixerS16",
+        "MLPMixerS4",
+        "MLPMixerB32",
+        "MLPMixerB16",
+        "MLPMixerL32",
+        "MLPMixerL16",
+        "MLPMixerH14",
     ),
-    "S2MLP": (S2MLPWide, S2MLPDeep),
-    "SMLPNet": (SMLPNetT, SMLPNetS, SMLPNetB),
+    "s2_mlp": ("S2MLP", "S2MLPWide", "S2MLPDeep"),
+    "smlpnet": ("SMLPNet", "SMLPNetT", "SMLPNetS", "SMLPNetB"),
 }
+_MODULE_OF = {name: family for family, names in _FAMILIES.items() for name in names}
+_MODULE_OF["MixerModel"] = "mixer_model"
 
 __all__ = [
     "S2MLP",
@@ -43,6 +55,7 @@ __all__ = [
     "MLPMixerS4",
     "MLPMixerS16",
     "MLPMixerS32",
+    "MixerModel",
     "S2MLPDeep",
     "S2MLPWide",
     "SMLPNet",
@@ -53,3 +66,22 @@ __all__ = [
     "s2_mlp",
     "smlpnet",
 ]
+
+
+def __getattr__(name):
+    if name in _FAMILIES:
+        return importlib.import_module(f"keras_mixers.models.{name}")
+    if name in _MODULE_OF:
+        value = getattr(importlib.import_module(f"keras_mixers.models.{_MODULE_OF[name]}"), name)
+    elif name == "VARIANTS":  # Every variant, by family, for tables, tests and command lines.
+        value = {
+            builder: tuple(map(__getattr__, variants)) for builder, *variants in _FAMILIES.values()
+        }
+    else:
+        raise AttributeError(f"module 'keras_mixers.models' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__():
+    return sorted([*globals(), *__all__])

@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from keras_mixers.layers import ChannelMixing
-from keras_mixers.weights import formats, hdf5_names, names, resizing
+from keras_mixers.preprocessing import Preprocessing
+from keras_mixers.weights import formats, hdf5_names, names, origin, resizing
 
 _HEAD = ("head/kernel", "head/bias")
 _MAX_SIDE = 100_000  # Of a grid of positions; and hidden units.
@@ -34,6 +35,7 @@ class Source(NamedTuple):
         grid: `(height, width)` of the tokens, or None where the file does not say.
         shape_of: From the path of a weight in our model to its shape there, or None if the file has
             no such weight, has it with another number of axes, or is Keras' own.
+        preprocessing: The `Preprocessing` that the weights expect, or None where nothing says it.
     """
 
     activation: str | None = None
@@ -41,10 +43,16 @@ class Source(NamedTuple):
     tokens_mlp_dim: int | None = None
     grid: tuple | None = None
     shape_of: Callable = lambda path: None
+    preprocessing: Preprocessing | None = None
 
 
-def describe(path, entry=None):
+def describe(path, entry=None, namings=()):
     """Returns the `Source` that a weight file names, without reading its weights; None of None.
+
+    Args:
+        path: Of the file.
+        entry: As of `load`.
+        namings: The `names.Naming`s of the family that it may be of.
 
     Raises:
         ValueError: There is no such file, it cannot be read, or its names are unknown.
@@ -57,7 +65,7 @@ def describe(path, entry=None):
         if config is not None:
             return _source_of_config(config)
         with formats.arrays_in(path, entry) as arrays:
-            return _source_of_names(arrays)
+            return _source_of_names(arrays, path, namings)
     except formats.UnreadableFile as error:
         raise ValueError(
             f"`weights` must be a file of weights. Received: weights={os.fspath(path)!r}: {error}"
@@ -75,7 +83,10 @@ def _file(path):
 
 def _source_of_config(config):
     try:
+        preprocessing = None
         for layer in config["config"]["layers"]:
+            if layer["class_name"] == "ImagePreprocessing":
+                preprocessing = Preprocessing.from_config(layer["config"]["preprocessing"])
             if layer["class_name"] == "TokenMixing":
                 _, *grid, _ = layer["build_config"]["input_shape"]
                 layer = layer["config"]
@@ -85,21 +96,23 @@ def _source_of_config(config):
                     raise ValueError("it has a layer of no model")
                 # Any other than a name could be anything.
                 known = activation if isinstance(activation, str) else None
-                return Source(known, math.prod(grid), hidden_dim, tuple(grid))
-    except (KeyError, TypeError, ValueError) as error:
+                grid = tuple(grid)
+                tokens = math.prod(grid)
+                return Source(known, tokens, hidden_dim, grid, preprocessing=preprocessing)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise formats.UnreadableFile("its config.json describes no model") from error
-    return Source()
+    return Source(preprocessing=preprocessing)
 
 
 def _is_side(side):
     return isinstance(side, int) and 0 < side < _MAX_SIDE
 
 
-def _source_of_names(arrays):
+def _source_of_names(arrays, path, namings):
     if any(name.startswith("layers/") for name in arrays):
         kernel = arrays.get("layers/token_mixing/fc1/vars/0")
         return Source(None, *_two(kernel and kernel.shape))
-    naming, present = _recognised(arrays)
+    naming, present = _recognized(arrays, namings)
 
     def shape_of(path):
         name, layout = naming.of(path) or (None, None)
@@ -110,8 +123,9 @@ def _source_of_names(arrays):
         except (ValueError, IndexError):  # It has another number of axes.
             return None
 
-    kernel = shape_of("block_0_token_mixing/fc1/kernel")
-    return Source(naming.activation, *_two(kernel), shape_of=shape_of)
+    kernel, head = shape_of("block_0_token_mixing/fc1/kernel"), shape_of(_HEAD[1])
+    preprocessing = naming.preprocessing or origin.preprocessing(path, head and head[0])
+    return Source(naming.activation, *_two(kernel), shape_of=shape_of, preprocessing=preprocessing)
 
 
 def _two(shape):
@@ -138,13 +152,13 @@ def tiles(source, grid):
     return math.prod(resizing.factor(old, grid))
 
 
-def load(model, path, resize="interpolate", entry=None):
+def load(model, path, resize="interpolate", entry=None, namings=None):
     """Sets every weight of `model` from a file that holds these and no others.
 
-    The file may be Keras' own (`.weights.h5`, `.keras`), or have the names of
-    `keras_mixers.weights.names`. The head is left out if it is one for another number of
-    classes, or if the model has none; that, a change of the grid, and another activation than that
-    of the file's source are logged as warnings.
+    The file may be Keras' own (`.weights.h5`, `.keras`), or have the names that another codebase
+    gives to the weights of the model's family. The head is left out if it is one for another number
+    of classes, or if the model has none; that, a change of the grid, and another activation than
+    that of the file's source are logged as warnings.
 
     Args:
         model: A model of one of the families.
@@ -153,15 +167,18 @@ def load(model, path, resize="interpolate", entry=None):
             or `"block_diagonal"`, for which the model must have the wider token mixing already.
         entry: Of a PyTorch file with several sets of weights, the one to take, such as
             `"model_ema"`. Defaults to `"model"`, where there is one.
+        namings: The `keras_mixers.weights.names.Naming`s of the family. Defaults to those of the
+            model, if it is a `keras_mixers.MixerModel`.
 
     Raises:
         ValueError: The file cannot be read, or belongs to another model, which stays as it was.
     """
     path = _file(path)
-    source = describe(path, entry)
+    namings = getattr(model, "namings", ()) if namings is None else namings
+    source = describe(path, entry, namings)
     try:
         with formats.arrays_in(path, entry) as arrays:
-            values = _values(model, arrays, source.grid, resize)
+            values = _values(model, _places(model, arrays, namings), source.grid, resize)
     except formats.UnreadableFile as error:
         raise ValueError(
             f"`weights` must hold the weights of {_described(model)}. "
@@ -192,9 +209,9 @@ def _described(model):
     )
 
 
-def _values(model, arrays, grid, resize):
+def _values(model, found, grid, resize):
     """Returns `{path: array}` for the weights of the model, all of them compared and then read."""
-    places, present = _places(model, arrays)
+    places, present = found
     shapes = {weight.path: tuple(weight.shape) for weight in model.weights}
     head = _head_to_drop(shapes, places, present)
     carried = resizing.carried(model, _grids(model, places, present, grid), resize)
@@ -212,7 +229,7 @@ def _values(model, arrays, grid, resize):
     return values
 
 
-def _places(model, arrays):
+def _places(model, arrays, namings):
     """Returns `{path: place}`, of the head too, and `{name: array}` of the weights in the file."""
     paths = [*_HEAD, *(weight.path for weight in model.weights)]
     if any(name.startswith("layers/") for name in arrays):
@@ -220,7 +237,7 @@ def _places(model, arrays):
         own |= hdf5_names.in_hdf5(model)
         present = {name: array for name, array in arrays.items() if name.startswith("layers/")}
         return {path: _Place(own[path], names.SAME) for path in paths}, present
-    naming, present = _recognised(arrays)
+    naming, present = _recognized(arrays, namings)
     places = {path: naming.of(path) for path in paths}
     foreign = [path for path, place in places.items() if place is None]
     if foreign:
@@ -240,27 +257,25 @@ def _say_grid(model, resize):
     _log.warning("weights: carried to pictures of %d x %d by resize=%r", height, width, resize)
 
 
-def _recognised(arrays):
-    found = names.recognise(arrays)
+def _recognized(arrays, namings):
+    found = names.recognize(arrays, namings)
     if found is None:
         some = ", ".join(sorted(arrays)[:3]) or "none"
-        titles = ", ".join(naming.title for naming in names.NAMINGS)
-        raise formats.UnreadableFile(
-            f"the names in it, such as {some}, are neither Keras' nor those of {titles}"
-        )
+        titles = ", ".join(naming.title for naming in namings)
+        known = f"neither Keras' nor those of {titles}" if titles else "not Keras'"
+        raise formats.UnreadableFile(f"the names in it, such as {some}, are {known}")
     naming, in_file = found
     present = {}
     for name, its in in_file:
         if name in present:
             raise formats.UnreadableFile(f"it holds {name} twice, once as {its}")
-        present[name] = _squeezed(arrays[its], its)
+        is_squeezed = naming.squeezed.fullmatch(its)
+        present[name] = _squeezed(arrays[its], its) if is_squeezed else arrays[its]
     return naming, present
 
 
 def _squeezed(array, name):
     """Google's older dense layers carry axes of length 1."""
-    if not names.is_older_dense(name):
-        return array
     shape = array.shape
     while len(shape) > (1 if "bias" in name else 2) and 1 in shape:
         first = shape.index(1)

@@ -6,6 +6,12 @@ from typing import NamedTuple
 
 import keras
 
+from keras_mixers.preprocessing import (
+    BY_IMAGENET,
+    TO_MINUS_ONE_ONE,
+    TO_ZERO_ONE,
+    Preprocessing,
+)
 from keras_mixers.weights import formats
 
 
@@ -16,7 +22,7 @@ class Published(NamedTuple):
         url: Where it is.
         classes: Of its head.
         trained: On what, and how.
-        preprocessing: What the weights expect of pixels from 0 to 255.
+        preprocessing: The `Preprocessing` of its images.
         top_1: ImageNet top-1 in percent of these very weights, or None where none is published.
         source: Of `trained` and `top_1`.
     """
@@ -24,16 +30,15 @@ class Published(NamedTuple):
     url: str
     classes: int
     trained: str
-    preprocessing: str
+    preprocessing: Preprocessing
     top_1: float | None
     source: str
 
 
+_GOOGLE = TO_MINUS_ONE_ONE
 _BUCKET = "https://storage.googleapis.com/mixer_models"
 _HUB = "https://huggingface.co/timm"
 _RELEASE = "https://github.com/microsoft/SPACH/releases/download/v1.0"
-_MIXER = "keras_mixers.mlp_mixer.preprocess_input"
-_SMLPNET = "keras_mixers.smlpnet.preprocess_input"
 
 _PAPER = "https://arxiv.org/abs/2105.01601, Table 3"
 _SAM_PAPER = "https://arxiv.org/abs/2106.01548"
@@ -46,32 +51,32 @@ _SPACH_TABLE = "https://github.com/microsoft/SPACH, README.md"
 
 def _imagenet1k(size, top_1):
     url = f"{_BUCKET}/imagenet1k/Mixer-{size}.npz"
-    return {"imagenet1k": Published(url, 1000, "ImageNet-1k", _MIXER, top_1, _PAPER)}
+    return {"imagenet1k": Published(url, 1000, "ImageNet-1k", _GOOGLE, top_1, _PAPER)}
 
 
 def _imagenet21k(size):
     url = f"{_BUCKET}/imagenet21k/Mixer-{size}.npz"
-    return {"imagenet21k": Published(url, 21843, "ImageNet-21k", _MIXER, None, _PAPER)}
+    return {"imagenet21k": Published(url, 21843, "ImageNet-21k", _GOOGLE, None, _PAPER)}
 
 
 def _sam(size, top_1):
     url = f"{_BUCKET}/sam/Mixer-{size}.npz"
-    return {"sam": Published(url, 1000, "ImageNet-1k, with SAM", _MIXER, top_1, _SAM_TABLE)}
+    return {"sam": Published(url, 1000, "ImageNet-1k, with SAM", _GOOGLE, top_1, _SAM_TABLE)}
 
 
 def _gsam(size):
     url = f"{_BUCKET}/gsam/Mixer-{size}.npz"
-    return {"gsam": Published(url, 1000, "ImageNet-1k, with GSAM", _MIXER, None, _GSAM_PAPER)}
+    return {"gsam": Published(url, 1000, "ImageNet-1k, with GSAM", _GOOGLE, None, _GSAM_PAPER)}
 
 
 def _miil(name, classes, trained, top_1, source):
     url = f"{_HUB}/mixer_b16_224.{name}/resolve/main/model.safetensors"
-    return Published(url, classes, trained, "images / 255", top_1, source)
+    return Published(url, classes, trained, TO_ZERO_ONE, top_1, source)
 
 
 def _spach(size, top_1):
     url = f"{_RELEASE}/smlp_{size}.pth"
-    return {"imagenet1k": Published(url, 1000, "ImageNet-1k", _SMLPNET, top_1, _SPACH_TABLE)}
+    return {"imagenet1k": Published(url, 1000, "ImageNet-1k", BY_IMAGENET, top_1, _SPACH_TABLE)}
 
 
 PUBLISHED = {
@@ -94,6 +99,17 @@ PUBLISHED = {
 }
 
 _CACHE = os.path.join("models", "keras_mixers")
+
+
+def published(variant, weights):
+    """Returns the `Published` of a name, or None of what is no name of this variant.
+
+    Args:
+        variant: Name of the constructor.
+        weights: What the user gave.
+    """
+    names = PUBLISHED.get(variant, {})
+    return names[weights] if isinstance(weights, str) and weights in names else None
 
 
 def path_of(variant, weights):

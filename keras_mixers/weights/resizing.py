@@ -19,6 +19,7 @@ import keras
 import numpy as np
 
 from keras_mixers.layers import AxialProjection, TokenMixing, checks
+from keras_mixers.preprocessing import ImagePreprocessing
 
 METHODS = ("interpolate", "block_diagonal")
 
@@ -53,6 +54,9 @@ def resize(model, input_shape, method="interpolate"):
         config = layer.get_config()
         if isinstance(layer, TokenMixing):
             config["hidden_dim"] *= times
+        if isinstance(layer, ImagePreprocessing):
+            size = None if None in input_shape[:2] else list(input_shape[:2])
+            config["preprocessing"]["image_size"] = size
         try:
             return type(layer).from_config(config)
         except TypeError as error:

@@ -5,8 +5,6 @@ import os
 import keras
 import numpy as np
 
-from keras_mixers.weights import names
-
 
 def save(model, path):
     """Writes the weights of an MLP-Mixer for Google's or timm's code to read.
@@ -24,11 +22,17 @@ def save(model, path):
         ValueError: The ending is another, or the model is no MLP-Mixer.
     """
     suffix = os.path.splitext(path)[1] if isinstance(path, str | os.PathLike) else None
-    if suffix not in _KINDS:
-        raise ValueError(f"`path` must end in {' or '.join(_KINDS)}. Received: path={path!r}")
+    if suffix not in _WRITERS:
+        raise ValueError(f"`path` must end in {' or '.join(_WRITERS)}. Received: path={path!r}")
     if not isinstance(model, keras.Model):
         raise ValueError(f"`model` must be a keras.Model. Received: model={model!r}")
-    naming, write = _KINDS[suffix]
+    namings = [n for n in getattr(model, "namings", ()) if n.saved_as == suffix]
+    if not namings:
+        raise ValueError(
+            f"`model` must be of a family whose names are written as {suffix}, such as MLP-Mixer. "
+            f"Received: {model.name!r}"
+        )
+    (naming,) = namings
     arrays = {}
     for weight in model.weights:
         place = naming.of(weight.path)
@@ -40,7 +44,7 @@ def save(model, path):
         name, layout = place
         arrays[name] = np.ascontiguousarray(layout.from_keras(np.asarray(weight)))
     part = f"{path}.part"
-    write(part, arrays)
+    _WRITERS[suffix](part, arrays)
     os.replace(part, path)
 
 
@@ -56,7 +60,4 @@ def _write_safetensors(path, arrays):
     save_file(arrays, path, metadata={"format": "pt"})
 
 
-_KINDS = {
-    ".npz": (names.GOOGLE_MIXER, _write_npz),
-    ".safetensors": (names.TIMM_MIXER, _write_safetensors),
-}
+_WRITERS = {".npz": _write_npz, ".safetensors": _write_safetensors}
