@@ -13,7 +13,7 @@ import sys
 # in the middle of one, which is then not whole yet.
 _MODULES = (
     "keras_mixers.layers",
-    "keras_mixers.preprocessing",
+    "keras_mixers.preprocessing.layer",
     "keras_mixers.models.mixer_model",
 )
 

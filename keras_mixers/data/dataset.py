@@ -132,7 +132,7 @@ class PictureData:
     def picture(self, index, config):
         """Returns picture `index` as it is evaluated: uint8 of shape `(size, size, 3)`."""
         data, _ = self._load(tf.constant(index, tf.int64))
-        return cropping.central_crop(data, config).numpy()
+        return cropping.decode_central(data, config.preprocessing).numpy()
 
     def training_batches(self, config, start_step=0, share=Share()):
         """Returns an endless data set of the batches from `start_step` on.
@@ -147,7 +147,11 @@ class PictureData:
         def prepare(number, index):
             data, label = self._load(index)
             crop_seed, seed = tf.unstack(tf.random.split(_seed(config, number), 2))
-            image = _augment(cropping.random_crop(data, crop_seed, config), seed, config)
+            image = _augment(
+                cropping.random_crop(data, crop_seed, config.preprocessing, config.crop_min_area),
+                seed,
+                config,
+            )
             return image, label, tf.constant(_GOOD), *_draw_mixing(number, config)
 
         def instead(number, index):
@@ -176,7 +180,7 @@ class PictureData:
         def prepare(number, index):
             def picture():
                 data, label = self._load(index)
-                return cropping.central_crop(data, config), label
+                return cropping.decode_central(data, config.preprocessing), label
 
             image, label = tf.cond(number < len(self), picture, lambda: _blank(config))
             return image, label, tf.constant(_GOOD)

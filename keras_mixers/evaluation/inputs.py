@@ -2,12 +2,12 @@
 
 import dataclasses
 import sys
-import typing
 
 import numpy as np
 
 from keras_mixers import files
 from keras_mixers.errors import RunError, UsageError
+from keras_mixers.preprocessing import INTERPOLATIONS
 from keras_mixers.training import config as settings
 
 DIGITS = "digits"
@@ -15,23 +15,26 @@ DIGITS = "digits"
 
 def add_options(parser, data_required=False, data_default=""):
     """Adds what says where pictures are and how they are prepared to an `ArgumentParser`."""
-    usual, kinds = settings.TrainingConfig(), typing.get_type_hints(settings.TrainingConfig)
+    usual = settings.TrainingConfig()
     add = parser.add_argument
     shown = f"folder of pictures or shards, a tensorflow-datasets name, or {DIGITS}{data_default}"
     add("--data", required=data_required, help=shown)
     add("--data-dir", default=usual.data_dir, help="of tensorflow-datasets (default: %(default)s)")
     add("--config", metavar="FILE", help="a run's config.json, for a model file elsewhere")
-    for name in ("pixel_range", "interpolation"):
-        shown = f"(default: {getattr(usual, name)})"
-        add("--" + name.replace("_", "-"), choices=typing.get_args(kinds[name]), help=shown)
-    shown = f"side of the central crop (default: {usual.eval_crop})"
-    add("--eval-crop", type=float, metavar="SHARE", help=shown)
+    shown = "resizing of images (default: the model's, else bilinear)"
+    add("--interpolation", choices=INTERPOLATIONS, help=shown)
+    for name in ("mean", "std"):
+        shown = f"{name} of pixels in [0, 1]: one number, or one per channel"
+        shown += " (default: the model's, else 0.5)"
+        add(f"--{name}", type=float, nargs="+", metavar="X", help=shown)
+    shown = "side of the central crop, as a share of the image's shorter side"
+    add("--eval-crop", type=float, metavar="SHARE", help=f"{shown} (default: the model's)")
     shown = "largest share of unreadable pictures (default: %(default)s)"
     add("--max-bad-images", type=float, default=usual.max_bad_images, metavar="SHARE", help=shown)
 
 
 def run_config(args, model, warn):
-    """Returns the `TrainingConfig` that `model`, a `Candidate`, was trained by, or None.
+    """Returns the `TrainingConfig` that `model`, a `LoadedModel`, was trained by, or None.
 
     It is the model's own, or the file in `args.config`, or the config.json beside the model.
     """
@@ -50,13 +53,17 @@ def run_config(args, model, warn):
     return settings.load(path)
 
 
-def preparation(args, model, config, batch_size):
-    """Returns the `TrainingConfig` by which the pictures for `model`, a `Candidate`, are prepared.
+def preparation(args, model, config, batch_size, warn):
+    """Returns the `TrainingConfig` by which the images for `model`, a `LoadedModel`, are prepared.
+
+    Options come first, then what the model itself says, then the run's configuration; a line says
+    what was assumed where none of them says it.
 
     Args:
         args: Of `add_options`.
-        model: A `Candidate`.
+        model: A `LoadedModel`.
         config: What `run_config` returns.
+        warn: Called with a sentence where something is assumed.
         batch_size: Of the pictures; it becomes a multiple of the model's.
 
     Raises:
@@ -64,20 +71,29 @@ def preparation(args, model, config, batch_size):
     """
     size = _picture_size(model, config and config.image_size)
     step = model.input_shape[0] or 1
-    changes = {
-        name: getattr(args, name)
-        for name in ("pixel_range", "eval_crop", "interpolation", "max_bad_images")
-        if getattr(args, name) is not None
-    }
+    names = ("mean", "std", "eval_crop", "interpolation")
+    given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    given |= {name: tuple(given[name]) for name in ("mean", "std") if name in given}
+    if model.includes_preprocessing and {"mean", "std"} & set(given):
+        raise UsageError(
+            "--mean and --std are for models that take scaled images: leave them out. "
+            f"{model.name} takes pixels of 0 to 255 and scales them itself."
+        )
+    usual = config or settings.TrainingConfig()
+    if model.preprocessing is not None:
+        usual = usual.with_preprocessing(model.preprocessing)
+    elif config is None and not {"mean", "std"} <= set(given):
+        warn(f"MODEL does not say how its images are prepared; assumed: {usual.preprocessing}.")
+    changes = given | {"max_bad_images": args.max_bad_images}
     changes |= {"accumulation": 1, "image_size": size}
     changes["batch_size"] = max(step, batch_size // step * step)
-    config = dataclasses.replace(config or settings.TrainingConfig(), **changes)
+    config = dataclasses.replace(usual, **changes)
     settings.check(config)
     return config
 
 
 def are_taken_by(model):
-    """Returns whether a `Candidate` takes square pictures of 1 or 3 channels."""
+    """Returns whether a `LoadedModel` takes square pictures of 1 or 3 channels."""
     shape = tuple(model.input_shape[1:])
     return len(shape) == 3 and shape[0] == shape[1] and shape[2] in (1, 3)
 
@@ -127,16 +143,19 @@ def open_data(data, data_dir, split, channels=3, option="--split"):
     return ArrayData(*splits[split], classes=10)
 
 
-def as_input(images, config, takes_pixels):
-    """Returns a batch of `batches` as a model takes it: scaled as in its training, or as pixels."""
-    from keras_mixers.preprocessing import pixels
+def as_input(images, model, preprocessing):
+    """Returns a batch of `batches` as a `LoadedModel` takes it.
 
-    if images.dtype == "uint8":
-        return images if takes_pixels else np.asarray(pixels.scale(images, config.pixel_range))
-    if not takes_pixels:
-        return images
-    scale, offset = pixels.factors(config.pixel_range, images.shape[-1])
-    return np.clip(np.round((images - offset) / scale), 0, 255).astype("uint8")
+    Args:
+        images: Pixels of 0 to 255, of any type.
+        model: What has `takes_pixels` and `includes_preprocessing`.
+        preprocessing: A `Preprocessing`, for a model that wants its images scaled.
+    """
+    if model.takes_pixels:
+        return np.clip(np.round(images), 0, 255).astype("uint8")
+    if model.includes_preprocessing:
+        return np.asarray(images, "float32")
+    return preprocessing.scale(np.asarray(images))
 
 
 def batches(data, config, bad, limit=None, doing=None):

@@ -17,6 +17,9 @@ class LiteRTModel:
         ValueError: It has several inputs or outputs, or an operator that LiteRT does not know.
     """
 
+    includes_preprocessing = False
+    """Whether it takes pixels of 0 to 255; the caller says so, who knows where the file is from."""
+
     def __init__(self, path, num_threads=None):
         try:
             self._interpreter = Interpreter(str(path), num_threads=num_threads)

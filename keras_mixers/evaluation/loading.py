@@ -6,6 +6,8 @@ import typing
 import numpy as np
 
 from keras_mixers.errors import RunError, UsageError, first_line
+from keras_mixers.evaluation import exported
+from keras_mixers.preprocessing import Preprocessing
 from keras_mixers.training import config as settings
 from keras_mixers.training import run_folder
 
@@ -13,8 +15,8 @@ KINDS = "a run folder, a checkpoint (.npz), a .keras or .tflite file, or the fol
 
 
 @dataclasses.dataclass(frozen=True)
-class Candidate:
-    """A model of any kind."""
+class LoadedModel:
+    """A model of any kind, ready to be evaluated."""
 
     name: str
     predict: typing.Callable
@@ -30,10 +32,14 @@ class Candidate:
     """The `keras.Model`, if it is one."""
     takes_pixels: bool = False
     """Whether its input is uint8 pixels, and not real numbers."""
+    preprocessing: Preprocessing | None = None
+    """Of its images, where the file says so."""
+    includes_preprocessing: bool = False
+    """Whether it takes pixels of 0 to 255 and scales them itself."""
 
 
 def read_model(path, averaged=False, warn=print):
-    """Returns the `Candidate` at an `epath.Path`.
+    """Returns the `LoadedModel` at an `epath.Path`.
 
     Args:
         path: What `KINDS` says.
@@ -84,10 +90,10 @@ def _from_run(folder, averaged, warn):
 
 def _from_model_of_run(folder):
     """Of a run that leaves no checkpoints, as keras-mixers digits."""
-    candidate = read_model(folder / "model.keras")
+    loaded = read_model(folder / "model.keras")
     config = folder / "config.json"
     return dataclasses.replace(
-        candidate,
+        loaded,
         config=settings.load(config) if config.exists() else None,
         class_names=run_folder.class_names(folder),
     )
@@ -118,8 +124,8 @@ def _rebuild(name, state, about, averaged):
         raise UsageError(f"{name} is no checkpoint of this version: {first_line(error)}") from None
     if averaged and not config.ema_decay:
         raise UsageError(f"--averaged needs a run with --ema-decay. Received: {name}")
-    candidate = _of_keras(model, f"{name}, averaged weights" if averaged else name, config)
-    return dataclasses.replace(candidate, class_names=class_names)
+    loaded = _of_keras(model, f"{name}, averaged weights" if averaged else name, config)
+    return dataclasses.replace(loaded, class_names=class_names)
 
 
 def _assign(variables, values):
@@ -139,7 +145,15 @@ def _of_keras(model, name, config=None):
     if any(len(getattr(model, ends, None) or ()) != 1 for ends in ("inputs", "outputs")):
         raise ValueError("it must be a built model with one input and one output")
     shapes = model.input_shape, model.output_shape
-    return Candidate(name, model.predict_on_batch, *shapes, config, model=model)
+    return LoadedModel(
+        name,
+        model.predict_on_batch,
+        *shapes,
+        config,
+        model=model,
+        preprocessing=getattr(model, "preprocessing", None),
+        includes_preprocessing=getattr(model, "includes_preprocessing", False),
+    )
 
 
 def _from_tflite(path):
@@ -147,7 +161,17 @@ def _from_tflite(path):
 
     model = LiteRTModel(path)
     shapes = model.input_shape, model.output_shape
-    return Candidate(str(path), model.predict, *shapes, takes_pixels=model.takes_pixels)
+    about, labels = exported.read_tflite(path)
+    preprocessing, included = exported.preprocessing_of(about)
+    return LoadedModel(
+        str(path),
+        model.predict,
+        *shapes,
+        class_names=labels and tuple(labels),
+        takes_pixels=model.takes_pixels,
+        preprocessing=preprocessing,
+        includes_preprocessing=included,
+    )
 
 
 def _from_saved_model(path):
@@ -163,4 +187,14 @@ def _from_saved_model(path):
         serve = loaded.signatures["serving_default"]  # It lives as long as `loaded` does.
         return np.concatenate([serve(**{entry: tf.constant(batch)})[end] for batch in batches])
 
-    return Candidate(str(path), predict, tuple(spec.shape), tuple(result.shape))
+    about, labels = exported.read_saved_model(path)
+    preprocessing, included = exported.preprocessing_of(about)
+    return LoadedModel(
+        str(path),
+        predict,
+        tuple(spec.shape),
+        tuple(result.shape),
+        class_names=labels and tuple(labels),
+        preprocessing=preprocessing,
+        includes_preprocessing=included,
+    )

@@ -51,12 +51,13 @@ class Comparison:
         return self.spread >= _TELLING * self.largest_output
 
 
-def compare(predict, file, data, config, name):
+def compare(model, predict, file, data, config, name):
     """Compares a model and a file on every picture of `data`.
 
     Args:
-        predict: Of the model: from pictures scaled as in training to outputs.
-        file: What has `predict` and `takes_pixels`.
+        model: What has `takes_pixels` and `includes_preprocessing`: the model.
+        predict: Of the model, from images as it takes them to outputs.
+        file: What has `predict`, `takes_pixels` and `includes_preprocessing`: the file.
         data: What `pictures.open_data` returns, or None for a few random ones.
         config: The `TrainingConfig` by which pictures are prepared.
         name: Of the data.
@@ -72,9 +73,10 @@ def compare(predict, file, data, config, name):
     )
     for images, labels, weights in batches:
         kept = weights > 0
-        given = inputs.as_input(images, config, file.takes_pixels)
         # The model sees what the file sees, also where that was rounded to pixels.
-        expected = predict(inputs.as_input(given, config, takes_pixels=False))
+        images = np.round(images) if file.takes_pixels else images
+        given = inputs.as_input(images, file, config.preprocessing)
+        expected = predict(inputs.as_input(images, model, config.preprocessing))
         outputs = [
             np.asarray(of).reshape(len(kept), -1)[kept] for of in (expected, file.predict(given))
         ]
@@ -87,10 +89,7 @@ def _random(config, file):
     rng = np.random.default_rng(0)
     step = file.batch_size or 1
     shape = (-(-_RANDOM_IMAGES // step) * step, *file.input_shape[1:])
-    images = (
-        rng.integers(0, 256, shape, "uint8") if file.takes_pixels else rng.uniform(-1, 1, shape)
-    )
-    images = images if file.takes_pixels else images.astype("float32")
+    images = rng.integers(0, 256, shape, "uint8")
     yield images, np.zeros(len(images), int), np.ones(len(images))
 
 

@@ -6,6 +6,7 @@ import re
 import shutil
 import tempfile
 import time
+import typing
 
 from keras_mixers.data.unreadable_images import require_few
 from keras_mixers.errors import RunError, first_line
@@ -55,6 +56,13 @@ class Export:
         return self.min_agreement is None or self.comparison.agreement >= self.min_agreement
 
 
+class Takes(typing.NamedTuple):
+    """What a model takes as an image."""
+
+    takes_pixels: bool = False
+    includes_preprocessing: bool = False
+
+
 def export(
     model, path, kind, origin=None, data=None, data_name="random pictures", min_agreement=None
 ):
@@ -83,6 +91,7 @@ def export(
     """
     path, origin = pathlib.Path(path), origin or Origin()
     check(model, path, kind)
+    origin = origin.of(model)
     with _scratch_in(path.parent, model) as scratch:
         written = pathlib.Path(scratch, path.name)
         start = time.perf_counter()
@@ -94,8 +103,9 @@ def export(
             raise ValueError(_why_not(error)) from error
         seconds = time.perf_counter() - start
         file = kind.load(written)
+        takes = Takes(includes_preprocessing=getattr(model, "includes_preprocessing", False))
         predict = folding.in_float32(model).predict_on_batch
-        found, bad = compare(predict, file, data, origin.config, data_name)
+        found, bad = compare(takes, predict, file, data, origin.config, data_name)
         if data is not None:
             split = data_name.removeprefix("pictures of ")
             require_few(data, bad, split, origin.config.max_bad_images)

@@ -4,10 +4,18 @@ import keras
 import numpy as np
 
 from keras_mixers.layers import PatchEmbedding
+from keras_mixers.preprocessing import ImagePreprocessing
+
+
+def scales(model):
+    """Returns whether a model scales its images itself, as ours do by default."""
+    return bool(getattr(model, "includes_preprocessing", False))
 
 
 def fold(model, scaling=None):
     """Returns a model in float32 that computes what `model` does, with less work.
+
+    The scaling of a model that includes its preprocessing is folded into its first projection.
 
     A batch normalization between the last feature map and the classifier is folded into the
     classifier. (Those behind a convolution are folded by TFLite's converter; the others stand
@@ -18,11 +26,13 @@ def fold(model, scaling=None):
         scaling: None, or `(scale, offset)`, arrays of one number per channel: the result takes
             pixels, which `model` takes as `pixel * scale + offset`.
     """
+    if scales(model):
+        scaling = model.preprocessing.factors(model.input_shape[-1])
     try:
         twin, norm, head, stem = _twin(model, scaling is not None)
     except (AttributeError, KeyError, NotImplementedError, TypeError, ValueError):
         # A subclass, with code of its own, or a layer without a config.
-        return model if scaling is None else _behind_scaling(model, scaling)
+        return model if scaling is None or scales(model) else _behind_scaling(model, scaling)
     for layer in model.layers:
         if layer is not norm and not isinstance(layer, keras.layers.InputLayer):
             weights = layer.get_weights()
@@ -31,7 +41,7 @@ def fold(model, scaling=None):
             if layer is stem:
                 weights = _stem_weights(weights, scaling)
             twin.get_layer(layer.name).set_weights(weights)
-    unscaled = scaling is not None and stem is None
+    unscaled = scaling is not None and stem is None and not scales(model)
     return _behind_scaling(twin, scaling) if unscaled else twin
 
 
@@ -44,6 +54,8 @@ def _twin(model, scales):
     def clone(layer):
         if layer is norm:
             return keras.layers.Identity(name=layer.name, dtype="float32")
+        if isinstance(layer, ImagePreprocessing) and stem is not None:
+            return _in_float32(layer, scales=False)
         return _in_float32(layer, **({"use_bias": True} if layer is stem else {}))
 
     def call(layer, *inputs, **arguments):  # Those of the norm are not for what stands in for it.
@@ -91,6 +103,8 @@ def _called_once(model):
 def _stem(model, once):
     """The projection of patches that the pictures come to first, if the model begins with one."""
     first = _consumers(model, model.inputs[0])
+    if len(first) == 1 and isinstance(first[0], ImagePreprocessing):
+        first = _consumers(model, first[0].output)
     is_stem = len(first) == 1 and isinstance(first[0], PatchEmbedding) and first[0].name in once
     return first[0] if is_stem else None
 

@@ -13,11 +13,10 @@ import zipfile
 import flatbuffers
 from ai_edge_litert import schema_py_generated as schema
 
+from keras_mixers.evaluation.exported import ABOUT, LABELS, METADATA
 from keras_mixers.export import flatbuffer
 
-LABELS = "labels.txt"
-ABOUT = "export.json"
-_NAME, _IDENTIFIER = b"TFLITE_METADATA", b"M001"
+_IDENTIFIER = b"M001"
 _IMAGE_PROPERTIES, _NORMALIZATION, _AXIS_LABELS, _DESCRIPTION = 2, 1, 2, 1
 _RGB, _GRAYSCALE = 1, 2
 
@@ -38,8 +37,8 @@ def add(data, about, labels=None, scaling=None):
     graph = model.subgraphs[0]
     channels = int(graph.tensors[graph.inputs[0]].shape[-1])
     entry = schema.MetadataT()
-    entry.name, entry.buffer = _NAME, len(model.buffers)
-    model.metadata = [kept for kept in model.metadata or () if kept.name != _NAME] + [entry]
+    entry.name, entry.buffer = METADATA, len(model.buffers)
+    model.metadata = [kept for kept in model.metadata or () if kept.name != METADATA] + [entry]
     buffer = schema.BufferT()
     buffer.data = list(_packed(_tables(about, labels, scaling, channels)))
     model.buffers.append(buffer)
@@ -50,34 +49,6 @@ def add(data, about, labels=None, scaling=None):
         for name, text in files.items():
             container.writestr(zipfile.ZipInfo(name), text)
     return archive.getvalue()
-
-
-def read(path):
-    """Returns `(about, labels)` of a TFLite file: None for what it does not have.
-
-    Raises:
-        ValueError: The file says that it has them, but they cannot be read.
-    """
-    try:
-        with zipfile.ZipFile(path) as container:
-            names = container.namelist()
-            about = json.loads(container.read(ABOUT)) if ABOUT in names else None
-            labels = container.read(LABELS).decode().splitlines() if LABELS in names else None
-            return about, labels
-    except (zipfile.BadZipFile, ValueError):  # None at all, or not ours.
-        if _names_files(path):
-            raise ValueError("it is cut short: the labels behind the model are missing") from None
-        return None, None
-
-
-def _names_files(path):
-    """Whether the metadata in a TFLite file name files that we read."""
-    try:
-        model = flatbuffer.read(path.read_bytes())
-        tables = [model.buffers[each.buffer].data for each in model.metadata if each.name == _NAME]
-        return any(name.encode() in bytes(table) for table in tables for name in (ABOUT, LABELS))
-    except Exception:  # Whatever is in the file; it is no model, or has no metadata.
-        return False
 
 
 def _tables(about, labels, scaling, channels):

@@ -20,6 +20,15 @@ class Origin:
     labels: tuple | None = None
     """Names of its classes."""
 
+    def of(self, model):
+        """Returns this origin with the preprocessing of a model of ours, which has its own."""
+        preprocessing = getattr(model, "preprocessing", None)
+        if preprocessing is None:
+            height, width, channels = model.input_shape[1:]
+            preprocessing = self.config.preprocessing.for_channels(channels)
+            preprocessing = dataclasses.replace(preprocessing, image_size=(height, width))
+        return dataclasses.replace(self, config=self.config.with_preprocessing(preprocessing))
+
     def probabilities_by(self, model):
         """Returns what makes probabilities of the outputs, "softmax" or "sigmoid", or None.
 

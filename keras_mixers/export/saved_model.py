@@ -1,21 +1,24 @@
 """Writes SavedModels, which run without keras_mixers, and runs them."""
 
 import dataclasses
+import json
+import pathlib
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_mixers.evaluation import exported
+from keras_mixers.evaluation.exported import ABOUT
 from keras_mixers.export import folding
-from keras_mixers.preprocessing import cropping, pixels
 
 
 @dataclasses.dataclass(frozen=True)
 class SavedModel:
     """How to write a SavedModel.
 
-    It has two signatures. `serving_default` takes float32 pictures `(batch, height, width,
-    channels)`, scaled as in training. `classify` takes the bytes of JPEG or PNG files, `(batch,)`,
+    It has two signatures. `serving_default` takes float32 images `(batch, height, width,
+    channels)`, as the model does. `classify` takes the bytes of JPEG or PNG files, `(batch,)`,
     and returns `labels` and `probabilities`, `(batch, top_k)`, the most probable first; only
     classifiers of square pictures of 1 or 3 channels have it.
     """
@@ -53,6 +56,17 @@ class SavedModel:
                 input_signature=[tf.TensorSpec((None,), tf.string, name="image_bytes")],
             )
         archive.write_out(str(path), verbose=False)
+        about = {
+            "name": model.name,
+            "source": origin.source,
+            "labels": origin.labels and list(origin.labels),
+            "probabilities_by": origin.probabilities_by(model),
+            "preprocessing": origin.config.preprocessing.get_config(),
+            "includes_preprocessing": folding.scales(model),
+        }
+        file = path / "assets.extra" / ABOUT
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(json.dumps(about, indent=1))
 
     def load(self, path):
         return LoadedSavedModel(path)
@@ -65,10 +79,11 @@ class SavedModel:
 def _classifier(model, folded, origin, top_k):
     labels = origin.labels or tuple(map(str, range(model.output_shape[-1])))
     by = origin.probabilities_by(model)
-    config = dataclasses.replace(origin.config, image_size=model.input_shape[1])
+    preprocessing, channels = origin.config.preprocessing, model.input_shape[-1]
 
     def classify(image_bytes):
-        outputs = folded(_prepared(image_bytes, config, model.input_shape[-1]), training=False)
+        images = _prepared(image_bytes, preprocessing, channels, not folding.scales(model))
+        outputs = folded(images, training=False)
         if by:
             outputs = {"softmax": tf.nn.softmax, "sigmoid": tf.nn.sigmoid}[by](outputs)
         best = tf.math.top_k(outputs, min(top_k, len(labels)))
@@ -78,15 +93,14 @@ def _classifier(model, folded, origin, top_k):
     return classify
 
 
-def _prepared(image_bytes, config, channels):
-    """Pictures of files as a model sees them, `(batch, height, width, channels)`."""
+def _prepared(image_bytes, preprocessing, channels, scaled):
+    """Images of files as a model takes them, `(batch, height, width, channels)`."""
 
     def one(data):
-        image = cropping.central_crop(data, config)
-        image = tf.image.rgb_to_grayscale(image) if channels == 1 else image
-        return pixels.scale(image, config.pixel_range)
+        pixels = preprocessing.pixels(data, channels)
+        return preprocessing.scale(pixels) if scaled else tf.cast(pixels, tf.float32)
 
-    kind = tf.TensorSpec((config.image_size, config.image_size, channels), tf.float32)
+    kind = tf.TensorSpec((*preprocessing.size, channels), tf.float32)
     return tf.map_fn(one, image_bytes, fn_output_signature=kind)
 
 
@@ -102,6 +116,8 @@ class LoadedSavedModel:
             self._loaded.signatures["serving_default"].structured_input_signature[1].items()
         )
         self.input_shape = tuple(spec.shape)
+        about, _ = exported.read_saved_model(pathlib.Path(path))
+        _, self.includes_preprocessing = exported.preprocessing_of(about)
 
     def predict(self, images):
         """Returns the outputs for float32 pictures."""

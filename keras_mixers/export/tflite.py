@@ -11,9 +11,9 @@ import typing
 import keras
 import tensorflow as tf
 
+from keras_mixers.evaluation import exported
 from keras_mixers.evaluation.litert import LiteRTModel
 from keras_mixers.export import flatbuffer, folding, metadata, quantization
-from keras_mixers.preprocessing import pixels
 
 _TIMED_RUNS = 30
 
@@ -45,7 +45,7 @@ class TFLite:
     batch_size: int = 1
     """The static one."""
     calibration: typing.Callable = tuple
-    """Returns batches of pictures, scaled as in training, for the precisions that need them."""
+    """Returns batches of images, pixels of 0 to 255, for the precisions that need them."""
     threads: int = 2
     """Of the CPU, when the file is run."""
 
@@ -65,13 +65,14 @@ class TFLite:
         Raises:
             ValueError: The model cannot be converted.
         """
-        scaling = pixels.factors(origin.config.pixel_range, model.input_shape[-1])
+        preprocessing, included = origin.config.preprocessing, folding.scales(model)
+        scaling = None if included else preprocessing.factors(model.input_shape[-1])
         folded = folding.fold(model, scaling if self.takes_pixels else None)
         data = quantization.quantize(
             self._float32(folded, path.parent),
             self.precision,
             self._calibration(scaling),
-            self.takes_pixels,
+            included or self.takes_pixels,
         )
         if self.takes_pixels:
             data = flatbuffer.with_uint8_ends(data)
@@ -83,9 +84,8 @@ class TFLite:
             "precision": self.precision,
             "outputs": "logits" if by else "probabilities",
             "probabilities_by": by,
-            "pixel_range": origin.config.pixel_range,
-            "eval_crop": origin.config.eval_crop,
-            "interpolation": origin.config.interpolation,
+            "preprocessing": preprocessing.get_config(),
+            "includes_preprocessing": included or self.takes_pixels,
         }
         scaling = None if self.takes_pixels else scaling
         path.write_bytes(metadata.add(data, about, origin.labels, scaling))
@@ -106,14 +106,18 @@ class TFLite:
 
     def _calibration(self, scaling):
         """What the folded model sees, by the batch that the file takes."""
-        scale, offset = scaling if self.takes_pixels else (1, 0)
+        as_pixels = scaling is None or self.takes_pixels
+        scale, offset = (1, 0) if as_pixels else scaling
         for images in self.calibration():
             for start in range(0, len(images) - self.batch_size + 1, self.batch_size):
                 part = images[start : start + self.batch_size]
-                yield ((part - offset) / scale).astype("float32")
+                yield (part * scale + offset).astype("float32")
 
     def load(self, path):
-        return LiteRTModel(path, self.threads)
+        file = LiteRTModel(path, self.threads)
+        about, _ = exported.read_tflite(path)
+        _, file.includes_preprocessing = exported.preprocessing_of(about)
+        return file
 
     def facts(self, file, path):
         """Returns what an `Export` says of a TFLite file alone."""

@@ -1,6 +1,11 @@
-"""From an image of any kind to what a model was trained on; knows no model."""
+"""From an image of any kind to what a model was trained on; knows no model.
 
-from keras_mixers.preprocessing.layer import ImagePreprocessing
+Keras is imported with the layer alone, when that is first used: settings of a command name means
+and standard deviations, and are parsed without Keras.
+"""
+
+from typing import TYPE_CHECKING
+
 from keras_mixers.preprocessing.preprocessing import (
     BY_IMAGENET,
     IMAGENET_MEAN,
@@ -10,6 +15,9 @@ from keras_mixers.preprocessing.preprocessing import (
     TO_ZERO_ONE,
     Preprocessing,
 )
+
+if TYPE_CHECKING:
+    from keras_mixers.preprocessing.layer import ImagePreprocessing
 
 __all__ = [
     "BY_IMAGENET",
@@ -21,3 +29,11 @@ __all__ = [
     "ImagePreprocessing",
     "Preprocessing",
 ]
+
+
+def __getattr__(name):
+    if name == "ImagePreprocessing":
+        from keras_mixers.preprocessing.layer import ImagePreprocessing
+
+        return ImagePreprocessing
+    raise AttributeError(f"module 'keras_mixers.preprocessing' has no attribute {name!r}")

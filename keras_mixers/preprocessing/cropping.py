@@ -3,7 +3,6 @@
 import importlib.util
 import io
 
-import keras
 import numpy as np
 
 
@@ -139,6 +138,8 @@ def _resized(images, size, interpolation, antialias):
 
 
 def _resized_by_keras(images, preprocessing):
+    import keras
+
     images = keras.ops.convert_to_tensor(images, "float32")
     if preprocessing.size is not None:
         images = keras.ops.image.resize(

@@ -4,7 +4,6 @@ import dataclasses
 import math
 import os
 
-import keras
 import numpy as np
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -182,6 +181,8 @@ def _shown(numbers):
 def _as_float32(images):
     if isinstance(images, np.ndarray):
         return images.astype("float32")
+    import keras
+
     if keras.backend.backend() != "tensorflow" and type(images).__module__.startswith("tensorflow"):
         import tensorflow as tf  # Within a tf.data pipeline.
 

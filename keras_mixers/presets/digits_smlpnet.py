@@ -9,6 +9,7 @@ recipes/README.md. Source: ours; a small task to see everything at work.
 
 import dataclasses
 
+from keras_mixers.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from keras_mixers.presets import digits_mixer
 
 CONFIG = dataclasses.replace(
@@ -19,5 +20,6 @@ CONFIG = dataclasses.replace(
         "hidden_dim=24",
         "depths=(1,2,2)",
     ),
-    pixel_range="imagenet",
+    mean=IMAGENET_MEAN,
+    std=IMAGENET_STD,
 )

@@ -17,6 +17,7 @@ here, bilinearly, with gray. It leaves color jitter out where RandAugment is on,
 does this recipe.
 """
 
+from keras_mixers.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from keras_mixers.training.config import TrainingConfig
 
 CONFIG = TrainingConfig(
@@ -32,7 +33,8 @@ CONFIG = TrainingConfig(
     cutmix=1.0,
     label_smoothing=0.1,
     repeated_augmentation=3,
-    pixel_range="imagenet",
+    mean=IMAGENET_MEAN,
+    std=IMAGENET_STD,
     batch_size=1024,
     loss="softmax",
     head_bias=0.0,

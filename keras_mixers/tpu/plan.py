@@ -129,4 +129,4 @@ def _mover(operation, layers):
     direction = "forward"
     if any(mark in operation.source for mark in _BACKWARD):
         direction = "recomputed" if _AGAIN in operation.source else "backward"
-    return f"{re.sub(r'block_[0-9]+', 'block_*', layer)}, {direction}"
+    return f"{layers[layer]}, {direction}"

@@ -32,8 +32,8 @@ class Step(typing.NamedTuple):
     """XLA's sizes of arguments, results, temporary arrays and code."""
     variables: dict
     """Sizes of the training's variables by kind: `trainable`, `optimizer`..."""
-    layers: tuple
-    """Names of the model's layers."""
+    layers: dict
+    """What to call each of the model's layers, by its name; those of all blocks alike."""
     loops: int
     """How often a loop in it runs; XLA's counts have each loop once."""
     exchanged_elsewhere: int
@@ -181,4 +181,8 @@ def _sizes(variables):
 
 
 def _names(model):
-    return tuple(layer.name for layer in model.layers)
+    names = {layer.name: layer.name for layer in model.layers}
+    for block in model.blocks:
+        of_block = zip(block.layers, block.roles, strict=True)
+        names |= {layer.name: f"block_*_{role}" for layer, role in of_block}
+    return names

@@ -9,6 +9,7 @@ from typing import Literal
 
 from keras_mixers import files
 from keras_mixers.errors import UsageError, did_you_mean
+from keras_mixers.preprocessing import Preprocessing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,8 +76,10 @@ class TrainingConfig:
     """Share of each label spread over all classes (not in the paper)."""
     repeated_augmentation: int = 1
     """How often a picture occurs in a batch, each time augmented anew (not in the paper)."""
-    pixel_range: Literal["minus_one_one", "imagenet", "zero_one"] = "minus_one_one"
-    """Of what the model sees; imagenet: ImageNet's mean and deviation taken out."""
+    mean: tuple[float, ...] = (0.5,)
+    """What is taken from pixels scaled to [0, 1]: one number, or one per channel (big_vision)."""
+    std: tuple[float, ...] = (0.5,)
+    """By what the difference is divided: one number, or one per channel (big_vision)."""
     eval_crop: float = 0.875
     """Side of the central crop in evaluation, as a share of the shorter side (224 / 256)."""
 
@@ -155,6 +158,24 @@ class TrainingConfig:
         """Pictures worked on at once, over all devices together."""
         return self.batch_size // self.accumulation
 
+    @property
+    def preprocessing(self):
+        """The `Preprocessing` of evaluation, of which training shares size and scaling."""
+        return Preprocessing(
+            self.image_size, self.eval_crop, self.interpolation, self.mean, self.std
+        )
+
+    def with_preprocessing(self, preprocessing):
+        """Returns these settings with the numbers of a `Preprocessing`."""
+        return dataclasses.replace(
+            self,
+            image_size=preprocessing.image_size,
+            eval_crop=preprocessing.crop,
+            interpolation=preprocessing.interpolation,
+            mean=preprocessing.mean,
+            std=preprocessing.std,
+        )
+
     def model_arguments(self):
         """Returns `model_options` as a dict, values read as Python; what is none is a string."""
         pairs = (option.partition("=") for option in self.model_options)
@@ -166,8 +187,10 @@ BY_OTHER_SETTINGS = {
     "classes": "they are the data's",
     "classifier_activation": "--loss takes logits",
     "drop_path_rate": "give --drop-path-rate",
+    "include_preprocessing": "images are trained on as pixels",
     "include_top": "a classifier is what is trained",
     "pooling": "it is for models without a classifier",
+    "preprocessing": "give --mean and --std",
     "input_tensor": "the pictures are the input",
     "weights": "give --weights",
     "resize": "give --resize",
@@ -216,6 +239,10 @@ def check(config):
         "accumulation",
         f"a divisor of --batch-size {config.batch_size}",
     )
+    try:
+        config.preprocessing  # noqa: B018  (its own checks)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
     for option in config.model_options:
         name, equals, _ = option.partition("=")
         if not (equals and name.isidentifier()):
@@ -286,7 +313,7 @@ def _is_of(kind, value):
     if typing.get_origin(kind) is Literal:
         return value in arguments
     if typing.get_origin(kind) is tuple:
-        return isinstance(value, tuple) and all(isinstance(item, str) for item in value)
+        return isinstance(value, tuple) and all(_is_of(arguments[0], item) for item in value)
     if arguments:
         return any(_is_of(one, value) for one in arguments)
     if kind in (int, float) and isinstance(value, bool):

@@ -5,7 +5,6 @@ import functools
 import jax
 import keras
 
-from keras_mixers.preprocessing import pixels
 from keras_mixers.training import optimizers, remat
 
 
@@ -92,7 +91,6 @@ class JaxStep:
 
     def evaluate(self, trainable, non_trainable, images, labels, weights, bad):
         """Judges a batch; see `TensorFlowEngine.evaluate_step`."""
-        images = pixels.scale(images, self._config.pixel_range)
         logits, _ = self.model.stateless_call(trainable, non_trainable, images, training=False)
         sums = optimizers.evaluation_sums(labels, logits, weights, bad, self._config.loss)
         return sums, self._of_all_processes(bad)
@@ -101,7 +99,7 @@ class JaxStep:
         return jax.lax.with_sharding_constraint(bad, self._everywhere)
 
     def _mean_loss(self, trainable, non_trainable, images, labels):
-        images = pixels.scale(images, self._config.pixel_range)
+        images = jax.numpy.asarray(images, "float32")
         mapping = zip(self._of_model, [*trainable, *non_trainable], strict=True)
         with keras.StatelessScope(list(mapping)) as scope:
             logits = self._logits(images)

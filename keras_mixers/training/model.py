@@ -72,7 +72,7 @@ def settled(config, begun=None):
 
 def _by_weights(config):
     """Arguments of the constructor that the weights suggest, and those that they require."""
-    source = weight_files.describe(weights_file(config))
+    source = weight_files.describe(weights_file(config), namings=_namings(config.model))
     parameters = inspect.signature(_constructors()[config.model]).parameters
     suggested, required = {}, {}
     if "activation" in parameters and source.activation:
@@ -118,7 +118,7 @@ def build_to_begin(config, class_names, warn):
     model = build(config, len(class_names))
     if config.weights is None:
         return model
-    new_head = model.get_layer("head").get_weights()
+    new_head = model.head.get_weights()
     try:
         path = weights_file(config)
         weight_files.load(model, path, config.resize)
@@ -126,7 +126,7 @@ def build_to_begin(config, class_names, warn):
         raise UsageError(f"--weights: {error}") from None
     theirs = run_folder.class_names(epath.Path(path).parent)
     if theirs and len(theirs) == len(class_names) and theirs != tuple(class_names):
-        model.get_layer("head").set_weights(new_head)
+        model.head.set_weights(new_head)
         warn("weights: the head was left out, because it is of other classes")
     return model
 
@@ -143,6 +143,7 @@ def build(config, classes):
         "classes": classes,
         "classifier_activation": None,
         "drop_path_rate": config.drop_path_rate,
+        "preprocessing": config.preprocessing,
     }
     try:
         model = _constructors()[config.model](**arguments | config.model_arguments())
@@ -151,7 +152,7 @@ def build(config, classes):
             f"--model {config.model} cannot be built with --image-size {config.image_size} and "
             f"{classes:,} classes: {_reason(error)}"
         ) from None
-    bias = model.get_layer("head").bias
+    bias = model.head.bias
     bias.assign(bias + config.head_bias)
     _freeze(model, config)
     return model
@@ -162,18 +163,11 @@ def depths(model):
 
     What leads from a stage to the next belongs to the block after it, the last norm to the head.
     """
-    numbers = [re.match(r"block_(\d+)_", layer.name) for layer in model.layers]
-    last = max(int(number[1]) for number in numbers if number)
-    found, depth = {}, 0
-    for layer, number in zip(model.layers, numbers, strict=True):
-        if number:
-            depth = int(number[1]) + 1
-        elif layer.name.startswith("stage_"):
-            depth += 1
-        elif depth == last + 1:
-            depth = last + 2
-        found[layer] = depth
-    return found
+    found = dict.fromkeys(model.layers, len(model.blocks) + 1)
+    for depth, block in enumerate(model.blocks, start=1):
+        found |= dict.fromkeys(block.layers, depth)
+    before = model.layers[: model.layers.index(model.stem[0])]
+    return found | dict.fromkeys([*before, *model.stem], 0)
 
 
 def _freeze(model, config):
@@ -190,7 +184,13 @@ def _freeze(model, config):
         )
     first = blocks + 1 - trained_blocks
     for layer, depth in by_layer.items():
-        layer.trainable = depth >= first and (trained_blocks > 0 or layer.name == "head")
+        layer.trainable = depth >= first and (trained_blocks > 0 or layer is model.head)
+
+
+def _namings(model):
+    """Foreign names of the weights of a constructor's family."""
+    family = inspect.getmodule(inspect.unwrap(_constructors()[model])).FAMILY
+    return family.namings
 
 
 def _constructors():

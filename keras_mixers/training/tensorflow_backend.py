@@ -5,7 +5,6 @@ import tensorflow as tf
 
 from keras_mixers.data.dataset import LOST_CONNECTION, Share
 from keras_mixers.layers import DropPath
-from keras_mixers.preprocessing import pixels
 from keras_mixers.training import optimizers, remat
 
 _SUM = tf.distribute.ReduceOp.SUM
@@ -173,7 +172,7 @@ class TensorFlowEngine:
         variables = self.model.trainable_variables
         gradients, loss, correct, bad_count = None, 0.0, 0.0, 0.0
         for images, labels, bad in parts:
-            images = pixels.scale(images, self._config.pixel_range)
+            images = tf.cast(images, tf.float32)
             if gradients is not None:
                 # Zero, but not before the part before this one is done, so that their
                 # activations are never in memory together.
@@ -205,7 +204,6 @@ class TensorFlowEngine:
         return tape.gradient(mean, variables), loss, correct
 
     def _evaluate_on_one(self, images, labels, weights, bad):
-        images = pixels.scale(images, self._config.pixel_range)
         logits = self.model(images, training=False)
         return optimizers.evaluation_sums(labels, logits, weights, bad, self._config.loss)
 

@@ -28,7 +28,11 @@ def step(**changes):
         costs={"flops": 197e9, "bytes accessed": 5000.0},
         memory=argparse.Namespace(**{f"{name}_in_bytes": size for name, size in sizes.items()}),
         variables={"trainable": 100, "non_trainable": 10, "optimizer": 200, "average": 110},
-        layers=("block_1_token_mixing", "stem", "head_norm"),
+        layers={
+            "block_1_token_mixing": "block_*_token_mixing",
+            "stem": "stem",
+            "head_norm": "head_norm",
+        },
         loops=1,
         exchanged_elsewhere=0,
     )
