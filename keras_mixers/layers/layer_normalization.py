@@ -32,18 +32,14 @@ class LayerNormalization(keras.layers.LayerNormalization):
         dtype = keras.backend.result_type(inputs.dtype, "float32")
         weights = [ops.cast(array, dtype) for array in (self.gamma, self.beta)]
 
-        def untrained(*arrays):
+        def normalized(*arrays):
             return _training.normalize(*arrays, self.epsilon)
 
-        trained = ops.custom_gradient(untrained)
+        trained = ops.custom_gradient(normalized)
 
         def layer_norm(x):
             x = ops.cast(x, dtype)
-            y = (
-                trained(x, *weights)
-                if training
-                else _training.normalize(x, *weights, self.epsilon)[0]
-            )
+            y = trained(x, *weights) if training else normalized(x, *weights)[0]
             return ops.cast(y, self.compute_dtype)
 
         return _training.as_rows(layer_norm, inputs) if training else layer_norm(inputs)
