@@ -10,6 +10,7 @@ from keras_mixers.layers import (
 )
 from keras_mixers.models import assembly
 from keras_mixers.models.assembly import variant_of
+from keras_mixers.models.predictions import decode_predictions as decode_predictions
 from keras_mixers.preprocessing import scaling
 
 # Flax's default, with which the official weights were trained.

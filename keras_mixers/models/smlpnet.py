@@ -16,6 +16,7 @@ from keras_mixers.layers import (
 from keras_mixers.layers.initializers import fan_in_uniform
 from keras_mixers.models import assembly
 from keras_mixers.models.assembly import variant_of
+from keras_mixers.models.predictions import decode_predictions as decode_predictions
 from keras_mixers.preprocessing import scaling
 
 # PyTorch's defaults, with which the official code trains; momentum 0.9 is PyTorch's 0.1.
