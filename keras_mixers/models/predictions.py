@@ -19,13 +19,14 @@ def decode_predictions(predictions, top=5, class_names=None):
     Args:
         predictions: NumPy array or tensor of Keras' backend, `(batch, classes)`: probabilities or
             logits.
-        top: How many classes to return of each sample, from 1 to `classes`. Defaults to 5.
+        top: How many classes to return of each sample, at least 1; all, where there are fewer.
+            Defaults to 5.
         class_names: Names of the model's classes in the order of its outputs: a sequence of
             strings, or the path of a text file with a name a line, such as the `labels.txt` of a
             run, or of a folder with a `labels.txt`. Defaults to the public list.
 
     Returns:
-        A list with, for each sample, a list of `top` tuples `(class_id, class_name, score)`, the
+        A list with, for each sample, a list of tuples `(class_id, class_name, score)`, the
         highest score first. `class_id` is the WordNet id, such as `"n02504458"`; with `class_names`
         it is the number of the output, counted from 0.
 
@@ -39,10 +40,7 @@ def decode_predictions(predictions, top=5, class_names=None):
     """
     scores = _scores(predictions)
     classes = scores.shape[1]
-    if checks.positive_int("top", top) > classes:
-        raise ValueError(
-            f"`top` must be 1 to {classes}, the number of classes. Received: top={top}"
-        )
+    top = checks.positive_int("top", top)
     entries = _public(classes) if class_names is None else _given(class_names, classes)
     highest = np.argsort(-scores, axis=1, kind="stable")[:, :top]
     return [
