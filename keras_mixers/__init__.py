@@ -30,11 +30,12 @@ if TYPE_CHECKING:
         SMLPNetB,
         SMLPNetS,
         SMLPNetT,
+        list_models,
         mlp_mixer,
         s2_mlp,
         smlpnet,
     )
-    from keras_mixers.weights import resize
+    from keras_mixers.weights import list_weights, resize
 
 __version__ = "0.1.0"
 
@@ -58,6 +59,8 @@ __all__ = [
     "SMLPNetS",
     "SMLPNetT",
     "layers",
+    "list_models",
+    "list_weights",
     "mlp_mixer",
     "models",
     "preprocessing",
@@ -68,7 +71,7 @@ __all__ = [
 ]
 
 _ROOMS = ("layers", "models", "preprocessing", "weights")
-_FROM_WEIGHTS = ("resize",)
+_FROM_WEIGHTS = ("list_weights", "resize")
 
 
 def __getattr__(name):

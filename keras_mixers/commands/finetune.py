@@ -112,7 +112,7 @@ def _run_of(weights):
 def _pixel_range(model, weights):
     from keras_mixers import weights as weight_files
 
-    published = weight_files.PUBLISHED.get(model, {}).get(weights)
+    published = weight_files.PUBLISHED.get(model, {}).get(weight_files.name_of(model, weights))
     if published:
         return _PIXEL_RANGES[published.preprocessing]
     return "minus_one_one" if model.startswith("MLPMixer") else "imagenet"

@@ -45,6 +45,7 @@ class PatchEmbedding(keras.layers.Layer):
 
     def build(self, input_shape):
         _, _, channels = checks.feature_map(self, input_shape)
+        self._check_size(input_shape)  # Here too: Keras wraps what `call` raises in many lines.
         fan_in = self.patch_size**2 * channels
         self.projection = keras.layers.Conv2D(
             self.hidden_dim,

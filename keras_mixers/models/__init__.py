@@ -4,6 +4,7 @@ Names are resolved when they are first used (PEP 562), so that Keras can be told
 without all families being imported.
 """
 
+import fnmatch
 import importlib
 from typing import TYPE_CHECKING
 
@@ -62,6 +63,7 @@ __all__ = [
     "SMLPNetB",
     "SMLPNetS",
     "SMLPNetT",
+    "list_models",
     "mlp_mixer",
     "s2_mlp",
     "smlpnet",
@@ -85,3 +87,28 @@ def __getattr__(name):
 
 def __dir__():
     return sorted([*globals(), *__all__])
+
+
+def list_models(pattern="*"):
+    """Returns the names of the variants' constructors, in the order of the papers.
+
+    Args:
+        pattern: A shell-style pattern (`fnmatch`), in any case. Defaults to `"*"`.
+
+    Returns:
+        A list of strings, empty if none match. `getattr(keras_mixers, name)` is the constructor.
+
+    Raises:
+        ValueError: `pattern` is no string.
+
+    Example:
+
+    >>> keras_mixers.list_models("smlp*")
+    ['SMLPNetT', 'SMLPNetS', 'SMLPNetB']
+    """
+    if not isinstance(pattern, str):
+        raise ValueError(
+            f'`pattern` must be a string such as "smlp*". Received: pattern={pattern!r}'
+        )
+    names = [name for _, *variants in _FAMILIES.values() for name in variants]
+    return [name for name in names if fnmatch.fnmatchcase(name.lower(), pattern.lower())]

@@ -12,6 +12,7 @@ from keras_mixers.layers import (
 )
 from keras_mixers.models import assembly
 from keras_mixers.models.family import Family
+from keras_mixers.models.predictions import decode_predictions as decode_predictions
 from keras_mixers.preprocessing import TO_MINUS_ONE_ONE
 from keras_mixers.weights import names
 

@@ -12,6 +12,7 @@ from keras_mixers.layers import (
 from keras_mixers.layers.initializers import fan_in_uniform
 from keras_mixers.models import assembly
 from keras_mixers.models.family import Family
+from keras_mixers.models.predictions import decode_predictions as decode_predictions
 from keras_mixers.preprocessing import BY_IMAGENET
 
 # PyTorch's defaults: the authors published no code, and public reimplementations use these.

@@ -18,6 +18,7 @@ from keras_mixers.layers import (
 from keras_mixers.layers.initializers import fan_in_uniform
 from keras_mixers.models import assembly
 from keras_mixers.models.family import Family
+from keras_mixers.models.predictions import decode_predictions as decode_predictions
 from keras_mixers.preprocessing import BY_IMAGENET
 from keras_mixers.weights import names
 

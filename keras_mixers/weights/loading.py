@@ -10,7 +10,7 @@ import numpy as np
 
 from keras_mixers.layers import ChannelMixing
 from keras_mixers.preprocessing import Preprocessing
-from keras_mixers.weights import formats, hdf5_names, names, origin, resizing
+from keras_mixers.weights import channels, formats, hdf5_names, names, origin, resizing
 
 _HEAD = ("head/kernel", "head/bias")
 _MAX_SIDE = 100_000  # Of a grid of positions; and hidden units.
@@ -115,17 +115,23 @@ def _source_of_names(arrays, path, namings):
     naming, present = _recognized(arrays, namings)
 
     def shape_of(path):
-        name, layout = naming.of(path) or (None, None)
-        if name not in present:
-            return None
-        try:  # With an array without contents, to see the shape that ours has.
-            return layout.to_keras(np.broadcast_to(np.float32(0), present[name].shape)).shape
-        except (ValueError, IndexError):  # It has another number of axes.
-            return None
+        place = naming.of(path)
+        return place and _shape_in(_Place(*place), present)
 
     kernel, head = shape_of("block_0_token_mixing/fc1/kernel"), shape_of(_HEAD[1])
     preprocessing = naming.preprocessing or origin.preprocessing(path, head and head[0])
     return Source(naming.activation, *_two(kernel), shape_of=shape_of, preprocessing=preprocessing)
+
+
+def _shape_in(place, present):
+    """Returns our shape of a weight in the file; None if it is not there, or of other axes."""
+    if place.name not in present:
+        return None
+    try:  # With an array without contents, to see the shape that ours has.
+        empty = np.broadcast_to(np.float32(0), present[place.name].shape)
+        return place.layout.to_keras(empty).shape
+    except (ValueError, IndexError):  # It has another number of axes.
+        return None
 
 
 def _two(shape):
@@ -157,8 +163,9 @@ def load(model, path, resize="interpolate", entry=None, namings=None):
 
     The file may be Keras' own (`.weights.h5`, `.keras`), or have the names that another codebase
     gives to the weights of the model's family. The head is left out if it is one for another number
-    of classes, or if the model has none; that, a change of the grid, and another activation than
-    that of the file's source are logged as warnings.
+    of classes, or if the model has none; a first layer of 3 colours is adapted to a model of other
+    channels (`keras_mixers.weights.channels`). Both, a change of the grid, and another activation
+    than that of the file's source are logged as warnings.
 
     Args:
         model: A model of one of the families.
@@ -215,17 +222,22 @@ def _values(model, found, grid, resize):
     shapes = {weight.path: tuple(weight.shape) for weight in model.weights}
     head = _head_to_drop(shapes, places, present)
     carried = resizing.carried(model, _grids(model, places, present, grid), resize)
+    stem = places.get(channels.KERNEL)
+    adapted = channels.adapted(shapes, stem and _shape_in(stem, present))
     wanted = {path: places[path] for path in shapes if path not in head}
     spare = {place.name for path, place in places.items() if path in _HEAD} if head else set()
-    _compare(wanted, shapes, carried, {k: v for k, v in present.items() if k not in spare})
+    changed = carried | adapted
+    _compare(wanted, shapes, changed, {k: v for k, v in present.items() if k not in spare})
     if head:
         _say_head(shapes, present[places["head/bias"].name])
     if carried:
         _say_grid(model, resize)
+    if adapted:
+        channels.say(shapes)
     values = {}
     for path, place in wanted.items():
         value = place.layout.to_keras(present[place.name].read())
-        values[path] = carried[path].carry(value) if path in carried else value
+        values[path] = changed[path].carry(value) if path in changed else value
     return values
 
 

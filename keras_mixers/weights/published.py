@@ -1,11 +1,11 @@
 """Weights that the models' authors have published, fetched into Keras' cache."""
 
-import contextlib
+import fnmatch
+import logging
 import os
 from typing import NamedTuple
 
-import keras
-
+from keras_mixers import download
 from keras_mixers.preprocessing import (
     BY_IMAGENET,
     TO_MINUS_ONE_ONE,
@@ -98,7 +98,61 @@ PUBLISHED = {
     "SMLPNetB": _spach("b", 83.4),
 }
 
+# Stands for the best ImageNet-1k weights of a variant, as in keras.applications.
+IMAGENET = "imagenet"
+
 _CACHE = os.path.join("models", "keras_mixers")
+_log = logging.getLogger("keras_mixers")
+
+
+def list_weights(pattern="*"):
+    """Returns the published weights as pairs of a constructor's name and a name of weights.
+
+    Args:
+        pattern: A shell-style pattern (`fnmatch`), in any case, of the constructor's name, such as
+            `"smlp*"`, or of both names with a dot between them, such as `"*.sam"` or
+            `"*imagenet21k"`. Defaults to `"*"`.
+
+    Returns:
+        A list of `(variant, weights)` in the order of the papers, such as
+        `[("SMLPNetS", "imagenet1k"), ("SMLPNetB", "imagenet1k")]`; empty if none match. What is
+        known of each is in `keras_mixers.weights.PUBLISHED[variant][weights]`. `"imagenet"`, which
+        stands for the best ImageNet-1k weights of a variant, is not listed.
+
+    Raises:
+        ValueError: `pattern` is no string.
+
+    Example:
+
+    >>> for variant, weights in keras_mixers.list_weights("smlp*"):
+    ...     model = getattr(keras_mixers, variant)(weights=weights)
+    """
+    if not isinstance(pattern, str):
+        raise ValueError(
+            f'`pattern` must be a string such as "smlp*" or "*.sam". Received: pattern={pattern!r}'
+        )
+    return [
+        (variant, name)
+        for variant, names in PUBLISHED.items()
+        for name in names
+        if any(
+            fnmatch.fnmatchcase(text.lower(), pattern.lower())
+            for text in (variant, f"{variant}.{name}")
+        )
+    ]
+
+
+def name_of(variant, weights):
+    """Returns what `"imagenet"` stands for; anything else as it is.
+
+    That is the variant's ImageNet-1k weights of the highest published top-1, or the first of those
+    of no published figure; `"imagenet"` itself, if it has none.
+    """
+    if not isinstance(weights, str) or weights != IMAGENET:
+        return weights
+    published = PUBLISHED.get(variant, {})
+    names = [name for name, about in published.items() if about.classes == 1000]
+    return max(names, key=lambda name: published[name].top_1 or 0, default=IMAGENET)
 
 
 def published(variant, weights):
@@ -108,8 +162,9 @@ def published(variant, weights):
         variant: Name of the constructor.
         weights: What the user gave.
     """
-    names = PUBLISHED.get(variant, {})
-    return names[weights] if isinstance(weights, str) and weights in names else None
+    if not isinstance(weights, str):
+        return None
+    return PUBLISHED.get(variant, {}).get(name_of(variant, weights))
 
 
 def path_of(variant, weights):
@@ -125,15 +180,32 @@ def path_of(variant, weights):
     if weights is None or isinstance(weights, os.PathLike) or _is_path(weights):
         return weights
     names = PUBLISHED.get(variant, {})
-    if weights not in list(names):  # Anything may come here, hashable or not.
-        others = [v for v, published in PUBLISHED.items() if weights in list(published)]
-        raise ValueError(
-            f"`weights` of {variant} must be None, the path of a weight file, or one of the "
-            f"published: {', '.join(map(repr, names)) or 'none'}. Received: weights={weights!r}"
-            + (f", which is published for {', '.join(others)}" if others else "")
-        )
-    url = names[weights].url
-    return fetch(url, f"{variant}_{weights}{os.path.splitext(url)[1]}")
+    name = name_of(variant, weights)
+    if name not in list(names):  # Anything may come here, hashable or not.
+        raise ValueError(_unknown(variant, weights))
+    if name != weights:
+        about = names[name].preprocessing
+        _log.warning("weights: %r of %s is %r, made for %s", weights, variant, name, about)
+    url = names[name].url
+    return fetch(url, f"{variant}_{name}{os.path.splitext(url)[1]}")
+
+
+def _unknown(variant, weights):
+    names = PUBLISHED.get(variant, {})
+    listed = ", ".join(map(repr, names)) or "none"
+    best = name_of(variant, IMAGENET)
+    if best in names:
+        listed += f", or {IMAGENET!r} (here {best!r})"
+    others = [other for other in PUBLISHED if _has(other, weights)]
+    return (
+        f"`weights` of {variant} must be None, the path of a weight file, or one of the "
+        f"published: {listed}. Received: weights={weights!r}"
+        + (f", which is published for {', '.join(others)}" if others else "")
+    )
+
+
+def _has(variant, weights):
+    return name_of(variant, weights) in list(PUBLISHED[variant])
 
 
 def _is_path(weights):
@@ -156,33 +228,15 @@ def fetch(url, name):
         formats.reader(os.path.splitext(name)[1])
     except formats.UnreadableFile as error:
         raise ValueError(f"`weights` cannot be read from {url}: {error}") from error
-    home = os.path.expanduser(os.environ.get("KERAS_HOME", "~/.keras"))
-    path = os.path.join(home, _CACHE, name)
-    if os.path.exists(path):
-        return path
-    part = f"{name}.{os.getpid()}.part"
-    with contextlib.suppress(OSError):
-        os.makedirs(home, exist_ok=True)  # Without it Keras takes a temporary folder.
     try:
-        fetched = keras.utils.get_file(
-            part, url, cache_dir=home, cache_subdir=_CACHE, force_download=True
-        )
-    except Exception as error:  # get_file has no type for what goes wrong on the way.
-        reason = " ".join(str(error).split())
+        return download.into_cache(url, _CACHE, name, _check)
+    except download.DownloadError as error:
         raise ValueError(
-            f"`weights` could not be fetched from {url} ({reason}): try again, or put the file by "
-            f"hand at {path}"
+            f"`weights` could not be fetched from {url} ({error}): try again, or put the file by "
+            f"hand at {error.path}"
         ) from error
-    try:
-        with formats.arrays_in(fetched):
-            pass
-    except formats.UnreadableFile as error:
-        # A page of the server, or cut short by one that does not say how long the file is.
-        os.remove(fetched)
-        raise ValueError(
-            f"`weights` could not be fetched from {url} (what came is no whole file: {error}): try "
-            f"again, or put the file by hand at {path}"
-        ) from error
-    path = fetched.removesuffix(part) + name  # Elsewhere, if the cache cannot be written to.
-    os.replace(fetched, path)
-    return path
+
+
+def _check(path):
+    with formats.arrays_in(path):
+        pass

@@ -1,11 +1,9 @@
 """Published weights are fetched once, whole or not at all. The server is on loopback."""
 
-import contextlib
-import http.server
 import io
+import logging
 import socket
 import sys
-import threading
 
 import numpy as np
 import pytest
@@ -13,36 +11,10 @@ import pytest
 import keras_mixers
 from keras_mixers import weights as weight_files
 from keras_mixers.weights import published
+from tests.helpers import file_server
 from tests.weights import foreign
 
 S32 = dict(blocks=8, grid=(7, 7), patch=32, dim=512, tokens_dim=256, channels_dim=2048)
-
-
-class _Server(http.server.ThreadingHTTPServer):
-    """Serves `content` at any path, counts the requests, and may hang up after `cut` bytes."""
-
-    def __init__(self, content):
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.content, self.requests = content, 0
-        self.cut, self.says_length = None, True
-
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.server_port}/folder/file.npz"
-
-
-class _Handler(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.server.requests += 1
-        self.send_response(200)
-        if self.server.says_length:
-            self.send_header("Content-Length", str(len(self.server.content)))
-        self.end_headers()
-        with contextlib.suppress(ConnectionError):
-            self.wfile.write(self.server.content[: self.server.cut])
-
-    def log_message(self, *args):
-        pass
 
 
 def written(save):
@@ -53,10 +25,8 @@ def written(save):
 
 @pytest.fixture
 def server():
-    with _Server(written(np.savez)) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    with file_server.serving(written(np.savez)) as server:
         yield server
-        server.shutdown()
 
 
 @pytest.fixture
@@ -65,16 +35,16 @@ def cache(tmp_path, monkeypatch):
     return tmp_path / "home" / "models" / "keras_mixers"
 
 
-def publish(monkeypatch, variant, name, url):
-    about = published.Published(url, 1000, "here", "none", None, "this test")
-    monkeypatch.setitem(weight_files.PUBLISHED, variant, {name: about})
+def publish(monkeypatch, variant, *names, url, classes=1000, top_1=None):
+    about = published.Published(url, classes, "here", "none", top_1, "this test")
+    monkeypatch.setitem(weight_files.PUBLISHED, variant, dict.fromkeys(names, about))
 
 
 def test_a_name_is_fetched_once_and_loaded(server, cache, rng, tmp_path, monkeypatch, capfd):
     arrays = foreign.random_arrays(foreign.google_shapes(**S32, classes=1000), rng)
     np.savez(tmp_path / "file.npz", **arrays)
     server.content = (tmp_path / "file.npz").read_bytes()
-    publish(monkeypatch, "MLPMixerS32", "imagenet1k", server.url)
+    publish(monkeypatch, "MLPMixerS32", "imagenet1k", url=server.url)
     for _ in range(2):
         model = keras_mixers.MLPMixerS32(weights="imagenet1k")
     assert server.requests == 1
@@ -129,7 +99,7 @@ def test_a_pytorch_file_cut_short_is_not_taken_for_it(legacy, server, cache):
 
 def test_what_cannot_be_read_is_not_fetched(server, cache, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
-    publish(monkeypatch, "SMLPNetS", "imagenet1k", f"{server.url}/smlp_s.pth")
+    publish(monkeypatch, "SMLPNetS", "imagenet1k", url=f"{server.url}/smlp_s.pth")
     with pytest.raises(ValueError, match=r"cannot be read from .*smlp_s\.pth: .*install torch"):
         keras_mixers.SMLPNetS(weights="imagenet1k")
     assert server.requests == 0
@@ -138,7 +108,7 @@ def test_what_cannot_be_read_is_not_fetched(server, cache, monkeypatch):
 def test_without_network_the_sentence_says_where_to_put_the_file(cache, monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as unused:
         url = f"http://127.0.0.1:{unused.getsockname()[1]}/file.npz"
-    publish(monkeypatch, "MLPMixerS16", "gsam", url)
+    publish(monkeypatch, "MLPMixerS16", "gsam", url=url)
     with pytest.raises(ValueError, match="could not be fetched") as raised:
         keras_mixers.MLPMixerS16(weights="gsam")
     assert str(raised.value).count("\n") == 0
@@ -168,7 +138,7 @@ def test_a_name_that_is_not_published_lists_those_that_are():
 def test_a_folder_of_that_name_is_no_file(server, cache, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "sam").mkdir()
-    publish(monkeypatch, "MLPMixerB32", "sam", f"{server.url}/file.npz")
+    publish(monkeypatch, "MLPMixerB32", "sam", url=f"{server.url}/file.npz")
     assert weight_files.path_of("MLPMixerB32", "sam") == str(cache / "MLPMixerB32_sam.npz")
 
 
@@ -191,3 +161,64 @@ def test_the_table_is_complete(variant):
         if about.preprocessing.startswith("keras_mixers."):
             family = about.preprocessing.split(".")[1]
             assert callable(getattr(keras_mixers, family).preprocess_input)
+
+
+@pytest.mark.parametrize(
+    ("variant", "best"),
+    [
+        ("MLPMixerB16", "miil_imagenet1k"),
+        ("MLPMixerB32", "sam"),
+        ("MLPMixerL16", "imagenet1k"),
+        ("MLPMixerS16", "gsam"),
+        ("SMLPNetB", "imagenet1k"),
+        ("S2MLPDeep", "imagenet"),
+    ],
+)
+def test_imagenet_is_the_best_of_imagenet_1k(variant, best):
+    assert weight_files.name_of(variant, "imagenet") == best
+    for other in (None, "sam", "imagenet1k", 3, ["imagenet"]):
+        assert weight_files.name_of(variant, other) is other
+
+
+@pytest.mark.parametrize("figures", [(None, 71.0, 72.0), (72.0, None, 71.0), (None, None, None)])
+def test_the_highest_figure_is_the_best(figures, monkeypatch):
+    names = {
+        f"{i}_{figure}": published.Published("", 1000, "here", "none", figure, "this test")
+        for i, figure in enumerate(figures)
+    }
+    more = published.Published("", 21843, "here", "none", 99.0, "this test")
+    monkeypatch.setitem(weight_files.PUBLISHED, "MLPMixerB32", {"more": more, **names})
+    best = weight_files.name_of("MLPMixerB32", "imagenet")
+    assert best[2:] == str(72.0 if any(figures) else None)
+    assert any(figures) or best == "0_None"
+
+
+def test_imagenet_is_fetched_under_the_name_of_the_weights(server, cache, monkeypatch, caplog):
+    publish(monkeypatch, "MLPMixerB32", "one", url=server.url)
+    with caplog.at_level(logging.WARNING, logger="keras_mixers"):
+        path = weight_files.path_of("MLPMixerB32", "imagenet")
+    assert path == weight_files.path_of("MLPMixerB32", "one") == str(cache / "MLPMixerB32_one.npz")
+    assert server.requests == 1
+    assert caplog.messages == ["weights: 'imagenet' of MLPMixerB32 is 'one', made for none"]
+
+
+def test_imagenet_is_listed_where_there_is_one(monkeypatch):
+    with pytest.raises(ValueError, match=r"'gsam', or 'imagenet' \(here 'sam'\)\. Received"):
+        keras_mixers.MLPMixerB32(weights="imagenet1000")
+    with pytest.raises(ValueError, match=r"published: none\..*'imagenet', which is published for "):
+        keras_mixers.MLPMixerS4(weights="imagenet")
+    publish(monkeypatch, "MLPMixerB32", "more", url="", classes=21843)
+    with pytest.raises(ValueError, match=r"published: 'more'\. Received: weights='imagenet'"):
+        keras_mixers.MLPMixerB32(weights="imagenet")
+
+
+def test_weights_are_listed_by_a_pattern():
+    every = keras_mixers.list_weights()
+    assert every == [(v, w) for v, names in weight_files.PUBLISHED.items() for w in names]
+    smlpnets = [("SMLPNetS", "imagenet1k"), ("SMLPNetB", "imagenet1k")]
+    assert keras_mixers.list_weights("smlp*") == keras_mixers.list_weights("S*") == smlpnets
+    assert keras_mixers.list_weights("*.SAM") == [("MLPMixerB32", "sam"), ("MLPMixerB16", "sam")]
+    assert keras_mixers.list_weights("mlpmixerl16") == keras_mixers.list_weights("*L16.*")
+    assert keras_mixers.list_weights("sam") == []
+    with pytest.raises(ValueError, match=r"`pattern` must be a string .* Received: pattern=3"):
+        keras_mixers.list_weights(3)
