@@ -7,7 +7,7 @@ from keras_mixers.weights.published import (
     list_weights,
     name_of,
     path_of,
-    published,
+    published_row,
 )
 from keras_mixers.weights.resizing import METHODS as RESIZE
 from keras_mixers.weights.resizing import resize
@@ -23,7 +23,7 @@ __all__ = [
     "load",
     "name_of",
     "path_of",
-    "published",
+    "published_row",
     "resize",
     "save",
     "tiles",

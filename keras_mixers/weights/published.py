@@ -155,7 +155,7 @@ def name_of(variant, weights):
     return max(names, key=lambda name: published[name].top_1 or 0, default=IMAGENET)
 
 
-def published(variant, weights):
+def published_row(variant, weights):
     """Returns the `Published` of a name, or None of what is no name of this variant.
 
     Args:
