@@ -49,10 +49,10 @@ def write(name, folder):
     from keras_mixers.export.tflite import TFLite
 
     model = getattr(keras_mixers, name)(classifier_activation=None)
-    pictures = np.random.default_rng(0).uniform(-1, 1, (4, *model.input_shape[1:]))
+    pictures = np.random.default_rng(0).uniform(0, 255, (4, *model.input_shape[1:]))
     for precision in PRECISIONS:
         kind = TFLite(precision, calibration=lambda: [pictures.astype("float32")])
-        kind.write(model, folder / f"{precision}.tflite", Origin())
+        kind.write(model, folder / f"{precision}.tflite", Origin().of(model))
     data = (folder / "float32.tflite").read_bytes()
     return sum(macs for _, macs in flatbuffer.operators_by_precision(data).values())
 

@@ -89,7 +89,8 @@ class Task:
         config = dataclasses.replace(
             usual,
             model_options=first.model_options,
-            pixel_range=first.pixel_range,
+            mean=first.mean,
+            std=first.std,
             crop_min_area=first.crop_min_area,
             eval_crop=first.eval_crop,
             flip=False,
@@ -105,12 +106,10 @@ class Task:
         """Returns the accuracy of a model on pictures prepared at `size`, resized to its own."""
         import keras
 
-        from keras_mixers.preprocessing import pixels
-
         config = dataclasses.replace(self.config, image_size=size)
         right = []
         for images, labels, weights, _ in self.validation.evaluation_batches(config):
-            images = keras.ops.convert_to_numpy(pixels.scale(images, config.pixel_range))
+            images = keras.ops.convert_to_numpy(images).astype("float32")
             if size != model.input_shape[1]:
                 images = keras.ops.image.resize(images, model.input_shape[1:3], antialias=True)
             found = np.argmax(model.predict_on_batch(images), axis=-1)
