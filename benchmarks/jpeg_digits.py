@@ -8,7 +8,7 @@ cost about what they cost with photographs. The same seed gives the same picture
 
 OUT receives, of the same files with the same labels (the classes' alphabetical order):
   folder/train/eight/00008.jpg ...  a folder per split and class
-  shards/train-00000-of-00004...    from tools/make_shards.py
+  shards/train-00000-of-00004...    from keras-mixers make-shards
   tfds/jpeg_digits/1.0.0/...        for tensorflow-datasets, made without network; read it with
                                     tfds.builder("jpeg_digits", data_dir="OUT/tfds")
 
@@ -33,7 +33,7 @@ import numpy as np
 if __package__ is None:
     sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
 
-from keras_mixers.commands import cli, make_shards
+from keras_mixers.commands import cli
 
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 CLASSES = sorted(NAMES)  # A picture's label is its class's place here, in every format.
@@ -201,7 +201,9 @@ def write(out, counts, seed=0, formats=FORMATS, contact_sheet=None):
     if contact_sheet:
         write_contact_sheet(folder, contact_sheet)
     if "shards" in formats:
-        make_shards.make_shards(folder, scratch / "shards", SHARDS)
+        from keras_mixers.data import shards
+
+        shards.make_shards(folder, scratch / "shards", SHARDS)
     if "tfds" in formats:
         write_tfds(folder, scratch / "tfds")
     if "folder" not in formats:
@@ -251,7 +253,7 @@ def _parse(argv):
         )
     modules = ("PIL", "sklearn", "tabulate", "tqdm")
     modules += ("tensorflow_datasets",) if "tfds" in args.formats else ()
-    cli.prepare(parser, "recipes", modules)
+    cli.prepare(parser, modules)
     return parser, args
 
 

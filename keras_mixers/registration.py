@@ -9,7 +9,6 @@ import importlib.abc
 import importlib.util
 import sys
 
-
 # Those that register classes. None may import another of them at its top: Keras is first imported
 # in the middle of one, which is then not whole yet.
 _MODULES = ("keras_mixers.layers",)
@@ -17,7 +16,7 @@ _MODULES = ("keras_mixers.layers",)
 
 def with_keras():
     """Registers our classes, now if Keras has been imported, or else right after it."""
-    if "keras" in sys.modules:
+    if sys.modules.get("keras") is not None:
         _register()
     else:
         sys.meta_path.insert(0, _AfterKeras())

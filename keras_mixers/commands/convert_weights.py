@@ -233,7 +233,7 @@ def _parse(argv):
 
 def main(argv=None):
     parser, args = _parse(argv)
-    cli.prepare(parser, "recipes", ("h5py", "safetensors", "tabulate"), ("tensorflow", "jax"))
+    cli.prepare(parser, ("h5py", "safetensors", "tabulate"), ("tensorflow", "jax"))
     try:
         return run(args)
     except (RunError, ValueError, OSError) as error:

@@ -15,7 +15,6 @@ Examples:
 
 import argparse
 import json
-import math
 import os
 import pathlib
 import sys
@@ -104,12 +103,13 @@ def run(name, splits, out, epochs=None):
         every test picture; `agrees`, whether the exporter's own check passed; `parameters`,
         `seconds` of training, `size` of the TFLite file in bytes.
     """
+    from keras_mixers.data import digits
     from keras_mixers.data.dataset import ArrayData
+    from keras_mixers.evaluation import costs
     from keras_mixers.evaluation.litert import LiteRTModel
     from keras_mixers.export.exporter import export
     from keras_mixers.export.origin import Origin
     from keras_mixers.export.tflite import TFLite
-    from keras_mixers.data import digits
     from keras_mixers.training import config as settings
     from keras_mixers.training import distribution, loop, run_folder
 
@@ -139,7 +139,7 @@ def run(name, splits, out, epochs=None):
         "by_keras": model.predict(test_images, verbose=0).argmax(axis=-1),
         "by_tflite": LiteRTModel(exported.path).predict(test_images).argmax(axis=-1),
         "agrees": exported.agrees,
-        "parameters": sum(math.prod(weight.shape) for weight in model.trainable_weights),
+        "parameters": costs.trainable_parameters(model),
         "seconds": seconds,
         "size": exported.size,
     }
@@ -202,8 +202,8 @@ def _parse(argv):
     args = parser.parse_args(argv)
     if args.epochs is not None and args.epochs < 1:
         parser.error(f"argument --epochs: must be at least 1. Received: {args.epochs}")
-    modules = ("ai_edge_litert", "ai_edge_quantizer", "matplotlib", "sklearn", "tabulate", "tqdm")
-    cli.prepare(parser, "recipes", modules)
+    modules = ("ai_edge_litert", "ai_edge_quantizer", "etils", "matplotlib", "sklearn", "tabulate")
+    cli.prepare(parser, (*modules, "tqdm"))
     args.names = MODELS if args.model == "all" else (args.model,)
     for folder in [args.out / name for name in args.names]:
         try:

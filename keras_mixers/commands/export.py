@@ -39,16 +39,14 @@ import pathlib
 import sys
 
 from keras_mixers import files
-from keras_mixers.commands import cli
+from keras_mixers.commands import cli, options
 from keras_mixers.errors import RunError, UsageError, first_line
 from keras_mixers.evaluation import inputs, labels, loading
-from keras_mixers.export import CALIBRATED, PRECISIONS
+from keras_mixers.export import CALIBRATED, PRECISIONS, naming
+from keras_mixers.export.calibration import IMAGES, calibration
 
-FORMATS = {"tflite": ".tflite", "savedmodel": ""}
-_CALIBRATION_PICTURES = 256
 _THREADS = 2
 _TOP_K = 5
-_BATCH = 32  # Pictures that are compared at once.
 
 
 def _warn(sentence):
@@ -68,15 +66,13 @@ def run(args):
         )
     model, kind = candidate.model, _kind(args)
     check(model, args.target, kind)
-    trained_by = inputs.run_config(args, candidate, _warn)
+    trained_by = options.run_config(args, candidate, _warn)
     _require_data(args, trained_by)
     config, data, name = trained_by or Origin().config, None, "random pictures"
     if _needs_pictures(args) or inputs.are_taken_by(candidate):
-        config = inputs.preparation(args, candidate, trained_by, 1)
+        config = options.preparation(args, candidate, trained_by, 1)
         data, name = _data(args, model, trained_by, "--split", args.split or "validation")
-    step = args.batch_size
-    loss = (trained_by or Origin().config).loss
-    config = dataclasses.replace(config, batch_size=step * -(-_BATCH // step), loss=loss)
+    config = dataclasses.replace(config, loss=(trained_by or Origin().config).loss)
     origin = Origin(candidate.name, config, _labels(args, candidate))
     if args.precision in CALIBRATED:
         kind = dataclasses.replace(kind, calibration=_calibration(args, model, trained_by, config))
@@ -150,22 +146,10 @@ def _data(args, model, trained_by, option, split):
 
 
 def _calibration(args, model, trained_by, config):
-    """Returns a function that gives the pictures by which ranges are found."""
-    from keras_mixers.data.unreadable_images import require_few
-
     split = args.calibration_split or "train"
     data, _ = _data(args, model, trained_by, "--calibration-split", split)
-    pictures_wanted = args.calibration_pictures or _CALIBRATION_PICTURES
-
-    def batches():
-        left, bad = pictures_wanted, []
-        for images, _, weights in inputs.batches(data, config, bad, left, "calibrating"):
-            images = inputs.as_input(images, config, takes_pixels=False)[weights > 0][:left]
-            left -= len(images)
-            yield images
-        require_few(data, bad, split, config.max_bad_images)
-
-    return batches
+    images = args.calibration_pictures or IMAGES
+    return calibration(data, config, split, images, args.batch_size)
 
 
 def _parse(argv):
@@ -177,7 +161,12 @@ def _parse(argv):
     add = parser.add_argument
     add("model", help="see above", metavar="MODEL")
     add("out", type=pathlib.Path, help="folder for the result, which is named after the model")
-    add("--format", choices=FORMATS, default="tflite", help="what to write (default: %(default)s)")
+    add(
+        "--format",
+        choices=naming.FORMATS,
+        default="tflite",
+        help="what to write (default: %(default)s)",
+    )
     add("--overwrite", action="store_true", help="replace an earlier result")
     add("--averaged", action="store_true", help="the moving average of a run's weights")
     add("--labels", metavar="FILE", help="names of the classes, a line each (default: the run's)")
@@ -192,13 +181,13 @@ def _parse(argv):
     add("--threads", type=int, metavar="N", help=f"for the latency (default: {_THREADS})")
     shown = "pictures to find ranges on, for int8 and int8-full (default: train)"
     add("--calibration-split", metavar="SPLIT", help=shown)
-    shown = f"how many of them (default: {_CALIBRATION_PICTURES})"
+    shown = f"how many of them (default: {IMAGES})"
     add("--calibration-pictures", type=int, metavar="N", help=shown)
     of_saved = parser.add_argument_group("SavedModel")
     shown = f"classes that classify returns (default: {_TOP_K})"
     of_saved.add_argument("--top-k", type=int, metavar="N", help=shown)
     of_pictures = parser.add_argument_group("pictures")
-    inputs.add_options(of_pictures, data_default=" (default: the run's)")
+    options.add(of_pictures, data_default=" (default: the run's)")
     shown = "pictures to compare on, such as validation[:1000] (default: validation)"
     of_pictures.add_argument("--split", help=shown)
     args = parser.parse_args(argv)
@@ -231,20 +220,11 @@ def _check(parser, args):
             parser.error(f"argument {_flag(name)}: is not for --format {args.format}")
     if args.precision == "int8-full" and args.input == "float32":
         parser.error("argument --input: must be uint8 for int8-full. Received: float32")
-    args.target = target(args.model, args.out, args.precision, args.format)
+    args.target = naming.target(args.model, args.out, args.precision, args.format)
     if args.out.exists() and not args.out.is_dir():
         parser.error(f"argument out: must be a folder. Received the file: {args.out}")
     if args.target.exists() and not args.overwrite:
         parser.error(f"{args.target} exists: choose another folder or pass --overwrite")
-
-
-def target(model, folder, precision="float32", kind="tflite"):
-    """Returns the path, in a folder, of what is made of a model."""
-    stem = pathlib.PurePath(str(model).rstrip("/")).name
-    stem = stem.removesuffix(".keras").removesuffix(".npz")
-    if precision != "float32":
-        stem += f"-{precision}"
-    return folder / (stem + FORMATS[kind])
 
 
 def _flag(name):
@@ -254,7 +234,7 @@ def _flag(name):
 def main(argv=None):
     parser, args = _parse(argv)
     modules = ("ai_edge_litert", "ai_edge_quantizer", "tabulate")
-    cli.prepare(parser, "recipes", (*modules, "etils", "tensorflow_datasets", "tqdm"))
+    cli.prepare(parser, (*modules, "etils", "tensorflow_datasets", "tqdm"))
     import tensorflow as tf
 
     try:

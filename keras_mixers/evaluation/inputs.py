@@ -1,74 +1,30 @@
-"""Pictures for a tool: which data, and prepared as the model was trained."""
+"""Images for a model: which data, and prepared as in its training."""
 
 import dataclasses
 import sys
-import typing
 
 import numpy as np
 
-from keras_mixers import files
 from keras_mixers.errors import RunError, UsageError
 from keras_mixers.training import config as settings
 
 DIGITS = "digits"
 
 
-def add_options(parser, data_required=False, data_default=""):
-    """Adds what says where pictures are and how they are prepared to an `ArgumentParser`."""
-    usual, kinds = settings.TrainingConfig(), typing.get_type_hints(settings.TrainingConfig)
-    add = parser.add_argument
-    shown = f"folder of pictures or shards, a tensorflow-datasets name, or {DIGITS}{data_default}"
-    add("--data", required=data_required, help=shown)
-    add("--data-dir", default=usual.data_dir, help="of tensorflow-datasets (default: %(default)s)")
-    add("--config", metavar="FILE", help="a run's config.json, for a model file elsewhere")
-    for name in ("pixel_range", "interpolation"):
-        shown = f"(default: {getattr(usual, name)})"
-        add("--" + name.replace("_", "-"), choices=typing.get_args(kinds[name]), help=shown)
-    shown = f"side of the central crop (default: {usual.eval_crop})"
-    add("--eval-crop", type=float, metavar="SHARE", help=shown)
-    shown = "largest share of unreadable pictures (default: %(default)s)"
-    add("--max-bad-images", type=float, default=usual.max_bad_images, metavar="SHARE", help=shown)
-
-
-def run_config(args, model, warn):
-    """Returns the `TrainingConfig` that `model`, a `Candidate`, was trained by, or None.
-
-    It is the model's own, or the file in `args.config`, or the config.json beside the model.
-    """
-    if model.config is not None:
-        if args.config:
-            raise UsageError(
-                "--config is for model files: run folders and checkpoints have theirs."
-            )
-        return model.config
-    path = files.named("MODEL", args.model).parent / "config.json"
-    if args.config:
-        path = files.named("--config", args.config)
-    elif not path.exists():
-        return None
-    warn(f"The pictures are prepared as {path} says.")
-    return settings.load(path)
-
-
-def preparation(args, model, config, batch_size):
+def preparation(model, config, batch_size, **changes):
     """Returns the `TrainingConfig` by which the pictures for `model`, a `Candidate`, are prepared.
 
     Args:
-        args: Of `add_options`.
         model: A `Candidate`.
-        config: What `run_config` returns.
-        batch_size: Of the pictures; it becomes a multiple of the model's.
+        config: The `TrainingConfig` that it was trained by, or None where nobody knows.
+        batch_size: Of the images; it becomes a multiple of the model's.
+        changes: Settings in place of those of `config`.
 
     Raises:
         UsageError: It is out of range, or the model takes no pictures of such a size.
     """
     size = _picture_size(model, config and config.image_size)
     step = model.input_shape[0] or 1
-    changes = {
-        name: getattr(args, name)
-        for name in ("pixel_range", "eval_crop", "interpolation", "max_bad_images")
-        if getattr(args, name) is not None
-    }
     changes |= {"accumulation": 1, "image_size": size}
     changes["batch_size"] = max(step, batch_size // step * step)
     config = dataclasses.replace(config or settings.TrainingConfig(), **changes)

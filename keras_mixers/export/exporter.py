@@ -15,6 +15,7 @@ from keras_mixers.export.origin import Origin
 
 # The folded model, the converter's file, the quantized one: together, at the most.
 _BYTES_PER_PARAMETER = 12
+_BATCH = 32  # Images that are compared at once.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +96,10 @@ def export(
         seconds = time.perf_counter() - start
         file = kind.load(written)
         predict = folding.in_float32(model).predict_on_batch
-        found, bad = compare(predict, file, data, origin.config, data_name)
+        step = file.batch_size or 1
+        batch_size = step * -(-_BATCH // step)
+        config = dataclasses.replace(origin.config, accumulation=1, batch_size=batch_size)
+        found, bad = compare(predict, file, data, config, data_name)
         if data is not None:
             split = data_name.removeprefix("pictures of ")
             require_few(data, bad, split, origin.config.max_bad_images)

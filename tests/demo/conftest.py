@@ -7,7 +7,10 @@ from keras_mixers.commands import demo
 def litert_js():
     from tests.demo.serving import need
 
-    need("LiteRT.js: npm install --prefix keras_mixers/demo/page", (demo.PAGE / "node_modules").is_dir())
+    need(
+        "LiteRT.js: npm install --prefix keras_mixers/demo/page",
+        (demo.PAGE / "node_modules").is_dir(),
+    )
 
 
 @pytest.fixture(scope="session")
