@@ -14,7 +14,7 @@ OUT is what its ending says:
   FILE.safetensors    timm's names, of an MLP-Mixer
 
 The model is found from the shapes of the arrays. What is written is read again and compared, bit by
-bit. Pictures must be square where a file of another codebase does not say their size.
+bit. Images must be square where a file of another codebase does not say their size.
 
 Exit status: 0 when it is written; 2 when IN cannot be used or OUT cannot be written.
 

@@ -1,6 +1,6 @@
 """Trains a small model of each family on real handwritten digits, exports and checks them.
 
-The digits are the 1,797 pictures of 8 x 8 pixels that come with scikit-learn. For each family, the
+The digits are the 1,797 images of 8 x 8 pixels that come with scikit-learn. For each family, the
 run folder receives model.keras, model.tflite, history.json, and config.json and labels.txt, by
 which keras-mixers export and evaluate know the model. The TFLite file is run by LiteRT over
 all test digits and compared with Keras. Two CPU cores need two to three minutes in all.
@@ -28,7 +28,7 @@ MIN_ACCURACY = 0.975
 
 
 def build(name):
-    """Returns the small model of the family `name`, from 8 x 8 pictures to logits."""
+    """Returns the small model of the family `name`, from 8 x 8 images to logits."""
     import keras_mixers
 
     builder, sizes = {
@@ -100,7 +100,7 @@ def run(name, splits, out, epochs=None):
 
     Returns:
         A dict: `history`, the learning curves; `by_keras` and `by_tflite`, the predicted class of
-        every test picture; `agrees`, whether the exporter's own check passed; `parameters`,
+        every test image; `agrees`, whether the exporter's own check passed; `parameters`,
         `seconds` of training, `size` of the TFLite file in bytes.
     """
     from keras_mixers.data import digits

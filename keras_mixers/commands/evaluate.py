@@ -1,4 +1,4 @@
-"""Counts how often a model is right about pictures that it was not trained on: top-1 and top-5.
+"""Counts how often a model is right about images that it was not trained on: top-1 and top-5.
 
 MODEL is one of these:
   RUN             run folder; its newest whole checkpoint is evaluated, else its model.keras
@@ -6,14 +6,14 @@ MODEL is one of these:
   FILE.keras      nothing in it is executed
   FILE.tflite, or the folder of a SavedModel, as keras-mixers export writes them
 
-Run folders and checkpoints know how their pictures are prepared; they are computed in float32. A
+Run folders and checkpoints know how their images are prepared; they are computed in float32. A
 model file beside the config.json of a run takes that from there, any other from the options, whose
 defaults are those of the recipes. An option overrides what a configuration says.
 
-A class counts as right only if no other one is as probable. Exit status: 0; 1 when more pictures
+A class counts as right only if no other one is as probable. Exit status: 0; 1 when more images
 than allowed cannot be read; 2 when the model, the data or the arguments cannot be used.
 
-Examples (the first two lines make pictures and a model for the others, in 15 minutes):
+Examples (the first two lines make images and a model for the others, in 15 minutes):
   python benchmarks/jpeg_digits.py runs/jpeg_digits
   keras-mixers imagenet --recipe digits_mixer --data runs/jpeg_digits/folder
   keras-mixers evaluate runs/digits_mixer --data runs/jpeg_digits/folder --averaged
@@ -46,12 +46,12 @@ def _print(args, model, config, result, names, seconds):
         ("model", model.name),
         ("data", f"{args.data}, {args.split}, {len(names)} classes"),
         ("prepared", prepared),
-        ("pictures", f"{len(result.labels):,}"),
+        ("images", f"{len(result.labels):,}"),
         ("unreadable", f"{len(result.bad):,}"),
         ("top-1", f"{result.top(1).mean():.2%}"),
         ("top-5", f"{result.top(5).mean():.2%}"),
         ("seconds", f"{seconds:.1f}"),
-        ("pictures/s", f"{(len(result.labels) + len(result.bad)) / seconds:,.1f}"),
+        ("images/s", f"{(len(result.labels) + len(result.bad)) / seconds:,.1f}"),
     ]
     rows = [row for row in rows if row[0] != "top-5" or len(names) > 5]
     print(tabulate(rows, tablefmt="plain", disable_numparse=True))

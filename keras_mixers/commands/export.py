@@ -5,25 +5,25 @@ MODEL is one of these:
   FILE.npz        a checkpoint, RUN/checkpoints/step-*.npz
   FILE.keras      nothing in it is executed
 
-The result is loaded again and compared with the model, on the pictures that the run was validated
+The result is loaded again and compared with the model, on the images that the run was validated
 on, or on those of --data, or else on a few random ones; then it is put in place. A run's folder
-knows its data, labels and how pictures are prepared; other models take that from the options.
+knows its data, labels and how images are prepared; other models take that from the options.
 
 Precisions of TFLite files, all for CPUs but the last:
   float32    as trained
   float16    half the size, the same speed: 16-bit weights, arithmetic in float32
   dynamic    a quarter of the size; products by 8-bit weights, whose inputs are rounded when run
   int8       a quarter of the size, the quickest; products in 8 bits, with ranges that are found
-             beforehand on pictures, the rest in float32
+             beforehand on images, the rest in float32
   int8-full  integers only, from uint8 pixels to uint8 scores, for chips that have nothing else;
              slow on a CPU
 
-A SavedModel has two signatures: serving_default, for float pictures, and classify, from the bytes
+A SavedModel has two signatures: serving_default, for float images, and classify, from the bytes
 of JPEG or PNG files to the most probable labels and their probabilities.
 
 Exit status: 0 when the result agrees with the model; 1, and nothing is kept, when it does not
 (float32: by more than rounding; the others: by --min-agreement; no finite numbers) or too many
-pictures cannot be read; 2 when the arguments cannot be used, or the result cannot be written.
+images cannot be read; 2 when the arguments cannot be used, or the result cannot be written.
 
 Examples (the first line makes models for the others, in three minutes):
   keras-mixers digits
@@ -68,7 +68,7 @@ def run(args):
     check(model, args.target, kind)
     trained_by = options.run_config(args, candidate, _warn)
     _require_data(args, trained_by)
-    config, data, name = trained_by or Origin().config, None, "random pictures"
+    config, data, name = trained_by or Origin().config, None, "random images"
     if _needs_pictures(args) or inputs.are_taken_by(candidate):
         config = options.preparation(args, candidate, trained_by, 1)
         data, name = _data(args, model, trained_by, "--split", args.split or "validation")
@@ -119,30 +119,30 @@ def _require_data(args, trained_by):
         asked = "--split" if args.split else "--min-agreement"
         asked = f"--precision {args.precision}" if args.precision in CALIBRATED else asked
         raise UsageError(
-            f"{asked} needs pictures: give --data, a folder of pictures or shards, or the name of "
+            f"{asked} needs images: give --data, a folder of images or shards, or the name of "
             "a tensorflow-datasets set."
         )
 
 
 def _data(args, model, trained_by, option, split):
-    """Returns the pictures of a split, and what to call them; None where random ones must do."""
+    """Returns the images of a split, and what to call them; None where random ones must do."""
     data = args.data or (trained_by and trained_by.data)
     if not data:
-        return None, "random pictures"
+        return None, "random images"
     data_dir = args.data_dir if args.data or not trained_by else trained_by.data_dir
     try:
         opened = inputs.open_data(data, data_dir, split, model.input_shape[-1], option)
     except UsageError as error:
         if _needs_pictures(args):
             raise
-        _warn(f"Compared on random pictures; for others give --data. The run's: {error}")
-        return None, "random pictures"
+        _warn(f"Compared on random images; for others give --data. The run's: {error}")
+        return None, "random images"
     if len(opened.class_names) != model.output_shape[-1] or len(model.output_shape) != 2:
         raise UsageError(
             f"MODEL must have an output for each of the {len(opened.class_names)} classes of "
             f"{data}. Its outputs have the shape {model.output_shape}"
         )
-    return opened, f"pictures of {data}, {split}"
+    return opened, f"images of {data}, {split}"
 
 
 def _calibration(args, model, trained_by, config):
@@ -171,15 +171,15 @@ def _parse(argv):
     add("--averaged", action="store_true", help="the moving average of a run's weights")
     add("--labels", metavar="FILE", help="names of the classes, a line each (default: the run's)")
     add("--json", action="store_true", help="print a JSON object instead of a table")
-    add("--min-agreement", type=float, metavar="SHARE", help="of the pictures; less is status 1")
+    add("--min-agreement", type=float, metavar="SHARE", help="of the images; less is status 1")
     of_tflite = parser.add_argument_group("TFLite")
     add = of_tflite.add_argument
     add("--precision", choices=PRECISIONS, default="float32", help="(default: %(default)s)")
-    shown = "float32 pictures, scaled as in training, or uint8 pixels (default: float32)"
+    shown = "float32 images, scaled as in training, or uint8 pixels (default: float32)"
     add("--input", choices=("float32", "uint8"), help=shown)
     add("--batch-size", type=int, default=1, metavar="N", help="static (default: %(default)s)")
     add("--threads", type=int, metavar="N", help=f"for the latency (default: {_THREADS})")
-    shown = "pictures to find ranges on, for int8 and int8-full (default: train)"
+    shown = "images to find ranges on, for int8 and int8-full (default: train)"
     add("--calibration-split", metavar="SPLIT", help=shown)
     shown = f"how many of them (default: {IMAGES})"
     add("--calibration-pictures", type=int, metavar="N", help=shown)
@@ -188,7 +188,7 @@ def _parse(argv):
     of_saved.add_argument("--top-k", type=int, metavar="N", help=shown)
     of_pictures = parser.add_argument_group("pictures")
     options.add(of_pictures, data_default=" (default: the run's)")
-    shown = "pictures to compare on, such as validation[:1000] (default: validation)"
+    shown = "images to compare on, such as validation[:1000] (default: validation)"
     of_pictures.add_argument("--split", help=shown)
     args = parser.parse_args(argv)
     _check(parser, args)

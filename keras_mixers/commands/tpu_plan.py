@@ -30,7 +30,7 @@ from keras_mixers.tpu.chips import kind_of
 from keras_mixers.tpu.refusals import DoesNotFitError
 from keras_mixers.training import tpu_options
 
-_MOST = 2**24  # Pictures in a step: no slice holds as many, and JAX traces no 2**31.
+_MOST = 2**24  # Images in a step: no slice holds as many, and JAX traces no 2**31.
 
 
 def configuration(args):

@@ -12,7 +12,7 @@ DIGITS = "digits"
 
 
 def preparation(model, config, batch_size, **changes):
-    """Returns the `TrainingConfig` by which the pictures for `model`, a `Candidate`, are prepared.
+    """Returns the `TrainingConfig` by which the images for `model`, a `Candidate`, are prepared.
 
     Args:
         model: A `Candidate`.
@@ -21,7 +21,7 @@ def preparation(model, config, batch_size, **changes):
         changes: Settings in place of those of `config`.
 
     Raises:
-        UsageError: It is out of range, or the model takes no pictures of such a size.
+        UsageError: It is out of range, or the model takes no images of such a size.
     """
     size = _picture_size(model, config and config.image_size)
     step = model.input_shape[0] or 1
@@ -33,7 +33,7 @@ def preparation(model, config, batch_size, **changes):
 
 
 def are_taken_by(model):
-    """Returns whether a `Candidate` takes square pictures of 1 or 3 channels."""
+    """Returns whether a `Candidate` takes square images of 1 or 3 channels."""
     shape = tuple(model.input_shape[1:])
     return len(shape) == 3 and shape[0] == shape[1] and shape[2] in (1, 3)
 
@@ -42,14 +42,14 @@ def _picture_size(model, asked):
     shape = tuple(model.input_shape[1:])
     size = asked or (shape[0] if shape else 0)
     if size is None:
-        raise UsageError("MODEL takes pictures of any size: give --config.")
+        raise UsageError("MODEL takes images of any size: give --config.")
     if (
         len(shape) != 3
         or any(n not in (None, int(size)) for n in shape[:2])
         or shape[2] not in (1, 3)
     ):
         raise UsageError(
-            f"MODEL must take pictures of {size} x {size} pixels with 3 colours, or 1. It takes: "
+            f"MODEL must take images of {size} x {size} pixels with 3 colours, or 1. It takes: "
             + " x ".join(map(str, shape))
         )
     return int(size)
@@ -61,15 +61,15 @@ def open_data(data, data_dir, split, channels=3, option="--split"):
     `option` is what the user gave the split by.
 
     Raises:
-        UsageError: There is none, or its pictures do not have the model's channels.
+        UsageError: There is none, or its images do not have the model's channels.
     """
     from keras_mixers.data.dataset import ArrayData, PictureData
     from keras_mixers.data.sources import open_source
 
     if (data == DIGITS) != (channels == 1):
         raise UsageError(
-            f"--data must be {DIGITS} for a model of pictures with 1 channel, and for no other. "
-            f"Received: {data}, and pictures of {channels}"
+            f"--data must be {DIGITS} for a model of images with 1 channel, and for no other. "
+            f"Received: {data}, and images of {channels}"
         )
     if data != DIGITS:
         return PictureData(open_source(data, data_dir, split))
@@ -96,14 +96,14 @@ def as_input(images, config, takes_pixels):
 
 
 def batches(data, config, bad, limit=None, doing=None):
-    """Yields `(images, labels, weights)` of every picture once, and shows how far it is.
+    """Yields `(images, labels, weights)` of every image once, and shows how far it is.
 
     Args:
         data: What `open_data` returns.
         config: What `preparation` returns.
-        bad: A list, which receives the indices of pictures that cannot be read; they and what
+        bad: A list, which receives the indices of images that cannot be read; they and what
             fills up the last batch have the weight 0.
-        limit: Of the pictures: the batch that reaches it is the last one.
+        limit: Of the images: the batch that reaches it is the last one.
         doing: What to call that, beside the bar.
     """
     from tqdm import tqdm
@@ -122,4 +122,4 @@ def batches(data, config, bad, limit=None, doing=None):
             if bar.n >= total:
                 break
     if len(bad) == len(data):
-        raise RunError(f"None of the {len(data):,} pictures could be read.")
+        raise RunError(f"None of the {len(data):,} images could be read.")

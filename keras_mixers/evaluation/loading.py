@@ -1,4 +1,4 @@
-"""Reads what was trained, of any kind, as a function from pictures to the last layer's numbers."""
+"""Reads what was trained, of any kind, as a function from images to the last layer's numbers."""
 
 import dataclasses
 import typing
@@ -18,7 +18,7 @@ class Candidate:
 
     name: str
     predict: typing.Callable
-    """From an array of pictures to an array of outputs."""
+    """From an array of images to an array of outputs."""
     input_shape: tuple
     """`(batch, height, width, channels)`; None where any will do."""
     output_shape: tuple

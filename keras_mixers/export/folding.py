@@ -89,7 +89,7 @@ def _called_once(model):
 
 
 def _stem(model, once):
-    """The projection of patches that the pictures come to first, if the model begins with one."""
+    """The projection of patches that the images come to first, if the model begins with one."""
     first = _consumers(model, model.inputs[0])
     is_stem = len(first) == 1 and isinstance(first[0], PatchEmbedding) and first[0].name in once
     return first[0] if is_stem else None

@@ -45,7 +45,7 @@ class TFLite:
     batch_size: int = 1
     """The static one."""
     calibration: typing.Callable = tuple
-    """Returns batches of pictures, scaled as in training, for the precisions that need them."""
+    """Returns batches of images, scaled as in training, for the precisions that need them."""
     threads: int = 2
     """Of the CPU, when the file is run."""
 

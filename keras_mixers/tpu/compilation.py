@@ -83,8 +83,8 @@ def largest(attempt, pictures, least):
     """Returns the plan of the largest batch per chip that fits, to 1 in 16.
 
     Args:
-        attempt: Function of the pictures per chip that returns a plan or raises `DoesNotFitError`.
-        pictures: The number to begin with.
+        attempt: Function of the images per chip that returns a plan or raises `DoesNotFitError`.
+        images: The number to begin with.
         least: The smallest number to try. All others are multiples of it.
     """
     fits, best, too_many, loads = 0, None, None, []

@@ -13,7 +13,7 @@ _PAGE = """\
 # What every model needs on a TPU, and how quick it can be at best
 
 Compiled by the TPU's own compiler, without a TPU, by `keras-mixers tpu-table`: the training step
-of the model's recipe on four chips, in mixed bfloat16, with 128 pictures on each, or as many as fit
+of the model's recipe on four chips, in mixed bfloat16, with 128 images on each, or as many as fit
 ("largest"). Sizes and times are those of one chip; times are lower bounds, nothing is measured.
 Where memory is short, the compiler itself does some operations a second time ("repeated"), which
 adds to the TFLOP. `keras-mixers tpu-plan` explains a row.
@@ -48,7 +48,7 @@ def table(found):
     """Returns the rows as Markdown."""
     from tabulate import tabulate
 
-    headers = ("model", "chip", "pictures", "memory, GB", "TFLOP", "GB moved", "at least, ms")
+    headers = ("model", "chip", "images", "memory, GB", "TFLOP", "GB moved", "at least, ms")
     headers += ("bound by", "images/s", "of peak")
     lines = []
     for key, plan in found.items():
