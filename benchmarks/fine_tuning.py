@@ -69,14 +69,13 @@ def few(source, per_class, seed):
 
 def train(config, training, validation, name):
     """Returns the trained model and its accuracy on the validation pictures."""
-    from keras_mixers.commands import training
     from keras_mixers.data.dataset import PictureData
-    from keras_mixers.training import distribution, loop, model
+    from keras_mixers.training import distribution, loop, model, run
 
     config = model.settled(config)
     engine, history = loop.train(
         config,
-        lambda: model.build_to_begin(config, training.classes, training.warn),
+        lambda: model.build_to_begin(config, training.classes, run.warn),
         PictureData(training),
         PictureData(validation),
         distribution.connect(config).make_engine,
@@ -89,8 +88,7 @@ def measure(args):
     """Returns `{what was done: accuracies by seed}`, and the names of the new classes."""
     from etils import epath
 
-    from keras_mixers.commands import finetune
-    from keras_mixers.training import run_folder
+    from keras_mixers.training import fine_tuning, run_folder
 
     known, new = halves(args.data, "train")
     known_validation, new_validation = halves(args.data, "validation")
@@ -102,7 +100,7 @@ def measure(args):
         model.save(weights)
         run_folder.save_class_names(epath.Path(folder), known.classes)  # For a new head.
         tuning = dataclasses.replace(
-            finetune.defaults("MLPMixer", weights, None),
+            fine_tuning.defaults("MLPMixer", weights, None),
             model_options=config.model_options,
             image_size=config.image_size,
             eval_crop=config.eval_crop,
@@ -169,7 +167,7 @@ def _parse(argv):
         if getattr(args, name) < 2 - (name == "seeds"):
             flag = name.replace("_", "-")
             parser.error(f"argument --{flag}: must be larger. Received: {getattr(args, name)}")
-    cli.prepare(parser, "recipes", ("etils", "tabulate", "tqdm"))
+    cli.prepare(parser, ("etils", "tabulate", "tqdm"))
     return parser, args
 
 

@@ -229,7 +229,7 @@ def _parse(argv):
         value = getattr(args, flag[2:])
         if value < 1:
             parser.error(f"argument {flag}: must be at least 1. Received: {value}")
-    cli.prepare(parser, "export", ("ai_edge_litert", "ai_edge_quantizer", "tabulate"))
+    cli.prepare(parser, ("ai_edge_litert", "ai_edge_quantizer", "tabulate"))
     import keras_mixers
 
     known = [v.__name__ for variants in keras_mixers.VARIANTS.values() for v in variants]

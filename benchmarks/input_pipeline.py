@@ -267,7 +267,7 @@ def _parse(argv):
         parser.error(f"argument --memory: must be 1000 or more. Received: {args.memory}")
     if args.batch_size % 2:
         parser.error(f"argument --batch-size: must be even, for MixUp. Received: {args.batch_size}")
-    cli.prepare(parser, "recipes", ("tabulate", "tqdm", "tensorflow_datasets"))
+    cli.prepare(parser, ("tabulate", "tqdm", "tensorflow_datasets"))
     return parser, args
 
 

@@ -62,13 +62,12 @@ class Task:
 
     def train(self, name, config):
         """Returns the trained model and its validation accuracy."""
-        from keras_mixers.commands import training
-        from keras_mixers.training import distribution, loop, model
+        from keras_mixers.training import distribution, loop, model, run
 
         config = model.settled(config)
         engine, history = loop.train(
             config,
-            lambda: model.build_to_begin(config, self._training.class_names, training.warn),
+            lambda: model.build_to_begin(config, self._training.class_names, run.warn),
             self._training,
             self.validation,
             distribution.connect(config).make_engine,
@@ -83,9 +82,9 @@ class Task:
 
     def tuned(self, size, method):
         """Returns the accuracy after an epoch that begins with the first model's weights."""
-        from keras_mixers.commands import finetune
+        from keras_mixers.training import fine_tuning
 
-        usual, first = finetune.defaults(self.config.model, self._weights, None), self.config
+        usual, first = fine_tuning.defaults(self.config.model, self._weights, None), self.config
         config = dataclasses.replace(
             usual,
             model_options=first.model_options,
@@ -169,7 +168,7 @@ def _parse(argv):
             parser.error(f"argument --sizes: must be multiples of 16. Received: {size}")
     if args.epochs is not None and args.epochs < 2:
         parser.error(f"argument --epochs: must be at least 2. Received: {args.epochs}")
-    cli.prepare(parser, "recipes", ("etils", "tabulate", "tqdm"))
+    cli.prepare(parser, ("etils", "tabulate", "tqdm"))
     return parser, args
 
 

@@ -162,7 +162,7 @@ def _parse(argv):
     parser.add_argument("--only", default="", metavar="WORD", help="steps whose name has this word")
     parser.add_argument("--flax-json", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
-    cli.require(parser, "plan", ("jax", "libtpu", "tabulate", "tqdm"))
+    cli.require(parser, ("jax", "libtpu", "tabulate", "tqdm"))
     there = all(importlib.util.find_spec(module) for module in ("flax", "optax"))
     names = [*FLAX, *STEPS] if there else list(STEPS)
     args.names = [name for name in names if args.only in name]
@@ -177,9 +177,9 @@ def _parse(argv):
 def main(argv=None):
     args = _parse(argv)
     if args.flax_json is not None:
-        from keras_mixers.commands import tpu_plan
+        from keras_mixers.tpu import compilation
 
-        os.environ.update(tpu_plan.ENVIRONMENT, KERAS_BACKEND="jax")
+        os.environ.update(compilation.ENVIRONMENT, KERAS_BACKEND="jax")
         print(json.dumps(flax_plan(args.flax_json)))
         return 0
     from tqdm import tqdm

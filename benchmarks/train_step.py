@@ -222,7 +222,7 @@ def multiply_adds(names, size):
     """Returns the multiply-adds of each model for one picture. For a process of its own."""
     # The count reads TensorFlow's graph, and the GPU's memory is for those that are measured.
     os.environ |= {"KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": "-1"}
-    from keras_mixers.commands.model_table import multiply_adds
+    from keras_mixers.evaluation.costs import multiply_adds
     from keras_mixers.training.config import TrainingConfig
     from keras_mixers.training.model import build
 
@@ -257,7 +257,7 @@ def why_no_peer(config, facts):
     if config.model not in PEERS:
         return None
     if importlib.util.find_spec("torch") is None:
-        return "No peer: PyTorch is not installed; mend it by: pip install torch torchvision timm"
+        return "No peer: PyTorch is not installed; fix it by: pip install torch torchvision timm"
     if facts["devices"] > 1:
         return "No peer: it uses one device, and ours uses all; show it one of them only."
     return None
@@ -331,7 +331,7 @@ def _parse(argv):
         value = getattr(args, flag[2:].replace("-", "_"))
         if value < 1:
             parser.error(f"argument {flag}: must be at least 1. Received: {value}")
-    cli.prepare(parser, "export", ("tabulate",), backends=("tensorflow", "jax"))
+    cli.prepare(parser, ("tabulate",), backends=("tensorflow", "jax"))
     import keras_mixers
 
     known = [v.__name__ for variants in keras_mixers.VARIANTS.values() for v in variants]

@@ -20,7 +20,7 @@ _MODULES = (
 
 def with_keras():
     """Registers our classes, now if Keras has been imported, or else right after it."""
-    if "keras" in sys.modules:
+    if sys.modules.get("keras") is not None:
         _register()
     else:
         sys.meta_path.insert(0, _AfterKeras())

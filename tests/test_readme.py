@@ -26,14 +26,14 @@ def test_python_examples_run(tmp_path, monkeypatch):
 
 
 def test_the_table_of_weights_is_what_the_tool_prints():
-    from keras_mixers.commands import model_table
+    from keras_mixers.evaluation import tables
 
-    assert model_table.weights() in README
+    assert tables.weights() in README
 
 
 @pytest.mark.slow
 def test_the_tables_are_what_the_tool_prints():
-    from keras_mixers.commands import model_table
+    from keras_mixers.evaluation import costs, tables
 
-    assert model_table.table() in README
-    assert model_table.growth() in README
+    assert tables.table() in README
+    assert costs.growth() in README

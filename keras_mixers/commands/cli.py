@@ -5,24 +5,41 @@ import importlib.util
 import os
 import re
 
+# What commands import later, by the extra that installs it; setup.cfg has the versions.
+EXTRAS = {
+    "tensorflow": {"tensorflow"},
+    "jax": {"jax"},
+    "train": {
+        *("etils", "matplotlib", "PIL", "tabulate", "tensorboard"),
+        *("tensorflow_datasets", "tqdm", "tyro"),
+    },
+    "export": {"ai_edge_litert", "ai_edge_quantizer", "flatbuffers"},
+    "weights": {"safetensors"},
+    "plan": {"libtpu"},
+    "recipes": {"sklearn"},
+}
 
-def require(parser, extra, modules):
+
+def require(parser, modules):
     """Ends the command with status 2 where one of `modules` is missing; imports none of them.
 
     Args:
         parser: The command's `argparse.ArgumentParser`.
-        extra: The extra of this project that installs `modules`.
         modules: Names of the modules that the command imports later.
     """
-    for module in modules:
-        if importlib.util.find_spec(module) is None:
-            parser.error(f'the module {module} is missing; mend it by: pip install -e ".[{extra}]"')
+    missing = [name for name in modules if importlib.util.find_spec(name) is None]
+    if missing:
+        extras = {extra for extra, names in EXTRAS.items() if not names.isdisjoint(missing)}
+        parser.error(
+            f"this command needs {', '.join(missing)}, which cannot be found; fix it by: "
+            f'pip install "keras_mixers[{",".join(sorted(extras))}]"'
+        )
 
 
-def prepare(parser, extra, modules, backends=("tensorflow",)):
+def prepare(parser, modules, backends=("tensorflow",)):
     """As `require`, and ends the command where Keras runs a backend that is not in `backends`."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # 2: errors only.
-    require(parser, extra, ("keras", "tensorflow", *modules))
+    require(parser, ("tensorflow", *modules))
     _refuse_libtpu_that_aborts(parser)
     try:
         import keras
@@ -69,7 +86,7 @@ def _refuse_libtpu_that_aborts(parser):
     if tensorflow and libtpu and tensorflow < (2, 21) and libtpu >= (0, 0, 32):
         parser.error(
             f"tensorflow-tpu {'.'.join(map(str, tensorflow))} aborts with libtpu "
-            f'{".".join(map(str, libtpu))}; mend it by: pip install "libtpu<0.0.32"'
+            f'{".".join(map(str, libtpu))}; fix it by: pip install "libtpu<0.0.32"'
         )
 
 

@@ -14,7 +14,7 @@ OUT is what its ending says:
   FILE.safetensors    timm's names, of an MLP-Mixer
 
 The model is found from the shapes of the arrays. What is written is read again and compared, bit by
-bit. Pictures must be square where a file of another codebase does not say their size.
+bit. Images must be square where a file of another codebase does not say their size.
 
 Exit status: 0 when it is written; 2 when IN cannot be used or OUT cannot be written.
 
@@ -25,6 +25,7 @@ Examples:
 """
 
 import argparse
+import dataclasses
 import itertools
 import math
 import pathlib
@@ -72,14 +73,21 @@ def _read(args):
     if path.is_dir() or path.suffix == ".keras":
         return _read_model(path)
     from keras_mixers import weights as weight_files
+    from keras_mixers.models import family
 
-    source = weight_files.describe(args.source, args.entry)
+    source = weight_files.describe(args.source, args.entry, family.all_namings())
     if source.shape_of(_STEM) is None:
         raise UsageError(
             "IN must say what its model is: give its .keras file, named so, instead of weights"
         )
     build = _mixer if source.shape_of("block_0_token_mixing/fc1/kernel") else _smlpnet
-    model = build(source)
+    given = {name: tuple(v) for name in ("mean", "std") if (v := getattr(args, name))}
+    if source.preprocessing is None and len(given) < 2:
+        _warn(
+            "IN does not say how its images are prepared; assumed what is usual for its family: "
+            "give --mean and --std if it was trained with others."
+        )
+    model = build(source, given)
     weight_files.load(model, args.source, entry=args.entry)
     return model
 
@@ -96,7 +104,7 @@ def _read_model(path):
     return model
 
 
-def _mixer(source):
+def _mixer(source, given):
     import keras_mixers
 
     patch_size, channels, hidden_dim = _stem(source)
@@ -115,11 +123,12 @@ def _mixer(source):
         tokens_mlp_dim=tokens_mlp_dim,
         channels_mlp_dim=channels_mlp_dim,
         activation=source.activation,
+        preprocessing=_preprocessing(source, keras_mixers.mlp_mixer, given),
         **_head(source, hidden_dim),
     )
 
 
-def _smlpnet(source):
+def _smlpnet(source, given):
     import keras_mixers
 
     patch_size, channels, hidden_dim = _stem(source)
@@ -143,8 +152,14 @@ def _smlpnet(source):
         hidden_dim=hidden_dim,
         depths=[dims.count(dim) for dim in sorted(set(dims))],
         mlp_ratio=mlp_ratio,
+        preprocessing=_preprocessing(source, keras_mixers.smlpnet, given),
         **_head(source, dims[-1]),
     )
+
+
+def _preprocessing(source, family, given):
+    """Returns the `Preprocessing` of IN, or of its family, with the numbers that were given."""
+    return dataclasses.replace(source.preprocessing or family.FAMILY.preprocessing, **given)
 
 
 def _stem(source):
@@ -220,6 +235,9 @@ def _parse(argv):
     add("out", type=pathlib.Path, help="see above", metavar="OUT")
     shown = "of a PyTorch file with several sets of weights (default: model)"
     add("--entry", metavar="NAME", help=shown)
+    for name, done in (("mean", "subtracted from"), ("std", "by which to divide")):
+        shown = f"{done} pixels scaled to [0, 1], where IN does not say it"
+        add(f"--{name}", type=float, nargs="+", metavar="X", help=shown)
     add("--overwrite", action="store_true", help="replace an existing OUT")
     args = parser.parse_args(argv)
     if not args.out.name.endswith(ENDINGS) or args.out.name in ENDINGS:
@@ -233,7 +251,7 @@ def _parse(argv):
 
 def main(argv=None):
     parser, args = _parse(argv)
-    cli.prepare(parser, "recipes", ("h5py", "safetensors", "tabulate"), ("tensorflow", "jax"))
+    cli.prepare(parser, ("h5py", "safetensors", "tabulate"), ("tensorflow", "jax"))
     try:
         return run(args)
     except (RunError, ValueError, OSError) as error:

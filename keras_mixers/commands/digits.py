@@ -1,6 +1,6 @@
 """Trains a small model of each family on real handwritten digits, exports and checks them.
 
-The digits are the 1,797 pictures of 8 x 8 pixels that come with scikit-learn. For each family, the
+The digits are the 1,797 images of 8 x 8 pixels that come with scikit-learn. For each family, the
 run folder receives model.keras, model.tflite, history.json, and config.json and labels.txt, by
 which keras-mixers export and evaluate know the model. The TFLite file is run by LiteRT over
 all test digits and compared with Keras. Two CPU cores need two to three minutes in all.
@@ -15,7 +15,6 @@ Examples:
 
 import argparse
 import json
-import math
 import os
 import pathlib
 import sys
@@ -29,7 +28,7 @@ MIN_ACCURACY = 0.975
 
 
 def build(name):
-    """Returns the small model of the family `name`, from 8 x 8 pictures to logits."""
+    """Returns the small model of the family `name`, from 8 x 8 images to logits."""
     import keras_mixers
 
     builder, sizes = {
@@ -55,6 +54,7 @@ def build(name):
         classifier_activation=None,
         drop_path_rate=0.1,
         name=name,
+        preprocessing=training_config(name).preprocessing,
         **sizes,
     )
 
@@ -92,8 +92,8 @@ def augment(images, seed):
     """Small rotations, zooms and shifts; no flips, which would make other digits."""
     from keras_mixers.data.augmentation import random_affine
 
-    paper = -1.0  # random_affine fills with zeros.
-    return random_affine(images - paper, seed, rotation=15, zoom=0.15, shift=0.1) + paper
+    # Filled with zeros, which is paper.
+    return random_affine(images, seed, rotation=15, zoom=0.15, shift=0.1)
 
 
 def run(name, splits, out, epochs=None):
@@ -101,11 +101,12 @@ def run(name, splits, out, epochs=None):
 
     Returns:
         A dict: `history`, the learning curves; `by_keras` and `by_tflite`, the predicted class of
-        every test picture; `agrees`, whether the exporter's own check passed; `parameters`,
+        every test image; `agrees`, whether the exporter's own check passed; `parameters`,
         `seconds` of training, `size` of the TFLite file in bytes.
     """
     from keras_mixers.data import digits
     from keras_mixers.data.dataset import ArrayData
+    from keras_mixers.evaluation import costs
     from keras_mixers.evaluation.litert import LiteRTModel
     from keras_mixers.export.exporter import export
     from keras_mixers.export.origin import Origin
@@ -139,7 +140,7 @@ def run(name, splits, out, epochs=None):
         "by_keras": model.predict(test_images, verbose=0).argmax(axis=-1),
         "by_tflite": LiteRTModel(exported.path).predict(test_images).argmax(axis=-1),
         "agrees": exported.agrees,
-        "parameters": sum(math.prod(weight.shape) for weight in model.trainable_weights),
+        "parameters": costs.trainable_parameters(model),
         "seconds": seconds,
         "size": exported.size,
     }
@@ -202,8 +203,8 @@ def _parse(argv):
     args = parser.parse_args(argv)
     if args.epochs is not None and args.epochs < 1:
         parser.error(f"argument --epochs: must be at least 1. Received: {args.epochs}")
-    modules = ("ai_edge_litert", "ai_edge_quantizer", "matplotlib", "sklearn", "tabulate", "tqdm")
-    cli.prepare(parser, "recipes", modules)
+    modules = ("ai_edge_litert", "ai_edge_quantizer", "etils", "matplotlib", "sklearn", "tabulate")
+    cli.prepare(parser, (*modules, "tqdm"))
     args.names = MODELS if args.model == "all" else (args.model,)
     for folder in [args.out / name for name in args.names]:
         try:

@@ -1,4 +1,4 @@
-"""Counts how often a model is right about pictures that it was not trained on: top-1 and top-5.
+"""Counts how often a model is right about images that it was not trained on: top-1 and top-5.
 
 MODEL is one of these:
   RUN             run folder; its newest whole checkpoint is evaluated, else its model.keras
@@ -6,14 +6,14 @@ MODEL is one of these:
   FILE.keras      nothing in it is executed
   FILE.tflite, or the folder of a SavedModel, as keras-mixers export writes them
 
-Run folders and checkpoints know how their pictures are prepared; they are computed in float32. A
+Run folders and checkpoints know how their images are prepared; they are computed in float32. A
 model file beside the config.json of a run takes that from there, any other from the options, whose
 defaults are those of the recipes. An option overrides what a configuration says.
 
-A class counts as right only if no other one is as probable. Exit status: 0; 1 when more pictures
+A class counts as right only if no other one is as probable. Exit status: 0; 1 when more images
 than allowed cannot be read; 2 when the model, the data or the arguments cannot be used.
 
-Examples (the first two lines make pictures and a model for the others, in 15 minutes):
+Examples (the first two lines make images and a model for the others, in 15 minutes):
   python benchmarks/jpeg_digits.py runs/jpeg_digits
   keras-mixers imagenet --recipe digits_mixer --data runs/jpeg_digits/folder
   keras-mixers evaluate runs/digits_mixer --data runs/jpeg_digits/folder --averaged
@@ -22,118 +22,32 @@ Examples (the first two lines make pictures and a model for the others, in 15 mi
 """
 
 import argparse
-import collections
-import csv
-import dataclasses
-import io
 import sys
 import time
 
-import numpy as np
-
 from keras_mixers import files
-from keras_mixers.commands import cli
+from keras_mixers.commands import cli, options
 from keras_mixers.errors import RunError, UsageError, first_line
-from keras_mixers.evaluation import inputs, loading
-
-
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """What became of each picture that could be read, in arrays of one length."""
-
-    labels: np.ndarray
-    predicted: np.ndarray
-    better: np.ndarray
-    """How many wrong classes are at least as probable as the right one."""
-    margin: np.ndarray
-    """Output for the most probable of the wrong classes, less the one for the right class."""
-    bad: tuple
-    """Indices of the pictures that could not be read."""
-
-    def top(self, k):
-        """Returns for each picture whether its class is among the `k` most probable ones."""
-        return self.better < k
-
-    def worst(self, count):
-        """Returns which pictures were taken for a wrong class, the clearest mistakes first.
-
-        Two arrays: their places here, and in the data, which has the unreadable ones too.
-        """
-        readable = np.setdiff1d(np.arange(len(self.labels) + len(self.bad)), self.bad)
-        order = np.argsort(-self.margin, kind="stable")
-        wrong = order[self.better[order] > 0][:count]
-        return wrong, readable[wrong]
-
-    def confusion(self, classes):
-        """Returns how often a class (row) was taken for a class (column)."""
-        pairs = np.bincount(self.labels * classes + self.predicted, minlength=classes**2)
-        return pairs.reshape(classes, classes)
+from keras_mixers.evaluation import inputs, loading, metrics
 
 
 def _warn(sentence):
     print(sentence, file=sys.stderr)
 
 
-def evaluate(model, data, config):
-    """Returns the `Result` of a `Candidate` on some `pictures.open_data`; shows how far it is."""
-    found, bad = collections.defaultdict(list), []
-    for images, labels, weights in inputs.batches(data, config, bad):
-        images = inputs.as_input(images, config, model.takes_pixels)
-        outputs = np.asarray(model.predict(images), "float32")[weights > 0]
-        for name, values in _judge(outputs, labels[weights > 0]).items():
-            found[name].append(values)
-    return Result(**{name: np.concatenate(v) for name, v in found.items()}, bad=tuple(bad))
-
-
-def _judge(outputs, labels):
-    rows = np.arange(len(labels))
-    # Not ">=": what is not a number counts against the class, too.
-    better = np.sum(~(outputs < outputs[rows, labels][:, None]), axis=-1) - 1
-    others = outputs.copy()
-    others[rows, labels] = -np.inf
-    predicted = np.where(better == 0, labels, np.argmax(others, axis=-1))
-    margin = others.max(axis=-1) - outputs[rows, labels]
-    return {"labels": labels, "predicted": predicted, "better": better, "margin": margin}
-
-
-def per_class(result, names):
-    """Returns the rows of a table: class, pictures, top-1, top-5, most often mistaken for."""
-    confusion = result.confusion(len(names))
-    rows = [("class", "pictures", "top-1", "top-5", "most often mistaken for")]
-    for label, name in enumerate(names):
-        mine = result.labels == label
-        count = int(mine.sum())
-        top_1, top_5 = (f"{result.top(k)[mine].mean():.4f}" if count else "" for k in (1, 5))
-        wrong = np.where(np.arange(len(names)) == label, 0, confusion[label])
-        mistaken = names[np.argmax(wrong)] if wrong.any() else ""
-        rows.append((name, count, top_1, top_5 if len(names) > 5 else "", mistaken))
-    return rows
-
-
-def write_rows(path, rows):
-    """Writes a CSV file, complete or not at all."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    files.write(path, text.getvalue())
-
-
 def _print(args, model, config, result, names, seconds):
     from tabulate import tabulate
 
-    prepared = (
-        f"{config.image_size} x {config.image_size}, central {config.eval_crop:.4g}, "
-        f"{config.interpolation}, {config.pixel_range}"
-    )
     rows = [
         ("model", model.name),
         ("data", f"{args.data}, {args.split}, {len(names)} classes"),
-        ("prepared", prepared),
-        ("pictures", f"{len(result.labels):,}"),
+        ("prepared", config.preprocessing),
+        ("images", f"{len(result.labels):,}"),
         ("unreadable", f"{len(result.bad):,}"),
         ("top-1", f"{result.top(1).mean():.2%}"),
         ("top-5", f"{result.top(5).mean():.2%}"),
         ("seconds", f"{seconds:.1f}"),
-        ("pictures/s", f"{(len(result.labels) + len(result.bad)) / seconds:,.1f}"),
+        ("images/s", f"{(len(result.labels) + len(result.bad)) / seconds:,.1f}"),
     ]
     rows = [row for row in rows if row[0] != "top-5" or len(names) > 5]
     print(tabulate(rows, tablefmt="plain", disable_numparse=True))
@@ -147,8 +61,8 @@ def run(args):
     of_classes = cli.output("--per-class", args.per_class, ".csv")
     of_confusion = cli.output("--confusion", args.confusion, ".csv")
     model = loading.read_model(files.named("MODEL", args.model), args.averaged, _warn)
-    config = inputs.run_config(args, model, _warn)
-    config = inputs.preparation(args, model, config, args.batch_size)
+    config = options.run_config(args, model, _warn)
+    config = options.preparation(args, model, config, args.batch_size, _warn)
     data = inputs.open_data(args.data, args.data_dir, args.split, model.input_shape[-1])
     names = data.class_names
     if len(model.output_shape) != 2 or model.output_shape[-1] != len(names):
@@ -162,15 +76,13 @@ def run(args):
             f"Received: {_some(names)}"
         )
     start = time.perf_counter()
-    result = evaluate(model, data, config)
+    result = metrics.evaluate(model, data, config)
     seconds = time.perf_counter() - start
     _print(args, model, config, result, names, seconds)
     if of_classes:
-        write_rows(of_classes, per_class(result, names))
+        metrics.write_rows(of_classes, metrics.per_class(result, names))
     if of_confusion:
-        matrix = result.confusion(len(names)).tolist()
-        rows = [(name, *row) for name, row in zip(names, matrix, strict=True)]
-        write_rows(of_confusion, [("truth", *names), *rows])
+        metrics.write_confusion(of_confusion, result.confusion(len(names)), names)
     require_few(data, result.bad, args.split, config.max_bad_images)
 
 
@@ -185,7 +97,7 @@ def _parse(argv):
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("model", help="see above", metavar="MODEL")
-    inputs.add_options(parser, data_required=True)
+    options.add(parser, data_required=True)
     add = parser.add_argument
     add("--split", default="validation", help="or a part: validation[:10%%] (default: %(default)s)")
     add("--batch-size", type=int, default=64, metavar="N", help="(default: %(default)s)")
@@ -202,7 +114,7 @@ def main(argv=None):
     parser, args = _parse(argv)
     modules = ("etils", "tabulate", "tensorflow_datasets", "tqdm")
     more = ("ai_edge_litert",) if args.model.endswith(".tflite") else ()
-    cli.prepare(parser, "recipes", (*modules, *more), backends=("tensorflow", "jax"))
+    cli.prepare(parser, (*modules, *more), backends=("tensorflow", "jax"))
     import keras
     import tensorflow as tf
 

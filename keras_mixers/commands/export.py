@@ -5,25 +5,25 @@ MODEL is one of these:
   FILE.npz        a checkpoint, RUN/checkpoints/step-*.npz
   FILE.keras      nothing in it is executed
 
-The result is loaded again and compared with the model, on the pictures that the run was validated
+The result is loaded again and compared with the model, on the images that the run was validated
 on, or on those of --data, or else on a few random ones; then it is put in place. A run's folder
-knows its data, labels and how pictures are prepared; other models take that from the options.
+knows its data, labels and how images are prepared; other models take that from the options.
 
 Precisions of TFLite files, all for CPUs but the last:
   float32    as trained
   float16    half the size, the same speed: 16-bit weights, arithmetic in float32
   dynamic    a quarter of the size; products by 8-bit weights, whose inputs are rounded when run
   int8       a quarter of the size, the quickest; products in 8 bits, with ranges that are found
-             beforehand on pictures, the rest in float32
+             beforehand on images, the rest in float32
   int8-full  integers only, from uint8 pixels to uint8 scores, for chips that have nothing else;
              slow on a CPU
 
-A SavedModel has two signatures: serving_default, for float pictures, and classify, from the bytes
+A SavedModel has two signatures: serving_default, for float images, and classify, from the bytes
 of JPEG or PNG files to the most probable labels and their probabilities.
 
 Exit status: 0 when the result agrees with the model; 1, and nothing is kept, when it does not
 (float32: by more than rounding; the others: by --min-agreement; no finite numbers) or too many
-pictures cannot be read; 2 when the arguments cannot be used, or the result cannot be written.
+images cannot be read; 2 when the arguments cannot be used, or the result cannot be written.
 
 Examples (the first line makes models for the others, in three minutes):
   keras-mixers digits
@@ -39,16 +39,14 @@ import pathlib
 import sys
 
 from keras_mixers import files
-from keras_mixers.commands import cli
+from keras_mixers.commands import cli, options
 from keras_mixers.errors import RunError, UsageError, first_line
 from keras_mixers.evaluation import inputs, labels, loading
-from keras_mixers.export import CALIBRATED, PRECISIONS
+from keras_mixers.export import CALIBRATED, PRECISIONS, naming
+from keras_mixers.export.calibration import IMAGES, calibration
 
-FORMATS = {"tflite": ".tflite", "savedmodel": ""}
-_CALIBRATION_PICTURES = 256
 _THREADS = 2
 _TOP_K = 5
-_BATCH = 32  # Pictures that are compared at once.
 
 
 def _warn(sentence):
@@ -61,23 +59,21 @@ def run(args):
     from keras_mixers.export.exporter import check, export
     from keras_mixers.export.origin import Origin
 
-    candidate = loading.read_model(files.named("MODEL", args.model), args.averaged, _warn)
-    if candidate.model is None:
+    loaded = loading.read_model(files.named("MODEL", args.model), args.averaged, _warn)
+    if loaded.model is None:
         raise UsageError(
             f"MODEL must be a run folder, a checkpoint or a .keras file. Received: {args.model}"
         )
-    model, kind = candidate.model, _kind(args)
+    model, kind = loaded.model, _kind(args)
     check(model, args.target, kind)
-    trained_by = inputs.run_config(args, candidate, _warn)
+    trained_by = options.run_config(args, loaded, _warn)
     _require_data(args, trained_by)
-    config, data, name = trained_by or Origin().config, None, "random pictures"
-    if _needs_pictures(args) or inputs.are_taken_by(candidate):
-        config = inputs.preparation(args, candidate, trained_by, 1)
+    config, data, name = trained_by or Origin().config, None, "random images"
+    if _needs_pictures(args) or inputs.are_taken_by(loaded):
+        config = options.preparation(args, loaded, trained_by, 1, _warn)
         data, name = _data(args, model, trained_by, "--split", args.split or "validation")
-    step = args.batch_size
-    loss = (trained_by or Origin().config).loss
-    config = dataclasses.replace(config, batch_size=step * -(-_BATCH // step), loss=loss)
-    origin = Origin(candidate.name, config, _labels(args, candidate))
+    config = dataclasses.replace(config, loss=(trained_by or Origin().config).loss)
+    origin = Origin(loaded.name, config, _labels(args, loaded))
     if args.precision in CALIBRATED:
         kind = dataclasses.replace(kind, calibration=_calibration(args, model, trained_by, config))
     result = export(model, args.target, kind, origin, data, name, args.min_agreement)
@@ -96,15 +92,15 @@ def _kind(args):
     return TFLite(args.precision, args.input == "uint8", args.batch_size, threads=threads)
 
 
-def _labels(args, candidate):
+def _labels(args, loaded):
     """Names of the classes: from --labels, the run, or the labels.txt beside the model."""
     from keras_mixers.training import run_folder
 
-    classes = candidate.output_shape[-1]
+    classes = loaded.output_shape[-1]
     if args.labels is not None:
         return labels.read(args.labels, classes)
     folder = files.named("MODEL", args.model).parent
-    names = candidate.class_names or run_folder.class_names(folder)
+    names = loaded.class_names or run_folder.class_names(folder)
     if names and len(names) != classes:
         raise UsageError(
             f"The labels.txt of MODEL must have a name for each of its {classes} classes; it has "
@@ -123,49 +119,37 @@ def _require_data(args, trained_by):
         asked = "--split" if args.split else "--min-agreement"
         asked = f"--precision {args.precision}" if args.precision in CALIBRATED else asked
         raise UsageError(
-            f"{asked} needs pictures: give --data, a folder of pictures or shards, or the name of "
+            f"{asked} needs images: give --data, a folder of images or shards, or the name of "
             "a tensorflow-datasets set."
         )
 
 
 def _data(args, model, trained_by, option, split):
-    """Returns the pictures of a split, and what to call them; None where random ones must do."""
+    """Returns the images of a split, and what to call them; None where random ones must do."""
     data = args.data or (trained_by and trained_by.data)
     if not data:
-        return None, "random pictures"
+        return None, "random images"
     data_dir = args.data_dir if args.data or not trained_by else trained_by.data_dir
     try:
         opened = inputs.open_data(data, data_dir, split, model.input_shape[-1], option)
     except UsageError as error:
         if _needs_pictures(args):
             raise
-        _warn(f"Compared on random pictures; for others give --data. The run's: {error}")
-        return None, "random pictures"
+        _warn(f"Compared on random images; for others give --data. The run's: {error}")
+        return None, "random images"
     if len(opened.class_names) != model.output_shape[-1] or len(model.output_shape) != 2:
         raise UsageError(
             f"MODEL must have an output for each of the {len(opened.class_names)} classes of "
             f"{data}. Its outputs have the shape {model.output_shape}"
         )
-    return opened, f"pictures of {data}, {split}"
+    return opened, f"images of {data}, {split}"
 
 
 def _calibration(args, model, trained_by, config):
-    """Returns a function that gives the pictures by which ranges are found."""
-    from keras_mixers.data.unreadable_images import require_few
-
     split = args.calibration_split or "train"
     data, _ = _data(args, model, trained_by, "--calibration-split", split)
-    pictures_wanted = args.calibration_pictures or _CALIBRATION_PICTURES
-
-    def batches():
-        left, bad = pictures_wanted, []
-        for images, _, weights in inputs.batches(data, config, bad, left, "calibrating"):
-            images = inputs.as_input(images, config, takes_pixels=False)[weights > 0][:left]
-            left -= len(images)
-            yield images
-        require_few(data, bad, split, config.max_bad_images)
-
-    return batches
+    images = args.calibration_pictures or IMAGES
+    return calibration(data, config, split, images, args.batch_size)
 
 
 def _parse(argv):
@@ -177,29 +161,34 @@ def _parse(argv):
     add = parser.add_argument
     add("model", help="see above", metavar="MODEL")
     add("out", type=pathlib.Path, help="folder for the result, which is named after the model")
-    add("--format", choices=FORMATS, default="tflite", help="what to write (default: %(default)s)")
+    add(
+        "--format",
+        choices=naming.FORMATS,
+        default="tflite",
+        help="what to write (default: %(default)s)",
+    )
     add("--overwrite", action="store_true", help="replace an earlier result")
     add("--averaged", action="store_true", help="the moving average of a run's weights")
     add("--labels", metavar="FILE", help="names of the classes, a line each (default: the run's)")
     add("--json", action="store_true", help="print a JSON object instead of a table")
-    add("--min-agreement", type=float, metavar="SHARE", help="of the pictures; less is status 1")
+    add("--min-agreement", type=float, metavar="SHARE", help="of the images; less is status 1")
     of_tflite = parser.add_argument_group("TFLite")
     add = of_tflite.add_argument
     add("--precision", choices=PRECISIONS, default="float32", help="(default: %(default)s)")
-    shown = "float32 pictures, scaled as in training, or uint8 pixels (default: float32)"
+    shown = "float32 images, as the model takes them, or uint8 pixels (default: float32)"
     add("--input", choices=("float32", "uint8"), help=shown)
     add("--batch-size", type=int, default=1, metavar="N", help="static (default: %(default)s)")
     add("--threads", type=int, metavar="N", help=f"for the latency (default: {_THREADS})")
-    shown = "pictures to find ranges on, for int8 and int8-full (default: train)"
+    shown = "images to find ranges on, for int8 and int8-full (default: train)"
     add("--calibration-split", metavar="SPLIT", help=shown)
-    shown = f"how many of them (default: {_CALIBRATION_PICTURES})"
+    shown = f"how many of them (default: {IMAGES})"
     add("--calibration-pictures", type=int, metavar="N", help=shown)
     of_saved = parser.add_argument_group("SavedModel")
     shown = f"classes that classify returns (default: {_TOP_K})"
     of_saved.add_argument("--top-k", type=int, metavar="N", help=shown)
     of_pictures = parser.add_argument_group("pictures")
-    inputs.add_options(of_pictures, data_default=" (default: the run's)")
-    shown = "pictures to compare on, such as validation[:1000] (default: validation)"
+    options.add(of_pictures, data_default=" (default: the run's)")
+    shown = "images to compare on, such as validation[:1000] (default: validation)"
     of_pictures.add_argument("--split", help=shown)
     args = parser.parse_args(argv)
     _check(parser, args)
@@ -231,20 +220,11 @@ def _check(parser, args):
             parser.error(f"argument {_flag(name)}: is not for --format {args.format}")
     if args.precision == "int8-full" and args.input == "float32":
         parser.error("argument --input: must be uint8 for int8-full. Received: float32")
-    args.target = target(args.model, args.out, args.precision, args.format)
+    args.target = naming.target(args.model, args.out, args.precision, args.format)
     if args.out.exists() and not args.out.is_dir():
         parser.error(f"argument out: must be a folder. Received the file: {args.out}")
     if args.target.exists() and not args.overwrite:
         parser.error(f"{args.target} exists: choose another folder or pass --overwrite")
-
-
-def target(model, folder, precision="float32", kind="tflite"):
-    """Returns the path, in a folder, of what is made of a model."""
-    stem = pathlib.PurePath(str(model).rstrip("/")).name
-    stem = stem.removesuffix(".keras").removesuffix(".npz")
-    if precision != "float32":
-        stem += f"-{precision}"
-    return folder / (stem + FORMATS[kind])
 
 
 def _flag(name):
@@ -254,7 +234,7 @@ def _flag(name):
 def main(argv=None):
     parser, args = _parse(argv)
     modules = ("ai_edge_litert", "ai_edge_quantizer", "tabulate")
-    cli.prepare(parser, "recipes", (*modules, "etils", "tensorflow_datasets", "tqdm"))
+    cli.prepare(parser, (*modules, "etils", "tensorflow_datasets", "tqdm"))
     import tensorflow as tf
 
     try:

@@ -1,38 +1,51 @@
-"""Trains a model on ImageNet or on any other set of pictures, and loses nothing when cut off.
+"""Trains a model on ImageNet or on any other set of images, and loses nothing when cut off.
 
 The same command, started again, goes on from the newest checkpoint of its run folder.
 
 Exit status: 0 at the end of the training; 1 when it cannot go on (NaN loss, full disk, too many
-unreadable pictures); 2 when the command, the data or the devices cannot be used as asked for; 75
+unreadable images); 2 when the command, the data or the devices cannot be used as asked for; 75
 when it was asked to stop (SIGTERM, SIGINT) or lost a device or a host: start it again; 130 when
 SIGINT ended it at once.
 
 Examples:
   keras-mixers imagenet --recipe mixer_b16 --tpu
-  keras-mixers imagenet --recipe smlpnet_t --data ~/pictures --out runs/mine
-  keras-mixers imagenet --data ~/pictures --preview batch.png
+  keras-mixers imagenet --recipe smlpnet_t --data ~/images --out runs/mine
+  keras-mixers imagenet --data ~/images --preview batch.png
   keras-mixers imagenet --config runs/mine/config.json --out runs/again
 """
 
 import argparse
+import dataclasses
 import sys
 
 import keras_mixers.training  # noqa: F401  (sets what TensorFlow reads when it is imported)
+from keras_mixers import files, presets
 from keras_mixers.commands import cli, training
+from keras_mixers.errors import UsageError
+from keras_mixers.training import config as settings
+
+_PROG = "keras-mixers imagenet"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Command(settings.TrainingConfig):
+    """The settings of a run, and what the command itself takes."""
+
+    recipe: str = "mixer_b16"
+    """Settings to start from; the names are above."""
+    config: str | None = None
+    """File of settings to start from, in place of a recipe: the config.json of a run."""
+    preview: str | None = None
+    """PNG file to write one augmented batch to, and stop."""
 
 
 def read_command(argv):
     """Returns the `TrainingConfig` of a command line and where a preview is to go, or None."""
-    from keras_mixers import files, presets
-    from keras_mixers.errors import UsageError
-    from keras_mixers.training import config as settings
-
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     first.add_argument("--recipe")
     first.add_argument("--config")
-    first.add_argument("--preview")
     try:
-        chosen, rest = first.parse_known_args(argv)
+        chosen, _ = first.parse_known_args(argv)
     except argparse.ArgumentError as error:
         raise UsageError(f"{error}") from None
     if chosen.config is not None and chosen.recipe is not None:
@@ -40,65 +53,51 @@ def read_command(argv):
     if chosen.config is not None:
         default = settings.load(files.named("--config", chosen.config))
     else:
-        default = presets.load("mixer_b16" if chosen.recipe is None else chosen.recipe)
+        default = presets.load(_Command.recipe if chosen.recipe is None else chosen.recipe)
     description = (
-        f"{__doc__}\nAlso:\n"
-        f"  --recipe NAME      settings to start from: {', '.join(presets.names())}\n"
-        "                     (default: mixer_b16)\n"
-        "  --config FILE      settings to start from: the config.json of a run\n"
-        "  --preview FILE     write a picture of one augmented batch (PNG), and stop\n\n"
+        f"{__doc__}\nRecipes: {', '.join(presets.names())}.\n\n"
         "Every setting below overrides the recipe; the defaults shown are those of the recipe."
     )
-    flags = ("--recipe", "--config", "--preview")
-    config = training.settings_of(rest, "keras-mixers imagenet", description, default, flags)
-    return config, chosen.preview
+    config, given = training.parse(_Command, argv, _PROG, description, default)
+    return config, given.preview
 
 
 def main(argv=None):
     argv = sys.argv[1:] if argv is None else argv
-    parser = argparse.ArgumentParser(prog="keras-mixers imagenet")
-    cli.require(parser, "recipes", ("etils", "tyro"))
+    parser = argparse.ArgumentParser(prog=_PROG)
+    cli.require(parser, ("tyro",) if training.asks_help(argv) else ("etils", "tyro"))
 
     def work():
         config, preview = read_command(argv)
-        cli.prepare(parser, "recipes", training.MODULES, backends=("tensorflow", "jax"))
+        cli.prepare(parser, training.MODULES, backends=("tensorflow", "jax"))
+        from keras_mixers.training import run
+
         if preview:
             _write_preview(config, preview)
         else:
-            run(config)
+            run.train(config)
 
-    return training.status_of(work, parser.prog)
-
-
-def run(config):
-    """Trains as `config` says; prints the result and writes it into the run folder."""
-    training.train(config)
+    return training.status_of(work, _PROG)
 
 
 def _write_preview(config, path):
-    from keras_mixers import files
     from keras_mixers.data.unreadable_images import BadPictures
-    from keras_mixers.errors import UsageError
-    from keras_mixers.training import plots
+    from keras_mixers.training import plots, run
 
     if not path.lower().endswith(".png"):
         raise UsageError(f"--preview must name a PNG, such as batch.png. Received: {path}")
     path = files.named("--preview", path)
-    pictures, _ = training.open_data(config)
+    images, _ = run.open_data(config)
     try:
-        _, bad = plots.preview(pictures, config, path)
+        _, bad = plots.preview(images, config, path)
     except OSError as error:
         raise UsageError(f"--preview must be a file that can be written. {error}") from None
     BadPictures(config.max_bad_images).note(
-        pictures,
-        bad,
-        config.train_split,
-        say=lambda sentence: print(sentence, file=sys.stderr),
-        write=lambda line: None,
+        images, bad, config.train_split, say=run.warn, write=lambda line: None
     )
     print(path)
 
 
 def as_process(argv):
     """Runs the command as a process of its own, to its end."""
-    training.leave(lambda: main(argv), "keras-mixers imagenet")
+    training.leave(lambda: main(argv), _PROG)

@@ -25,22 +25,12 @@ import sys
 import keras_mixers.training  # noqa: F401  (sets what TensorFlow reads when it is imported)
 from keras_mixers.commands import cli
 from keras_mixers.errors import RunError, UsageError
-from keras_mixers.tpu.chips import check_slice, kind_of
+from keras_mixers.tpu import compilation
+from keras_mixers.tpu.chips import kind_of
 from keras_mixers.tpu.refusals import DoesNotFitError
 from keras_mixers.training import tpu_options
 
-# No TPU is asked for where there is none, nothing is computed on one, and several compilers may
-# run side by side. The TPU's library complains where nobody says which machine it is on.
-ENVIRONMENT = {
-    "JAX_PLATFORMS": "cpu",
-    "TPU_SKIP_MDS_QUERY": "1",
-    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
-    "TPU_ACCELERATOR_TYPE": "v5litepod-4",
-    "TPU_WORKER_HOSTNAMES": "localhost",
-    "TPU_WORKER_ID": "0",
-}
-_MOST = 2**24  # Pictures in a step: no slice holds as many, and JAX traces no 2**31.
-_LEAST = 8  # Pictures per chip and part of a batch; --find-batch tries multiples of it.
+_MOST = 2**24  # Images in a step: no slice holds as many, and JAX traces no 2**31.
 
 
 def configuration(args):
@@ -101,96 +91,23 @@ def _recipe_of(model):
     return by_model.get(model) or next((by_model[m] for m in family if m in by_model), "mixer_b16")
 
 
-def compile_step(config, classes, chips, route):
-    """Compiles a recipe's step.
-
-    Args:
-        config: A `TrainingConfig`.
-        classes: How many the data has.
-        chips: From `routes.chips_of`.
-        route: `"jax"` or `"tensorflow"`, Keras' backend.
-
-    Returns:
-        A `routes.Step`.
-    """
-    import keras
-
-    from keras_mixers.tpu import routes
-    from keras_mixers.training import model
-
-    keras.config.set_dtype_policy(config.precision)
-    compile = {"jax": routes.jax_route, "tensorflow": routes.tensorflow_route}[route]
-    return compile(config, lambda: model.build(config, classes), chips)
-
-
 def run(args):
     """Prints the plan and returns the exit status."""
-    from keras_mixers.tpu import plan, report, routes
-    from keras_mixers.training import distribution
+    from keras_mixers.tpu import report
 
     picture = cli.output("--picture", args.picture, ".png")
     config = configuration(args)
     about = report.About(config, args.topology, args.route)
-    check_slice(args.topology)
-    chips = routes.chips_of(args.topology)
-
-    def attempt(pictures):
-        """Returns the plan of a step with so many pictures per chip."""
-        tried = dataclasses.replace(config, batch_size=pictures * len(chips))
-        with report.waiting(f"compiling {config.model} for {pictures} pictures a chip"):
-            step = compile_step(tried, args.classes, chips, args.route)
-        return plan.plan(step, tried.batch_size, about.kind, len(chips))
-
-    pictures, least = config.batch_size // len(chips), _LEAST * config.accumulation
     try:
-        if args.find_batch:
-            found = largest(attempt, pictures, least)
-        else:
-            distribution.check_divides(config, len(chips))
-            found = attempt(pictures)
+        found = compilation.planned(about, args.classes, args.find_batch)
     except DoesNotFitError as error:
-        tried = least if args.find_batch else pictures
-        print(report.too_large(about.of(tried * len(chips)), error, args.json, args.find_batch))
+        print(report.too_large(about.of(error.batch_size), error, args.json, args.find_batch))
         return 1
-    about = about.of(found.pictures * len(chips))
+    about = about.of(found.pictures * found.chips)
     print(report.as_json(about, found) if args.json else report.tables(about, found))
     if picture:
         report.draw(about, found, picture)
     return 0
-
-
-def largest(attempt, pictures, least):
-    """Returns the plan of the largest batch per chip that fits, to 1 in 16.
-
-    Args:
-        attempt: Function of the pictures per chip that returns a plan or raises `DoesNotFitError`.
-        pictures: The number to begin with.
-        least: The smallest number to try. All others are multiples of it.
-    """
-    fits, best, too_many, loads = 0, None, None, []
-    guess = max(pictures // least, 1)
-    while too_many is None or too_many - fits > max(fits // 16, 1):
-        try:
-            best, fits = attempt(guess * least), guess
-            loads.append((guess, sum(best.memory.values()) / best.capacity))
-        except DoesNotFitError as error:
-            if guess == 1:
-                raise
-            too_many = guess
-            loads.append((guess, error.needed / error.available))
-        guess = _next_guess(fits, too_many, loads)
-    return best
-
-
-def _next_guess(fits, too_many, loads):
-    """Returns where the memory would be full by the last two `loads`, but well between the ends."""
-    (number, load), (other, other_load) = loads[-1], [(0, 0.0), *loads][-2]
-    slope = (load - other_load) / (number - other)
-    # Near its limits the compiler saves memory, so that no line is to be trusted.
-    guess = number + (1 - load) / slope if slope > 0 else number
-    low, high = (fits, too_many) if too_many else (fits, 8 * fits)
-    margin = (high - low) // 8 if fits and too_many else 0
-    return min(max(int(guess), low + 1 + margin), high - 1 - margin)
 
 
 def _parse(argv):
@@ -265,9 +182,9 @@ def _parse(argv):
 
 def main(argv=None):
     parser, args = _parse(argv)
-    cli.require(parser, "plan", ("jax", "libtpu", "matplotlib", "tabulate", "tqdm"))
-    os.environ.update(ENVIRONMENT, KERAS_BACKEND=args.route)
-    cli.prepare(parser, "plan", (), backends=(args.route,))
+    cli.require(parser, ("jax", "libtpu", "matplotlib", "tabulate", "tqdm"))
+    os.environ.update(compilation.ENVIRONMENT, KERAS_BACKEND=args.route)
+    cli.prepare(parser, (), backends=(args.route,))
     try:
         return run(args)
     except RunError as error:

@@ -1,6 +1,6 @@
 """Compiles the training step of every public model for every kind of TPU, and writes docs/tpu.md.
 
-Each row is what `keras-mixers tpu-plan --json` says of four chips with 128 pictures each, the
+Each row is what `keras-mixers tpu-plan --json` says of four chips with 128 images each, the
 batches of the papers (4,096 on 32 chips, 1,024 on 8), or with as many as fit. A row takes minutes,
 all of them hours; each is kept in docs/tpu.json as soon as it is there, and not compiled again.
 
@@ -14,34 +14,14 @@ Examples:
 import argparse
 import concurrent.futures
 import json
-import os
-import pathlib
 import subprocess
 import sys
 
-from keras_mixers.commands import cli, model_table
+from keras_mixers.commands import cli
+from keras_mixers.evaluation.tables import PUBLISHED_TOP1
+from keras_mixers.tpu import table
 
-TOPOLOGIES = {"v4": "v4:2x2x1", "v5e": "v5e:2x2", "v5p": "v5p:2x2x1", "v6e": "v6e:2x2"}
-PICTURES = 128  # On a chip.
-ROWS = pathlib.Path("docs/tpu.json")
 _CHIPS = 4
-
-_PAGE = """\
-# What every model needs on a TPU, and how quick it can be at best
-
-Compiled by the TPU's own compiler, without a TPU, by `keras-mixers tpu-table`: the training step
-of the model's recipe on four chips, in mixed bfloat16, with 128 pictures on each, or as many as fit
-("largest"). Sizes and times are those of one chip; times are lower bounds, nothing is measured.
-Where memory is short, the compiler itself does some operations a second time ("repeated"), which
-adds to the TFLOP. `keras-mixers tpu-plan` explains a row.
-
-{table}
-"""
-
-
-def rows():
-    """Returns what has been compiled so far: plans by model and chip, as one string."""
-    return json.loads(ROWS.read_text()) if ROWS.exists() else {}
 
 
 def compiled(model, chip, *flags):
@@ -49,7 +29,7 @@ def compiled(model, chip, *flags):
 
     Args:
         model: Name of the variant.
-        chip: Of `TOPOLOGIES`.
+        chip: Of `table.TOPOLOGIES`.
         flags: More arguments of the command.
 
     Raises:
@@ -57,7 +37,8 @@ def compiled(model, chip, *flags):
     """
     command = [sys.executable, "-m", "keras_mixers.commands", "tpu-plan"]
     command += ["--model", model, "--json"]
-    command += ["--topology", TOPOLOGIES[chip], "--batch-size", str(_CHIPS * PICTURES), *flags]
+    command += ["--topology", table.TOPOLOGIES[chip]]
+    command += ["--batch-size", str(_CHIPS * table.PICTURES), *flags]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode == 1 and '"fits": false' in done.stdout:
         done = subprocess.run([*command, "--find-batch"], capture_output=True, text=True)
@@ -69,82 +50,22 @@ def compiled(model, chip, *flags):
     return plan
 
 
-def keep(key, plan):
-    """Adds a row to docs/tpu.json and writes docs/tpu.md anew."""
-    found = rows() | {key: plan}
-    ROWS.parent.mkdir(exist_ok=True)
-    order = [f"{model} {chip}" for model in model_table.PUBLISHED_TOP1 for chip in TOPOLOGIES]
-    found = {key: found[key] for key in order if key in found}
-    aside = ROWS.with_suffix(".aside")
-    aside.write_text(json.dumps(found, indent=1) + "\n")
-    os.replace(aside, ROWS)
-    ROWS.with_suffix(".md").write_text(page(found))
-
-
-def page(found):
-    """Returns docs/tpu.md."""
-    return _PAGE.format(table=table(found))
-
-
-def table(found):
-    """Returns the rows as Markdown."""
-    from tabulate import tabulate
-
-    headers = ("model", "chip", "pictures", "memory, GB", "TFLOP", "GB moved", "at least, ms")
-    headers += ("bound by", "images/s", "of peak")
-    lines = []
-    for key, plan in found.items():
-        largest = " (largest)" if plan["pictures"] != PICTURES else ""
-        repeated = ", repeated" if plan["repeated"] else ""
-        used = sum(plan["memory"].values())
-        lines.append(
-            (
-                *key.split(),
-                f"{plan['pictures']}{largest}",
-                f"{used / 1e9:.1f} of {plan['capacity'] / 1e9:.0f}",
-                f"{plan['flops'] / 1e12:.2f}{repeated}",
-                f"{plan['traffic'] / 1e9:.1f}",
-                f"{1e3 * plan['bounds'][plan['bound']]:.1f}",
-                plan["bound"],
-                f"{plan['images_per_second'] / plan['chips']:,.0f}",
-                f"{plan['share_of_peak']:.0%}",
-            )
-        )
-    alignment = ("left", "left", *["right"] * 5, "left", "right", "right")
-    return tabulate(lines, headers, "github", disable_numparse=True, colalign=alignment)
-
-
-def overview(found):
-    """Returns the most images/s that a chip can train on, by model and kind of chip."""
-    from tabulate import tabulate
-
-    lines = []
-    for model in model_table.PUBLISHED_TOP1:
-        plans = [found.get(f"{model} {chip}") for chip in TOPOLOGIES]
-        if any(plans):
-            speeds = [f"{p['images_per_second'] / p['chips']:,.0f}" if p else "" for p in plans]
-            lines.append((f"`{model}`", *speeds))
-    alignment = ("left", *["right"] * len(TOPOLOGIES))
-    headers = ("images/s of a chip, at most", *TOPOLOGIES)
-    return tabulate(lines, headers, "github", disable_numparse=True, colalign=alignment)
-
-
 def _parse(argv):
     parser = argparse.ArgumentParser(
         prog="keras-mixers tpu-table",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    models = list(model_table.PUBLISHED_TOP1)
+    models, chips = list(PUBLISHED_TOP1), list(table.TOPOLOGIES)
     add = parser.add_argument
-    add("--chips", nargs="+", choices=TOPOLOGIES, default=list(TOPOLOGIES), help="(default: all)")
+    add("--chips", nargs="+", choices=chips, default=chips, help="(default: all)")
     add("--models", nargs="+", choices=models, default=models, help="(default: all)")
     add("--jobs", type=int, default=1, metavar="N", help="steps compiled at a time, one core each")
     add("--again", action="store_true", help="compile rows that are there, too")
     args = parser.parse_args(argv)
     if args.jobs < 1:
         parser.error(f"argument --jobs: must be at least 1. Received: {args.jobs}")
-    cli.require(parser, "plan", ("jax", "libtpu", "tabulate", "tqdm"))
+    cli.require(parser, ("jax", "libtpu", "tabulate", "tqdm"))
     return args
 
 
@@ -152,7 +73,7 @@ def main(argv=None):
     args = _parse(argv)
     from tqdm import tqdm
 
-    there = {} if args.again else rows()
+    there = {} if args.again else table.rows()
     asked = [(model, chip) for model in args.models for chip in args.chips]
     left = [pair for pair in asked if " ".join(pair) not in there]
     failed = []
@@ -160,11 +81,11 @@ def main(argv=None):
         jobs = {pool.submit(compiled, *pair): " ".join(pair) for pair in left}
         for job in tqdm(concurrent.futures.as_completed(jobs), "compiling", len(jobs), unit="step"):
             try:
-                keep(jobs[job], job.result())
+                table.keep(jobs[job], job.result())
             except RuntimeError as error:
                 failed.append(str(error))
-    found = {key: plan for key, plan in rows().items() if tuple(key.split()) in asked}
-    print(table(found), overview(found), sep="\n\n")
+    found = {key: plan for key, plan in table.rows().items() if tuple(key.split()) in asked}
+    print(table.table(found), table.overview(found), sep="\n\n")
     for error in failed:
         print(f"keras-mixers tpu-table: {error}", file=sys.stderr)
     return 1 if failed else 0

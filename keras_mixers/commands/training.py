@@ -1,180 +1,47 @@
-"""What the commands that train share: settings, data, a run from begin to end, its exit status.
+"""What the commands that train share: their settings, and how they end."""
 
-Nothing here is imported before it is needed: a command's --help takes no TensorFlow.
-"""
-
-import contextlib
 import dataclasses
 import os
 import signal
 import sys
-import time
 
-from keras_mixers.errors import Preempted, RunError, UsageError, did_you_mean, first_line
+from keras_mixers.errors import Preempted, RunError, first_line
+from keras_mixers.training import config as settings
 
 MODULES = ("etils", "matplotlib", "tabulate", "tensorflow_datasets", "tqdm", "tyro")
 
-_NO_DATA = """\
-{error}
 
-Give the training pictures in one of three ways:
-
-  a folder      --data FOLDER, with one folder per class:
-                  FOLDER/train/<class>/*.jpg (or .jpeg, .png)
-                  FOLDER/validation/<class>/*.jpg
-  shards        --data FOLDER, as this makes them of such a folder (faster on disks and buckets):
-                  keras-mixers make-shards PICTURES FOLDER
-  tensorflow-   --data NAME --data-dir FOLDER_OR_BUCKET, after tensorflow-datasets has prepared
-  datasets      the set there. For ImageNet (the default, imagenet2012), put
-                ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar from https://image-net.org in
-                ~/tensorflow_datasets/downloads/manual and run:
-                  tfds build imagenet2012
-
-To try the command without ImageNet:
-  python benchmarks/jpeg_digits.py runs/jpeg_digits
-  keras-mixers imagenet --recipe digits_mixer --data runs/jpeg_digits/shards
-"""
+def asks_help(argv):
+    """Returns whether a command line asks for help, which must need no more than tyro."""
+    return any(argument in ("-h", "--help") for argument in argv)
 
 
-def settings_of(arguments, prog, description, default, flags):
-    """Returns the `TrainingConfig` of a command line.
+def parse(kind, argv, prog, description, default):
+    """Returns the `TrainingConfig` of a command line, and the command line as a `kind`.
 
     Args:
-        arguments: Without what the command itself takes.
+        kind: Dataclass of the command's own flags; a subclass of `TrainingConfig`.
+        argv: The command line.
         prog: Name of the command.
         description: Shown by --help.
         default: `TrainingConfig` that the arguments change.
-        flags: What the command itself takes, for suggestions.
 
     Raises:
-        UsageError: A flag is none, or a setting is out of range.
+        UsageError: A setting is out of range.
     """
     import tyro
 
-    from keras_mixers.training import config as settings
-
-    _check_names(arguments, flags)
-    config = tyro.cli(
-        settings.TrainingConfig,
+    given = tyro.cli(
+        kind,
         prog=prog,
         description=description,
-        default=default,
-        args=arguments,
+        default=kind(**settings.as_dict(default)),
+        args=argv,
     )
-    settings.check(config)
-    return config
-
-
-def _check_names(arguments, own):
-    """Raises a `UsageError` where a flag is none; suggests the nearest, or what it abbreviates."""
-    from keras_mixers.training import config as settings
-
     fields = dataclasses.fields(settings.TrainingConfig)
-    flags = ["--" + field.name.replace("_", "-") for field in fields]
-    flags += own
-    switches = ["--no-" + field.name.replace("_", "-") for field in fields if field.type is bool]
-    initials = {"--" + "".join(word[0] for word in flag[2:].split("-")): flag for flag in flags}
-    for argument in arguments:
-        given = argument.partition("=")[0]
-        flag = given.replace("_", "-")
-        if flag.startswith("--") and flag not in {*flags, *switches, "--help"}:
-            meant = did_you_mean(initials.get(flag, flag), flags, likeness=0.0)
-            raise UsageError(f"{given} is no setting.{meant}")
-
-
-def open_data(config):
-    """Returns the training and the validation pictures.
-
-    Raises:
-        UsageError: There are none; one screen says what to put where.
-    """
-    import tensorflow as tf
-
-    from keras_mixers.data.dataset import PictureData
-    from keras_mixers.data.sources import open_source
-
-    try:
-        training = open_source(config.data, config.data_dir, config.train_split)
-        validation = open_source(config.data, config.data_dir, config.validation_split)
-    except tf.errors.OpError as error:
-        raise UsageError(f"--data {config.data} cannot be read: {error.message}") from None
-    except UsageError as error:
-        if str(error).startswith("No data"):
-            raise UsageError(_NO_DATA.format(error=error)) from None
-        raise
-    return PictureData(training), PictureData(validation)
-
-
-def train(config):
-    """Trains as `config` says; prints the result and writes it into the run folder.
-
-    Returns:
-        The trained model, the settings as the run folder has them, and the validation pictures; or
-        None in processes that are not the one that writes and prints.
-    """
-    from keras_mixers import files
-    from keras_mixers.data import dataset
-    from keras_mixers.training import distribution, model, run_folder
-
-    folder = files.named("--out", config.out)
-    config = model.settled(config, run_folder.begun(folder))
-    training, validation = open_data(config)
-    if training.classes < 2:
-        raise UsageError(
-            "--data must have two classes or more, in a folder each. Received one alone: "
-            f"{training.class_names[0]}"
-        )
-    dataset.steps_per_epoch(len(training), config.batch_size)  # Refused before anything is written.
-    where = distribution.connect(config)
-    with run_folder.alone(folder) if where.is_chief else contextlib.nullcontext():
-        return _train(config, training, validation, where, folder)
-
-
-def _train(config, training, validation, where, folder):
-    from keras_mixers.training import logging, loop, model, plots, run_folder
-
-    begins = run_folder.begins(folder)
-    if where.is_chief:
-        run_folder.check(folder, config)
-        print(
-            f"{config.model} on {len(training):,} pictures ({config.train_split}) of "
-            f"{training.classes} classes, validated on {len(validation):,} "
-            f"({config.validation_split}); {where.about}; run folder {folder}",
-            file=sys.stderr,
-        )
-        if begins:
-            images, _ = plots.preview(training, config, folder / "augmented.png")
-            logging.show_batch(folder, images)
-    start = time.monotonic()
-
-    def build():
-        if not begins:  # What goes on has its weights in the checkpoint.
-            return model.build(config, training.classes)
-        return model.build_to_begin(config, training.class_names, warn)
-
-    def on_start():
-        if where.is_chief:
-            run_folder.save(folder, config, training.class_names)
-
-    engine, history = loop.train(
-        config,
-        build,
-        training,
-        validation,
-        where.make_engine,
-        folder,
-        name=config.model,
-        on_start=on_start,
-    )
-    if not engine.is_chief:
-        return None
-    plots.write_results(engine.model, history, time.monotonic() - start, folder)
-    return engine.model, config, validation
-
-
-def warn(sentence):
-    """Prints a sentence where it is in the way of no result."""
-    print(sentence, file=sys.stderr)
+    config = settings.TrainingConfig(**{f.name: getattr(given, f.name) for f in fields})
+    settings.check(config)
+    return config, given
 
 
 def status_of(work, prog):

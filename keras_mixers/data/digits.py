@@ -6,14 +6,14 @@ CLASSES = tuple("0123456789")
 def load():
     """Returns the training, validation and test split, each `(images, labels)`.
 
-    Always the same split, stratified by class: 1,257, 180 and 360 pictures. Images are float32 of
-    shape `(pictures, 8, 8, 1)`, from -1 (paper) to 1 (ink).
+    Always the same split, stratified by class: 1,257, 180 and 360 images. Images are float32 of
+    shape `(images, 8, 8, 1)`, pixels from 0 (paper) to 255 (ink).
     """
     import sklearn.datasets
     from sklearn.model_selection import train_test_split
 
     digits = sklearn.datasets.load_digits()
-    images = (digits.images / 8 - 1).astype("float32")[..., None]
+    images = (digits.images * (255 / 16)).astype("float32")[..., None]
     images, test_images, labels, test_labels = train_test_split(
         images, digits.target, test_size=360, stratify=digits.target, random_state=0
     )

@@ -57,7 +57,7 @@ class LiteRTModel:
         return np.concatenate([self._run(batch) for batch in batches])
 
     def seconds(self, runs, warm_up=3):
-        """Returns how long each of `runs` took, on a picture of zeros that is in place."""
+        """Returns how long each of `runs` took, on an image of zeros that is in place."""
         zeros = np.zeros(self.input_shape, self._input["dtype"])
         times = []
         for _ in range(warm_up + runs):

@@ -1,4 +1,4 @@
-"""Reads what was trained, of any kind, as a function from pictures to the last layer's numbers."""
+"""Reads what was trained, of any kind, as a function from images to the last layer's numbers."""
 
 import dataclasses
 import typing
@@ -20,7 +20,7 @@ class LoadedModel:
 
     name: str
     predict: typing.Callable
-    """From an array of pictures to an array of outputs."""
+    """From an array of images to an array of outputs."""
     input_shape: tuple
     """`(batch, height, width, channels)`; None where any will do."""
     output_shape: tuple
@@ -124,7 +124,7 @@ def _rebuild(name, state, about, averaged):
         raise UsageError(f"{name} is no checkpoint of this version: {first_line(error)}") from None
     if averaged and not config.ema_decay:
         raise UsageError(f"--averaged needs a run with --ema-decay. Received: {name}")
-    loaded = _of_keras(model, f"{name}, averaged weights" if averaged else name, config)
+    loaded = of_keras(model, f"{name}, averaged weights" if averaged else name, config)
     return dataclasses.replace(loaded, class_names=class_names)
 
 
@@ -138,10 +138,15 @@ def _from_keras(path):
 
     import keras_mixers  # noqa: F401  (registers the layers)
 
-    return _of_keras(keras.models.load_model(path, compile=False, safe_mode=True), str(path))
+    return of_keras(keras.models.load_model(path, compile=False, safe_mode=True), str(path))
 
 
-def _of_keras(model, name, config=None):
+def of_keras(model, name, config=None):
+    """Returns the `LoadedModel` of a `keras.Model` with one input and one output.
+
+    Raises:
+        ValueError: It has others.
+    """
     if any(len(getattr(model, ends, None) or ()) != 1 for ends in ("inputs", "outputs")):
         raise ValueError("it must be a built model with one input and one output")
     shapes = model.input_shape, model.output_shape

@@ -8,31 +8,31 @@ from keras_mixers.evaluation import inputs
 
 # A float32 file may add in another order than the model, no more. That has been a few 1e-6 of the
 # outputs; a tanh GELU in place of the exact one, say, is 1e-3.
-TOLERANCE = 1e-4  # Of how far the outputs differ between pictures.
+TOLERANCE = 1e-4  # Of how far the outputs differ between images.
 _ROUNDING = 1e-5  # Of the largest output: never asked to be finer.
-_TELLING = 0.01  # Of the largest output: a smaller spread between pictures shows little.
+_TELLING = 0.01  # Of the largest output: a smaller spread between images shows little.
 _RANDOM_IMAGES = 8
 
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """The outputs of a model and of an exported file, over the same pictures."""
+    """The outputs of a model and of an exported file, over the same images."""
 
     on: str
-    """What pictures."""
+    """What images."""
     pictures: int
     agreement: float
-    """Share of the pictures for which both find the same class most probable."""
+    """Share of the images for which both find the same class most probable."""
     top_1_model: float | None
     """Share that the model gets right; None where nobody knows the classes."""
     top_1_file: float | None
     largest_difference: float
-    """Between outputs, over all pictures and classes."""
+    """Between outputs, over all images and classes."""
     mean_difference: float
     largest_output: float
     """Of the model, in absolute value."""
     spread: float
-    """How far an output of the model differs from picture to picture, at most."""
+    """How far an output of the model differs from image to image, at most."""
 
     @property
     def is_finite(self):
@@ -52,18 +52,18 @@ class Comparison:
 
 
 def compare(model, predict, file, data, config, name):
-    """Compares a model and a file on every picture of `data`.
+    """Compares a model and a file on every image of `data`.
 
     Args:
         model: What has `takes_pixels` and `includes_preprocessing`: the model.
         predict: Of the model, from images as it takes them to outputs.
         file: What has `predict`, `takes_pixels` and `includes_preprocessing`: the file.
-        data: What `pictures.open_data` returns, or None for a few random ones.
-        config: The `TrainingConfig` by which pictures are prepared.
+        data: What `inputs.open_data` returns, or None for a few random ones.
+        config: The `TrainingConfig` by which images are prepared.
         name: Of the data.
 
     Returns:
-        A `Comparison`, and the indices of pictures that cannot be read.
+        A `Comparison`, and the indices of images that cannot be read.
     """
     bad, found = [], []
     batches = (

@@ -16,6 +16,7 @@ from keras_mixers.export.origin import Origin
 
 # The folded model, the converter's file, the quantized one: together, at the most.
 _BYTES_PER_PARAMETER = 12
+_BATCH = 32  # Images that are compared at once.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Export:
     min_agreement: float | None = None
     """What was asked for."""
     bad_pictures: tuple = ()
-    """Indices of pictures that could not be read."""
+    """Indices of images that could not be read."""
     threads: int | None = None
     """Of the CPU, for a TFLite file."""
     latency: tuple | None = None
@@ -64,7 +65,7 @@ class Takes(typing.NamedTuple):
 
 
 def export(
-    model, path, kind, origin=None, data=None, data_name="random pictures", min_agreement=None
+    model, path, kind, origin=None, data=None, data_name="random images", min_agreement=None
 ):
     """Writes `model` to a file or folder, loads that again and compares it with the model.
 
@@ -76,17 +77,17 @@ def export(
         path: Of the file or the folder.
         kind: A `TFLite` or `SavedModel`.
         origin: An `Origin`; None where nothing is known.
-        data: What to compare on, see `pictures.open_data`; None for a few random pictures.
+        data: What to compare on, see `inputs.open_data`; None for a few random images.
         data_name: What to call that.
-        min_agreement: Share of the pictures for which the result must find the same class.
+        min_agreement: Share of the images for which the result must find the same class.
 
     Returns:
         An `Export`.
 
     Raises:
-        ValueError: The model has several inputs or outputs or no fixed picture size; it cannot be
+        ValueError: The model has several inputs or outputs or no fixed image size; it cannot be
             converted; something else than an earlier result is at `path`.
-        RunError: Too many pictures cannot be read.
+        RunError: Too many images cannot be read.
         OSError: The result cannot be written.
     """
     path, origin = pathlib.Path(path), origin or Origin()
@@ -105,9 +106,12 @@ def export(
         file = kind.load(written)
         takes = Takes(includes_preprocessing=getattr(model, "includes_preprocessing", False))
         predict = folding.in_float32(model).predict_on_batch
-        found, bad = compare(takes, predict, file, data, origin.config, data_name)
+        step = file.batch_size or 1
+        batch_size = step * -(-_BATCH // step)
+        config = dataclasses.replace(origin.config, accumulation=1, batch_size=batch_size)
+        found, bad = compare(takes, predict, file, data, config, data_name)
         if data is not None:
-            split = data_name.removeprefix("pictures of ")
+            split = data_name.removeprefix("images of ")
             require_few(data, bad, split, origin.config.max_bad_images)
         parts = [written] if written.is_file() else [p for p in written.rglob("*") if p.is_file()]
         result = Export(
@@ -138,12 +142,12 @@ def check(model, path, kind):
         )
     if len(model.input_shape) != 4:
         raise ValueError(
-            "MODEL must take pictures, (batch, height, width, channels). "
+            "MODEL must take images, (batch, height, width, channels). "
             f"Received: input shape {model.input_shape}"
         )
     if None in model.input_shape[1:]:
         raise ValueError(
-            "MODEL must have a fixed picture size: build it with a full `input_shape`. "
+            "MODEL must have a fixed image size: build it with a full `input_shape`. "
             f"Received: input shape {model.input_shape}"
         )
     if path.exists() and not kind.is_result(path):

@@ -101,7 +101,7 @@ def _called_once(model):
 
 
 def _stem(model, once):
-    """The projection of patches that the pictures come to first, if the model begins with one."""
+    """The projection of patches that the images come to first, if the model begins with one."""
     first = _consumers(model, model.inputs[0])
     if len(first) == 1 and isinstance(first[0], ImagePreprocessing):
         first = _consumers(model, first[0].output)

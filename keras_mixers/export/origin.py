@@ -9,14 +9,14 @@ from keras_mixers.training.config import TrainingConfig
 
 @dataclasses.dataclass(frozen=True)
 class Origin:
-    """What an export tells of the model, and needs to prepare its pictures."""
+    """What an export tells of the model, and needs to prepare its images."""
 
     source: str = "a Keras model"
     """Where it came from, such as the run folder."""
     config: TrainingConfig = dataclasses.field(
         default_factory=lambda: TrainingConfig(loss="softmax")
     )
-    """How its pictures are prepared, and by which loss it was trained; softmax is the usual one."""
+    """How its images are prepared, and by which loss it was trained; softmax is the usual one."""
     labels: tuple | None = None
     """Names of its classes."""
 

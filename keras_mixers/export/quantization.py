@@ -42,7 +42,7 @@ def quantize(data, precision, calibration=(), pixels=False):
 
 @contextlib.contextmanager
 def _silence():
-    """The quantizer has progress bars for every picture, and prints how much it has saved."""
+    """The quantizer has progress bars for every image, and prints how much it has saved."""
     nowhere = io.StringIO()
     with (
         contextlib.redirect_stdout(nowhere),
@@ -74,11 +74,11 @@ def _rules(data, precision):
 
 
 def _ranges(data, rules, calibration, pixels):
-    """Smallest and largest value of every tensor, over all pictures of the calibration."""
+    """Smallest and largest value of every tensor, over all images of the calibration."""
     interpreter = Interpreter(model_content=data)
     ((signature, ends),) = interpreter.get_signature_list().items()
     (entry,) = ends["inputs"]
-    # Not the quantizer's own average over pictures, which cuts off the largest of the values.
+    # Not the quantizer's own average over images, which cuts off the largest of the values.
     with _silence():
         finder = calibrator.Calibrator(data, qsv_update_func=qsv_utils.min_max_update)
     for batch in calibration:

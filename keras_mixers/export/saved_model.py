@@ -20,7 +20,7 @@ class SavedModel:
     It has two signatures. `serving_default` takes float32 images `(batch, height, width,
     channels)`, as the model does. `classify` takes the bytes of JPEG or PNG files, `(batch,)`,
     and returns `labels` and `probabilities`, `(batch, top_k)`, the most probable first; only
-    classifiers of square pictures of 1 or 3 channels have it.
+    classifiers of square images of 1 or 3 channels have it.
     """
 
     top_k: int = 5
@@ -120,16 +120,16 @@ class LoadedSavedModel:
         _, self.includes_preprocessing = exported.preprocessing_of(about)
 
     def predict(self, images):
-        """Returns the outputs for float32 pictures."""
+        """Returns the outputs for float32 images."""
         return self._loaded.serve(tf.constant(images)).numpy()
 
     def try_classify(self):
-        """Runs `classify`, if there is one, on a picture: what is wrong with it shows now."""
+        """Runs `classify`, if there is one, on an image: what is wrong with it shows now."""
         if "classify" in self._loaded.signatures:
             self.classify([tf.io.encode_png(np.zeros((8, 8, 3), "uint8")).numpy()])
 
     def classify(self, files):
-        """Returns labels and probabilities, `(pictures, top_k)`, for the bytes of picture files."""
+        """Returns labels and probabilities, `(images, top_k)`, for the bytes of image files."""
         found = self._loaded.signatures["classify"](image_bytes=tf.constant(files))
         names = found["labels"].numpy()
         labels = np.array([name.decode() for name in names.ravel()]).reshape(names.shape)

@@ -70,6 +70,18 @@ __all__ = [
 ]
 
 
+def import_families():
+    """Imports the modules of all families, which make themselves known."""
+    for family in _FAMILIES:
+        importlib.import_module(f"keras_mixers.models.{family}")
+
+
+def module_of(name):
+    """Returns the module of the family that a constructor is of, or None where there is none."""
+    family = _MODULE_OF.get(name)
+    return importlib.import_module(f"keras_mixers.models.{family}") if family in _FAMILIES else None
+
+
 def __getattr__(name):
     if name in _FAMILIES:
         return importlib.import_module(f"keras_mixers.models.{name}")

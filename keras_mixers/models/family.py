@@ -56,6 +56,22 @@ class Family:
         return decorate
 
 
+def of_constructor(name):
+    """Returns the `Family` of a constructor, such as "MLPMixerB16", or None where there is none."""
+    from keras_mixers import models
+
+    module = models.module_of(name)
+    return module and module.FAMILY
+
+
+def all_namings():
+    """Returns the `Naming`s of all families."""
+    from keras_mixers import models
+
+    models.import_families()
+    return tuple(naming for family in _FAMILIES.values() for naming in family.namings)
+
+
 def of(model):
     """Returns the `Family` of a model, or None where it is of none."""
     return _FAMILIES.get(getattr(model, "family", None))

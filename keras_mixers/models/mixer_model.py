@@ -75,9 +75,10 @@ class MixerModel(keras.Model):
     @property
     def namings(self):
         """What other codebases call its weights: `keras_mixers.weights.names.Naming`s."""
-        # All families are known when they are imported, and nothing that a file names is.
-        from keras_mixers.models import VARIANTS, family  # noqa: F401
+        from keras_mixers import models
+        from keras_mixers.models import family
 
+        models.import_families()  # Nothing that a file names is imported.
         return getattr(family.of(self), "namings", ())
 
     @property

@@ -14,6 +14,9 @@ _TOO_MUCH = (
 class DoesNotFitError(Exception):
     """A step needs more memory than a chip has: at least `needed` of `available` bytes."""
 
+    batch_size = None
+    """Of that step, over all chips, where it is known."""
+
     def __init__(self, needed, available):
         super().__init__(needed, available)
         self.needed, self.available = needed, available

@@ -57,7 +57,7 @@ def chips_of(topology):
         ) from None
     except (RuntimeError, ImportError, OSError) as error:
         raise UsageError(
-            "libtpu is there but cannot be loaded; mend it by: pip install --force-reinstall "
+            "libtpu is there but cannot be loaded; fix it by: pip install --force-reinstall "
             f'--no-deps "libtpu>=0.0.51" (JAX says: {first_line(error)})'
         ) from None
 

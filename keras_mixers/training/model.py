@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import logging
 import pathlib
 import re
 
@@ -10,8 +11,11 @@ from etils import epath
 import keras_mixers
 from keras_mixers import weights as weight_files
 from keras_mixers.errors import UsageError, did_you_mean
+from keras_mixers.models import family
 from keras_mixers.training import run_folder
 from keras_mixers.training.config import BY_OTHER_SETTINGS
+
+_log = logging.getLogger("keras_mixers")
 
 
 def check(config):
@@ -73,6 +77,7 @@ def settled(config, begun=None):
 def _by_weights(config):
     """Arguments of the constructor that the weights suggest, and those that they require."""
     source = weight_files.describe(weights_file(config), namings=_namings(config.model))
+    _report_scaling(config, source.preprocessing)
     parameters = inspect.signature(_constructors()[config.model]).parameters
     suggested, required = {}, {}
     if "activation" in parameters and source.activation:
@@ -83,6 +88,17 @@ def _by_weights(config):
         times = weight_files.tiles(source, (config.image_size // patch_size,) * 2)
         required["tokens_mlp_dim"] = times * source.tokens_mlp_dim
     return suggested, required
+
+
+def _report_scaling(config, theirs):
+    """Logs a line where the weights expect images that are scaled in another way than the run's."""
+    ours = config.preprocessing
+    if theirs is not None and (theirs.mean, theirs.std) != (ours.mean, ours.std):
+        _log.warning(
+            "--weights %s expects images of mean %s and std %s; this run scales them by --mean %s "
+            "and --std %s",
+            *(config.weights, theirs.mean, theirs.std, ours.mean, ours.std),
+        )
 
 
 def weights_file(config):
@@ -189,8 +205,7 @@ def _freeze(model, config):
 
 def _namings(model):
     """Foreign names of the weights of a constructor's family."""
-    family = inspect.getmodule(inspect.unwrap(_constructors()[model])).FAMILY
-    return family.namings
+    return family.of_constructor(model).namings
 
 
 def _constructors():

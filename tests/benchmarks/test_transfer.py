@@ -1,9 +1,12 @@
 """What fine_tuning.py and resolution.py train on and count."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from benchmarks import fine_tuning, resolution
+from keras_mixers import presets
 from tests.helpers import image_files
 
 pytestmark = pytest.mark.tensorflow
@@ -46,13 +49,9 @@ def test_arguments_that_cannot_be_used(module, folder, capsys):
 
 @pytest.mark.slow
 def test_resolution_prints_its_table(folder, capsys, monkeypatch):
-    from keras_mixers.commands import imagenet
-
     small = dict(batch_size=6, warmup_epochs=0.5, checkpoint_minutes=10.0)
-    preset = presets.load
-    import dataclasses
-
-    monkeypatch.setattr(imagenet, "preset", lambda name: dataclasses.replace(preset(name), **small))
+    load = presets.load
+    monkeypatch.setattr(presets, "load", lambda name: dataclasses.replace(load(name), **small))
     command = [folder, "--recipes", "digits_mixer", "--sizes", "48", "128", "--epochs", "2"]
     assert resolution.main(command) == 0
     printed = capsys.readouterr().out

@@ -33,5 +33,5 @@ def test_a_pair_that_aborts_is_refused_before_it_is_loaded(monkeypatch, capsys, 
         cli._refuse_libtpu_that_aborts(parser)
     assert stop.value.code == 2
     last = capsys.readouterr().err.splitlines()[-1]
-    assert last.endswith('mend it by: pip install "libtpu<0.0.32"')
+    assert last.endswith('fix it by: pip install "libtpu<0.0.32"')
     assert installed["libtpu"] in last

@@ -133,17 +133,6 @@ def test_bad_arguments(arguments, message, capsys):
     assert message in capsys.readouterr().err
 
 
-def test_help_needs_no_tensorflow():
-    run = subprocess.run(
-        [sys.executable, "-X", "importtime", ROOT / "recipes" / "digits.py", "--help"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert "Examples:" in run.stdout
-    assert "tensorflow" not in run.stderr
-
-
 @pytest.mark.slow
 def test_the_main_job_reaches_its_bar(tmp_path):
     """97.5 % for every family, TFLite and Keras agreeing on every digit: status 0."""

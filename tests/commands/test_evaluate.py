@@ -16,11 +16,12 @@ from etils import epath
 from PIL import Image
 
 from keras_mixers import presets
-from keras_mixers.commands import evaluate, imagenet
-from keras_mixers.evaluation import loading
+from keras_mixers.commands import evaluate
+from keras_mixers.evaluation import loading, metrics
 from keras_mixers.export.exporter import export
 from keras_mixers.export.saved_model import SavedModel
 from keras_mixers.export.tflite import TFLite
+from keras_mixers.training import run as training_run
 from keras_mixers.training.checkpoints import Checkpoints, load
 from tests.helpers.image_files import encode, write_folder
 from tests.models.small import build
@@ -81,7 +82,7 @@ def world(tmp_path_factory):
         keep_checkpoints=2,
         checkpoint_steps=3,
     )
-    imagenet.run(config)
+    training_run.train(config)
     model = keras.models.load_model(run / "model.keras")
     for kind in (TFLite(batch_size=3), SavedModel()):
         assert export(model, folder / "out" / f"model.{kind.name}", kind).agrees
@@ -126,7 +127,7 @@ def rows_of(path):
 
 
 def numbers(table):
-    return {name: table[name] for name in ("pictures", "unreadable", "top-1", "top-5")}
+    return {name: table[name] for name in ("images", "unreadable", "top-1", "top-5")}
 
 
 @pytest.mark.parametrize("kind", ["run", "checkpoint", "keras", "tflite", "savedmodel"])
@@ -141,14 +142,14 @@ def test_every_kind_of_model_gives_the_numbers_of_numpy(kind, world, capsys, tmp
     status, table, error = run_tool(capsys, world.models[kind], *arguments)
     assert status == 0
     assert numbers(table) == {
-        "pictures": "25",
+        "images": "25",
         "unreadable": "0",
         "top-1": f"{top_1:.2%}",
         "top-5": f"{top_5:.2%}",
     }
     assert str(world.models[kind]) in table["model"]
     assert table["prepared"] == "24 x 24, central 1, bilinear, minus_one_one"
-    assert float(table["pictures/s"].replace(",", "")) > 0
+    assert float(table["images/s"].replace(",", "")) > 0
     assert (f"prepared as {world.run / 'config.json'} says" in error) == (kind == "keras")
     assert "25/25" in error.replace("25.0", "25")  # The bar reaches its end.
     matrix = np.zeros((7, 7), int)
@@ -164,7 +165,7 @@ def test_per_class(world, capsys, tmp_path):
     path = tmp_path / "classes.csv"
     assert run_tool(capsys, world.run, "--data", world.data, "--per-class", path)[0] == 0
     header, *rows = rows_of(path)
-    assert header == ["class", "pictures", "top-1", "top-5", "most often mistaken for"]
+    assert header == ["class", "images", "top-1", "top-5", "most often mistaken for"]
     assert [row[0] for row in rows] == list(CLASSES)
     assert [int(row[1]) for row in rows] == list(PER_CLASS)
     for label, (_, _, top_1, top_5, mistaken) in enumerate(rows):
@@ -203,14 +204,14 @@ def test_averaged_weights_are_put_where_they_belong(world):
 
 def test_ties_and_nan_count_against():
     outputs = np.array([[1, 1, 0], [0, 2, 1], [3, 0, 1], [np.nan] * 3, [1, 0, 0]], "float32")
-    judged = evaluate._judge(outputs, np.array([0, 1, 2, 0, 2]))
+    judged = metrics.judge(outputs, np.array([0, 1, 2, 0, 2]))
     assert judged["better"].tolist() == [1, 0, 1, 2, 2]
     assert judged["predicted"].tolist() == [1, 1, 0, 1, 0]  # Never the class that does not count.
-    result = evaluate.Result(**judged, bad=())
+    result = metrics.Result(**judged, bad=())
     assert result.top(1).tolist() == [False, True, False, False, False]
     assert result.top(2).tolist() == [True, True, True, False, False]
     assert result.confusion(3).tolist() == [[0, 2, 0], [0, 1, 0], [2, 0, 0]]
-    rows = evaluate.per_class(result, ("a", "b", "c"))
+    rows = metrics.per_class(result, ("a", "b", "c"))
     assert rows[1:] == [
         ("a", 2, "0.0000", "", "b"),
         ("b", 1, "1.0000", "", ""),
@@ -236,14 +237,14 @@ def test_options_and_configurations(world, capsys, tmp_path):
         _, table, _ = run_tool(capsys, model, *data, *options)
         assert table["prepared"] == "24 x 24, central 0.5, bicubic, imagenet"
     _, table, _ = run_tool(capsys, moved, *data, "--split", "validation[:40%]")
-    assert table["pictures"] == "10"
+    assert table["images"] == "10"
 
 
 def test_three_classes_have_no_top_5(capsys, tmp_path):
     write_folder(tmp_path / "data")
     build("s2_mlp", input_shape=(16, 16, 3), classes=3).save(tmp_path / "m.keras")
     status, table, _ = run_tool(capsys, tmp_path / "m.keras", "--data", tmp_path / "data")
-    assert (status, table["pictures"]) == (0, "12")
+    assert (status, table["images"]) == (0, "12")
     assert "top-5" not in table
 
 
@@ -273,7 +274,7 @@ def test_unreadable_pictures(world, capsys, tmp_path):
         path.write_bytes(b"no picture")
     status, table, error = run_tool(capsys, *arguments, "--max-bad-images", 1)
     assert (status, table) == (1, {})
-    assert "None of the 27 pictures could be read" in error
+    assert "None of the 27 images could be read" in error
 
 
 def test_the_newest_whole_checkpoint_is_used(world, capsys, tmp_path):
@@ -315,9 +316,9 @@ def test_models_that_cannot_be_used(world, capsys, tmp_path):
         keras.Sequential([keras.layers.Dense(3)]).save(tmp_path / "unbuilt.keras")
     assert "must be a built model" in refuse(capsys, tmp_path / "unbuilt.keras", *data)
     for shape, sentence in (
-        ((12, 16, 3), r"pictures of 12 x 12 pixels with 3 colours, or 1. It takes: 12 x 16 x 3"),
-        ((12, 12, 1), "--data must be digits for a model of pictures with 1 channel"),
-        ((None, None, 3), "pictures of any size: give --config"),
+        ((12, 16, 3), r"images of 12 x 12 pixels with 3 colours, or 1. It takes: 12 x 16 x 3"),
+        ((12, 12, 1), "--data must be digits for a model of images with 1 channel"),
+        ((None, None, 3), "images of any size: give --config"),
     ):
         build("s2_mlp", input_shape=shape, classes=7).save(tmp_path / "m.keras")
         assert sentence in refuse(capsys, tmp_path / "m.keras", *data)
@@ -396,7 +397,7 @@ def test_a_table_that_cannot_be_written_loses_no_number(world, capsys, tmp_path)
         capsys, world.run, "--data", world.data, "--confusion", tmp_path / "c.csv"
     )
     assert status == 2
-    assert table["pictures"] == "25"
+    assert table["images"] == "25"
     assert "c.csv" in error.splitlines()[-1]
 
 
@@ -414,7 +415,7 @@ def test_a_table_into_no_folder_is_refused_at_once(world, capsys, tmp_path):
 def test_jax_gives_the_same_numbers(world, capsys):
     _, expected, _ = run_tool(capsys, world.run, "--data", world.data)
     code = (
-        "import sys; from tools import evaluate; run, model, data = sys.argv[1:]; "
+        "import sys; from keras_mixers.commands import evaluate; run, model, data = sys.argv[1:]; "
         "sys.exit(evaluate.main([run, '--data', data]) or evaluate.main([model, '--data', data]))"
     )
     paths = map(str, (world.run, world.run / "model.keras", world.data))
@@ -433,20 +434,9 @@ def test_jax_gives_the_same_numbers(world, capsys):
 def test_help_examples_parse():
     """The examples of --help: their options and the files of the recipe that they name."""
     text = evaluate.__doc__.replace("\\\n", " ")
-    examples = [shlex.split(line) for line in re.findall("python tools/evaluate.py (.*)", text)]
+    examples = [shlex.split(line) for line in re.findall("keras-mixers evaluate (.*)", text)]
     assert len(examples) == 2
     for words in examples:
         _, args = evaluate._parse(words)
         assert pathlib.Path(args.model).parts[:2] == ("runs", "digits_mixer")
     assert presets.load("digits_mixer").out == "runs/digits_mixer"
-
-
-def test_help_needs_no_tensorflow():
-    run = subprocess.run(
-        [sys.executable, "-X", "importtime", ROOT / "tools" / "evaluate.py", "--help"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert "Examples" in run.stdout
-    assert "tensorflow" not in run.stderr

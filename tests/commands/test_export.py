@@ -218,7 +218,7 @@ def test_models_that_cannot_be_exported(tmp_path, capsys):
 
 
 def test_help_examples_parse(tmp_path, monkeypatch, capsys):
-    example = re.compile("python tools/export.py (.*)")
+    example = re.compile("keras-mixers export (.*)")
     arguments = [shlex.split(line) for line in example.findall(export_tool.__doc__)]
     assert len(arguments) == 4
     monkeypatch.chdir(tmp_path)
@@ -229,17 +229,6 @@ def test_help_examples_parse(tmp_path, monkeypatch, capsys):
         "out/smlpnet-int8-full.tflite",
         "out/model",
     ]
-
-
-def test_help_needs_no_tensorflow():
-    run = subprocess.run(
-        [sys.executable, "-X", "importtime", ROOT / "tools" / "export.py", "--help"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert "Examples (" in run.stdout
-    assert "tensorflow" not in run.stderr
 
 
 # At the pictures' real size, with fewer blocks: the conversion of a whole model takes 20 seconds.
@@ -325,9 +314,9 @@ def test_a_model_that_is_not_ours(tmp_path, capsys):
     keras.Model(inputs, keras.layers.Conv2D(3, 3)(inputs)).save(tmp_path / "other.keras")
     status, out, _ = run_tool(capsys, tmp_path / "other.keras", tmp_path / "out")
     assert status == 0
-    assert "8 random pictures" in out
+    assert "8 random images" in out
     sentence = refuse([tmp_path / "other.keras", tmp_path / "b", "--data", "digits"], capsys)
-    assert "MODEL must take pictures of 8 x 8 pixels with 3 colours, or 1" in sentence
+    assert "MODEL must take images of 8 x 8 pixels with 3 colours, or 1" in sentence
 
 
 @pytest.mark.slow
@@ -412,7 +401,9 @@ def test_an_interrupted_export_leaves_nothing(saved, tmp_path, capsys, monkeypat
 
     monkeypatch.setattr(tflite.TFLite, "load", interrupted)
     assert export_tool.main([str(path), str(out)]) == 130
-    assert capsys.readouterr().err.endswith("tools/export.py: stopped; nothing was written\n")
+    assert capsys.readouterr().err.endswith(
+        "keras-mixers export: error: stopped; nothing was written\n"
+    )
     assert list(out.iterdir()) == []
 
 

@@ -93,7 +93,7 @@ def test_the_agreement_can_be_a_gate(digits_run, tmp_path, capsys):
 
 
 def test_the_data_of_a_run_may_be_gone(digits_run, tmp_path, capsys):
-    """float32 is then compared on random pictures, and that is said; int8 is refused."""
+    """float32 is then compared on random images, and that is said; int8 is refused."""
     moved = tmp_path / "moved"
     shutil.copytree(digits_run, moved)
     settings = json.loads((moved / "config.json").read_text())
@@ -102,10 +102,10 @@ def test_the_data_of_a_run_may_be_gone(digits_run, tmp_path, capsys):
     assert "/no/such/folder" in sentence
     status, out, error = run_tool(capsys, moved, tmp_path / "out")
     assert status == 0
-    assert "8 random pictures" in out
-    assert "Compared on random pictures; for others give --data" in error
+    assert "8 random images" in out
+    assert "Compared on random images; for others give --data" in error
     status, out, _ = run_tool(capsys, moved, tmp_path / "b", "--data", "digits")
-    assert "180 pictures of digits, validation" in out
+    assert "180 images of digits, validation" in out
 
 
 def test_labels(digits_run, tmp_path, capsys):
@@ -142,7 +142,7 @@ def test_pixels_and_saved_models_of_a_run(digits_run, tmp_path, capsys):
     np.testing.assert_allclose(file.predict(pixels), expected, atol=1e-4)
     status, out, _ = run_tool(capsys, digits_run, tmp_path, "--format", "savedmodel")
     assert status == 0
-    assert "180 pictures of digits, validation" in out
+    assert "180 images of digits, validation" in out
     names, _ = LoadedSavedModel(tmp_path / "smlpnet").classify(
         [encode(np.repeat(x, 3, axis=-1), "PNG") for x in pixels[:50]]
     )

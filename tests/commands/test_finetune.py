@@ -1,4 +1,4 @@
-"""recipes/finetune.py, and what the trainer does for it: weights to begin with, freezing, decay."""
+"""The command, and what the trainer does for it: weights to begin with, freezing, decay."""
 
 import csv
 import dataclasses
@@ -13,10 +13,15 @@ from PIL import Image
 
 import keras_mixers
 from keras_mixers.commands import finetune, imagenet
+from keras_mixers.data.dataset import PictureData
+from keras_mixers.data.sources import open_source
 from keras_mixers.errors import UsageError
+from keras_mixers.evaluation import litert, metrics, review
+from keras_mixers.export import comparison, metadata
 from keras_mixers.preprocessing import pixels
 from keras_mixers.training import config as settings
-from keras_mixers.training import distribution, model, optimizers
+from keras_mixers.training import distribution, fine_tuning, model, optimizers, plots
+from keras_mixers.training import run as training_run
 from keras_mixers.training.tensorflow_backend import TensorFlowEngine
 from tests.helpers import image_files, losses
 from tests.helpers.train_command import SMALL, run, size_of
@@ -164,14 +169,14 @@ def test_from_a_run_to_a_file_for_phones(earlier, others, tmp_path, capsys, capl
         assert getattr(config, name) == getattr(before, name)
     assert config.pixel_range == "imagenet"
     assert set(before.model_options) <= set(config.model_options)
-    assert "32 pictures (train[:80%]) of 2 classes, validated on 8 (train[80%:])" in printed.err
+    assert "32 images (train[:80%]) of 2 classes, validated on 8 (train[80%:])" in printed.err
     assert "the head of 3 classes was left out; the model has a new head of 2" in caplog.text
     tuned = keras.models.load_model(out / "model.keras")
     assert tuned.output_shape == (None, 2)
     assert (out / "labels.txt").read_text() == "dog\neel\n"
     history = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     last = [line for line in history if line["kind"] == "epoch"][-1]
-    assert f"| right          | {last['val_accuracy']:.2%} of 8 pictures" in printed.out
+    assert f"| right          | {last['val_accuracy']:.2%} of 8 images" in printed.out
     rows = list(csv.reader((out / "confusion.csv").read_text().splitlines()))
     assert rows[0] == ["truth", "dog", "eel"]
     matrix = np.array([row[1:] for row in rows[1:]], int)
@@ -189,32 +194,46 @@ def test_from_a_run_to_a_file_for_phones(earlier, others, tmp_path, capsys, capl
     assert not other.exists()
 
 
-@pytest.mark.parametrize(("status", "precision"), [(1, "int8"), (0, "dynamic")])
-def test_what_is_exported(status, precision, monkeypatch, tmp_path):
-    from keras_mixers.commands import export
+@pytest.mark.parametrize("precision", ["int8", "float32"])
+def test_what_is_exported_is_the_model_in_memory(precision, finished, folder, tmp_path, capsys):
+    """With its labels; nothing of a run folder is read."""
+    config = changed(settings.load(finished / "config.json"), out=str(tmp_path / "gone"))
+    built = keras.models.load_model(finished / "model.keras")
+    splits = (PictureData(open_source(str(folder), "", split)) for split in ("train", "validation"))
+    trained = training_run.Trained(built, config, *splits)
+    target = tmp_path / "phones" / "m.tflite"
+    assert finetune._export(trained, target, precision) == 0
+    assert f"12 images of {folder}, validation" in capsys.readouterr().out
+    images = np.stack([image_files.colourful(label, 3, (24, 24)) for label in range(3)])
+    images = (images / 127.5 - 1).astype("float32")
+    assert litert.LiteRTModel(target).predict(images).argmax(axis=-1).tolist() == [0, 1, 2]
+    about, labels = metadata.read(target)
+    assert (about["precision"], tuple(labels)) == (precision, image_files.CLASSES)
+    assert not (tmp_path / "gone").exists()
 
-    asked = []
-    monkeypatch.setattr(export, "main", lambda arguments: asked.append(arguments) or status)
-    config = changed(CONFIG, out=str(tmp_path / "run"), train_split="train[:80%]")
-    config = changed(config, validation_split="train[80%:]")
-    monkeypatch.setattr(finetune.command, "train", lambda config: (None, config, None))
-    monkeypatch.setattr(finetune, "review", lambda model, config, validation: None)
-    assert finetune.run(config, str(tmp_path), precision) == status
-    (arguments,) = asked
-    expected = [config.out, str(tmp_path), "--precision", precision, "--overwrite"]
-    expected += ["--split", "train[80%:]"]
-    if precision == "int8":
-        expected += ["--calibration-split", "train[:80%]"]
-    assert arguments == expected
+
+def test_a_file_that_disagrees_is_status_1_and_is_not_kept(finished, folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(comparison.Comparison, "is_rounding", False)
+    command = ["--data", str(folder), "--weights", str(finished), "--epochs", "1"]
+    command += ["--batch-size", "8", "--out", str(tmp_path / "run")]
+    assert finetune.main([*command, "--export", str(tmp_path / "phones")]) == 1
+    assert list((tmp_path / "phones").iterdir()) == []
+    assert (tmp_path / "run" / "model.keras").exists()
+
+
+def test_what_replicas_trained_is_reviewed_and_exported(finished, folder, tmp_path, capsys):
+    command = ["--data", str(folder), "--weights", str(finished), "--epochs", "1"]
+    command += ["--batch-size", "8", "--out", str(tmp_path / "run"), "--cpu-devices", "2"]
+    assert finetune.main([*command, "--export", str(tmp_path / "phones")]) == 0
+    assert "of 12 images" in capsys.readouterr().out
+    assert (tmp_path / "phones" / "run.tflite").exists()
 
 
 def test_what_is_shown_of_the_mistakes(monkeypatch, tmp_path, capsys):
-    from keras_mixers.commands import evaluate
-
     # Three ants, of which two are taken for cows; a cow taken for a bee.
     outputs = np.array([[9, 0, 0], [0, 0, 9], [0, 0, 7], [0, 5, 0]], "float32")
-    result = evaluate.Result(**evaluate._judge(outputs, np.array([0, 0, 0, 2])), bad=())
-    monkeypatch.setattr(evaluate, "evaluate", lambda *_: result)
+    result = metrics.Result(**metrics.judge(outputs, np.array([0, 0, 0, 2])), bad=())
+    monkeypatch.setattr(metrics, "evaluate", lambda *_: result)
     figures = {}
     monkeypatch.setattr(plots, "_save", lambda figure, path: figures.update({path.name: figure}))
 
@@ -224,12 +243,12 @@ def test_what_is_shown_of_the_mistakes(monkeypatch, tmp_path, capsys):
         def picture(self, index, config):
             return np.full((4, 4, 3), index, "uint8")
 
-    finetune.review(losses.build("mlp_mixer"), changed(CONFIG, out=str(tmp_path)), Pictures())
+    review.review(losses.build("mlp_mixer"), changed(CONFIG, out=str(tmp_path)), Pictures())
     rows = [["truth", "ant", "bee", "cow $1$"], ["ant", "1", "0", "2"], ["bee", "0", "0", "0"]]
     rows += [["cow $1$", "0", "1", "0"]]
     assert list(csv.reader((tmp_path / "confusion.csv").read_text().splitlines())) == rows
     printed = capsys.readouterr().out
-    assert "25.00% of 4 pictures" in printed
+    assert "25.00% of 4 images" in printed
     assert printed.index("2 x ant for cow $1$") < printed.index("1 x cow $1$ for bee")
     mistakes = figures["mistakes.png"].axes
     assert [axes.get_title() for axes in mistakes[:3]] == [
@@ -247,32 +266,30 @@ def test_what_is_shown_of_the_mistakes(monkeypatch, tmp_path, capsys):
 
 
 def test_names_with_a_dollar_are_drawn_as_they_are(tmp_path):
-    from keras_mixers.training import plots
-
     plots.draw_pictures([np.zeros((4, 4, 3), "uint8")], [r"a$\foo$b"], tmp_path / "a.png")
     assert size_of(tmp_path / "a.png") > 200
 
 
 def test_defaults_are_those_of_the_paper_and_of_the_run(tmp_path):
-    config = finetune.defaults(None, None, None)
+    config = fine_tuning.defaults(None, None, None)
     assert (config.model, config.weights) == ("MLPMixerB16", "imagenet21k")
     wanted = dict(optimizer="sgd", learning_rate=0.03, clip_norm=1.0, schedule="cosine", epochs=20)
     wanted |= dict(beta_1=0.9, weight_decay=0.0, warmup_epochs=1.0, randaugment="none", mixup=0.0)
     for name, value in wanted.items():
         assert getattr(config, name) == value, name
-    assert finetune.defaults(None, None, None, epochs=1).warmup_epochs == 0.25
+    assert fine_tuning.defaults(None, None, None, epochs=1).warmup_epochs == 0.25
     run_of = dict(flip=False, eval_crop=0.9, crop_min_area=0.5, interpolation="bilinear")
     run_of |= dict(pixel_range="zero_one", image_size=16, model_options=SMLPNET.model_options)
     settings.save(changed(SMLPNET, **run_of), tmp_path / "config.json")
     (tmp_path / "model_ema.keras").write_text("")
     for weights in (tmp_path, tmp_path / "model_ema.keras"):
-        config = finetune.defaults(None, str(weights), None)
+        config = fine_tuning.defaults(None, str(weights), None)
         for name, value in run_of.items():
             assert getattr(config, name) == value, name
-    other = finetune.defaults("SMLPNetT", str(tmp_path), None)
+    other = fine_tuning.defaults("SMLPNetT", str(tmp_path), None)
     assert (other.pixel_range, other.model_options) == ("zero_one", ())
     (tmp_path / "config.json").write_text('{"architecture": "mixer_b16_224"}')
-    assert finetune._run_of(str(tmp_path / "model_ema.keras")) is None
+    assert fine_tuning._run_of(str(tmp_path / "model_ema.keras")) is None
 
 
 def test_the_weights_are_those_of_the_run(earlier, others, tmp_path):
@@ -388,14 +405,16 @@ def test_the_activation_is_that_of_the_weights(rng, tmp_path):
     ],
 )
 def test_pixels_are_what_the_weights_expect(name, weights, expected):
-    config = finetune.defaults(name, weights, None)
+    config = fine_tuning.defaults(name, weights, None)
     assert config.pixel_range == expected
     settings.check(config)
 
 
 def test_every_published_preprocessing_is_known():
     for published in keras_mixers.weights.PUBLISHED.values():
-        assert {about.preprocessing for about in published.values()} <= set(finetune._PIXEL_RANGES)
+        assert {about.preprocessing for about in published.values()} <= set(
+            fine_tuning._PIXEL_RANGES
+        )
 
 
 def test_pixels_from_zero_to_one():
@@ -409,13 +428,9 @@ def test_pixels_from_zero_to_one():
 
 
 def test_worst_mistakes_are_the_clearest(folder, tmp_path):
-    from keras_mixers.commands import evaluate
-    from keras_mixers.data.dataset import PictureData
-    from keras_mixers.data.sources import open_source
-
     outputs = np.array([[2, 0, 0], [0, 5, 1], [1, 0, 0.5], [9, 0, 3], [0, 4, 0]], "float32")
     labels = np.array([0, 2, 2, 1, 0])
-    result = evaluate.Result(**evaluate._judge(outputs, labels), bad=(1,))
+    result = metrics.Result(**metrics.judge(outputs, labels), bad=(1,))
     places, indices = result.worst(3)
     assert places.tolist() == [3, 1, 4]  # Margins 9, 4, 4; then 0.5; the first one is right.
     assert indices.tolist() == [4, 2, 5]  # The second picture of the data could not be read.
@@ -432,21 +447,16 @@ def test_worst_mistakes_are_the_clearest(folder, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ([], "--data is missing: give a folder with a folder of pictures per class."),
+        ([], "--data is missing: give a folder with a folder of images per class."),
         (["--data", "{others}", "--weights", "jft"], "must be None, the path of a weight file, or"),
         (["--data", "{others}", "--weights", "no.npz"], "must be None or the path of an existing"),
         (["--data", "{others}", "--export-precision", "int8"], "give --export FOLDER as well"),
-        (["--data", "{others}", "--export-precision", "int4"], "invalid choice: 'int4'"),
         (["--data", "{others}", "--export", "{run}/config.json"], "--export must be a folder"),
-        (["--data", "{others}/none"], "folder of pictures per class. Received: {others}/none, wh"),
+        (["--data", "{others}/none"], "folder of images per class. Received: {others}/none, wh"),
         (["--data", "{run}/config.json"], "{run}/config.json, a file"),
         (
             ["--data", "{others}", "--weights", "{run}", "--trained-blocks", "3"],
             "--trained-blocks must be at most 1, the blocks of",
-        ),
-        (
-            ["--data", "{others}", "--weigths", "x"],
-            "--weigths is no setting. Did you mean --weights?",
         ),
         (["--data", "{others}", "--layer-decay", "0"], "--layer-decay must be greater than 0"),
         (["--data", "{others}", "--trained-blocks", "-1"], "--trained-blocks must be 0 or more"),
@@ -484,6 +494,21 @@ def test_what_cannot_be_used_is_refused(arguments, sentence, earlier, others, tm
     assert error.count("\n") <= 2  # What is trained on what, and the sentence.
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--weigths", "x"], "--weights {None}|STR"),
+        (["--exprt", "x"], "--export {None}|STR"),
+        (["--export-precision", "int4"], "invalid choice 'int4' for argument '--export-precision'"),
+    ],
+)
+def test_what_is_no_flag_is_refused_with_a_suggestion(arguments, words, earlier, others, capsys):
+    with pytest.raises(SystemExit) as end:
+        finetune.main(["--data", str(others), "--weights", str(earlier), *arguments])
+    assert end.value.code == 2
+    assert words in " ".join(capsys.readouterr().err.replace("│", " ").split())
+
+
 def test_one_class_is_none(others, earlier, tmp_path, capsys):
     shutil.copytree(others / "dog", tmp_path / "data" / "dog")
     assert tune(earlier, tmp_path / "data", tmp_path / "out") == 2
@@ -494,9 +519,9 @@ def test_one_class_is_none(others, earlier, tmp_path, capsys):
 
 def test_precision_is_that_of_training(others, earlier):
     arguments = ["--data", str(others), "--weights", str(earlier), "--precision", "float32"]
-    config, chosen = finetune.read_command([*arguments, "--epochs", "1"])
+    config, given = finetune.read_command([*arguments, "--epochs", "1"])
     assert (config.precision, config.epochs, config.warmup_epochs) == ("float32", 1, 0.25)
-    assert chosen.export_precision is None
+    assert given.export_precision is None
 
 
 def test_jax_exports_nothing(others, tmp_path, monkeypatch):

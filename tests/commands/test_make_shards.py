@@ -1,11 +1,9 @@
-import os
 import pathlib
-import subprocess
-import sys
 
 import pytest
 
 from keras_mixers.commands import make_shards
+from keras_mixers.data import shards
 from tests.helpers import commands
 
 pytestmark = pytest.mark.tensorflow
@@ -41,7 +39,7 @@ def records(out, split):
     """Returns for each shard of a split its records, `(image, label, name)`."""
     import tensorflow as tf
 
-    shards = []
+    found = []
     for path in sorted(out.glob(f"{split}-*-of-*.tfrecord")):
         shard = []
         for raw in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
@@ -51,8 +49,8 @@ def records(out, split):
             (label,) = feature["label"].int64_list.value
             (name,) = feature["name"].bytes_list.value
             shard.append((image, label, name.decode()))
-        shards.append(shard)
-    return shards
+        found.append(shard)
+    return found
 
 
 def names_in(out):
@@ -61,7 +59,7 @@ def names_in(out):
 
 def refuse(arguments, capsys):
     error = commands.refuse(make_shards.main, arguments, capsys)
-    return error.removeprefix("tools/make_shards.py: error: ")
+    return error.removeprefix("keras-mixers make-shards: error: ")
 
 
 def test_every_picture_is_read_back(pictures, tmp_path, capsys):
@@ -75,9 +73,9 @@ def test_every_picture_is_read_back(pictures, tmp_path, capsys):
     assert (out / "classes.txt").read_text() == "Yak\ncat\ndog\n"
     labels = {"Yak": 0, "cat": 1, "dog": 2}
     for split, folder, sizes in (("train", "train", [5, 4, 4]), ("validation", "val", [1, 1, 1])):
-        shards = records(out, split)
-        assert [len(shard) for shard in shards] == sizes
-        got = {name: (image, label) for shard in shards for image, label, name in shard}
+        written = records(out, split)
+        assert [len(shard) for shard in written] == sizes
+        got = {name: (image, label) for shard in written for image, label, name in shard}
         assert got == {
             path.relative_to(pictures).as_posix(): (path.read_bytes(), labels[path.parts[-2]])
             if "deep" not in path.parts
@@ -86,13 +84,13 @@ def test_every_picture_is_read_back(pictures, tmp_path, capsys):
             if path.is_file() and "/." not in str(path)
         }
     table = [line.replace(" ", "") for line in capsys.readouterr().out.splitlines()]
-    assert table[0] == "|split|pictures|classes|shards|MB|"
+    assert table[0] == "|split|images|classes|shards|MB|"
     assert table[2:] == ["|train|13|3|3|0|", "|validation|3|2|3|0|"]
 
 
 def test_shuffled_always_alike(pictures, tmp_path):
     for out in ("one", "two"):
-        make_shards.make_shards(pictures, tmp_path / out, shards=1)
+        shards.make_shards(pictures, tmp_path / out, shards=1)
     for name in names_in(tmp_path / "one"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
     labels = [label for _, label, _ in records(tmp_path / "one", "train")[0]]
@@ -100,12 +98,12 @@ def test_shuffled_always_alike(pictures, tmp_path):
 
 
 def test_usual_number_of_shards(pictures, tmp_path, monkeypatch):
-    monkeypatch.setattr(make_shards, "SHARD_BYTES", 16)  # The 13 pictures have 94 bytes.
-    train, validation = make_shards.make_shards(pictures, tmp_path / "out")
+    monkeypatch.setattr(shards, "SHARD_BYTES", 16)  # The 13 pictures have 94 bytes.
+    train, validation = shards.make_shards(pictures, tmp_path / "out")
     assert (train.shards, train.size) == (6, 94)
     assert validation.shards == 2
     monkeypatch.undo()
-    assert [split.shards for split in make_shards.make_shards(pictures, tmp_path / "big")] == [1, 1]
+    assert [split.shards for split in shards.make_shards(pictures, tmp_path / "big")] == [1, 1]
 
 
 def test_what_is_no_picture_is_left_out(pictures, tmp_path, capsys):
@@ -134,7 +132,7 @@ def test_a_few_that_are_no_pictures_are_no_failure(pictures, tmp_path, capsys):
 
 def test_overwrite(pictures, tmp_path, capsys):
     out = tmp_path / "out"
-    make_shards.make_shards(pictures, out, shards=3)
+    shards.make_shards(pictures, out, shards=3)
     before = {name: (out / name).read_bytes() for name in names_in(out)}
     assert refuse([pictures, out], capsys) == (
         f"`out` must be without shards: choose another folder or pass --overwrite. Received: {out}"
@@ -160,9 +158,9 @@ def test_a_run_cut_short_leaves_no_final_name(pictures, tmp_path, monkeypatch):
         return b"half"
 
     out = tmp_path / "out"
-    monkeypatch.setattr(make_shards, "_example", example)
+    monkeypatch.setattr(shards, "_example", example)
     with pytest.raises(Killed):
-        make_shards.make_shards(pictures, out)
+        shards.make_shards(pictures, out)
     assert names_in(out) == ["incomplete-shards"]
     monkeypatch.undo()
     assert make_shards.main([str(pictures), str(out)]) == 0
@@ -184,7 +182,7 @@ def test_a_run_cut_short_while_renaming_starts_over(pictures, tmp_path, monkeypa
     out = tmp_path / "out"
     monkeypatch.setattr("tensorflow.io.gfile.rename", rename)
     with pytest.raises(Killed):
-        make_shards.make_shards(pictures, out, shards=3)
+        shards.make_shards(pictures, out, shards=3)
     assert len(names_in(out)) == 7
     assert "classes.txt" not in names_in(out)  # It comes last: readers can tell.
     monkeypatch.undo()
@@ -228,7 +226,7 @@ def _no_pictures_at_all(folder):
         (_class_that_train_lacks, "of the classes in train. Received: {}/val with zebra"),
         (_unknown_split, "but no others. Received: train, val, valid in {}"),
         (_two_validations, "but no others. Received: train, val, validation in {}"),
-        (_no_train, "`pictures` must hold a folder train and may hold"),
+        (_no_train, "`images` must hold a folder train and may hold"),
         (_no_pictures_at_all, "for test only files of other kinds, such as: test/dog/1.jpg"),
     ],
 )
@@ -236,7 +234,7 @@ def test_refused_folders(change, sentence, pictures, tmp_path, capsys):
     change(pictures)
     out = tmp_path / "out"
     error = refuse([pictures, out], capsys)
-    assert error.startswith("`pictures` must")
+    assert error.startswith("`images` must")
     assert sentence.format(pictures) in error
     assert not out.exists() or names_in(out) == ["incomplete-shards"]
 
@@ -249,7 +247,7 @@ def test_refused_arguments(pictures, tmp_path, capsys):
         ((empty, out), f"Received: no folders in {empty}"),
         ((tmp_path / "missing", out), f"Received: no folders in {tmp_path / 'missing'}"),
         ((pictures, file), f"`out` must be a folder. Received the file: {file}"),
-        ((pictures, pictures / "x"), "`out` must not be in `pictures`: choose another."),
+        ((pictures, pictures / "x"), "`out` must not be in `images`: choose another."),
         ((pictures, out, "--shards", 0), "--shards: must be from 1 to 99999. Received: 0"),
         ((pictures, out, "--shards", 4), "files of the smallest split, 3. Received: 4"),
     ):
@@ -261,17 +259,3 @@ def test_what_cannot_be_written_is_one_sentence(pictures, tmp_path, capsys):
     (tmp_path / "file").write_text("")
     error = refuse([pictures, tmp_path / "file" / "out"], capsys)
     assert str(tmp_path / "file") in error
-
-
-def test_help_needs_no_tensorflow(tmp_path):
-    for module in ("tensorflow", "keras"):
-        (tmp_path / f"{module}.py").write_text("raise AssertionError")
-    result = subprocess.run(
-        [sys.executable, "tools/make_shards.py", "--help"],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert "python tools/make_shards.py ~/pictures ~/shards" in result.stdout

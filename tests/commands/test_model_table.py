@@ -2,7 +2,7 @@ import keras
 import pytest
 
 import keras_mixers
-from keras_mixers.commands import model_table
+from keras_mixers.evaluation import costs, tables
 
 pytestmark = pytest.mark.tensorflow
 
@@ -27,7 +27,7 @@ LARGE = {
 
 def check(name, macs):
     model = getattr(keras_mixers, name)()
-    assert model_table.multiply_adds(model) / 1e9 == pytest.approx(macs, rel=0.005)
+    assert costs.multiply_adds(model) / 1e9 == pytest.approx(macs, rel=0.005)
 
 
 @pytest.mark.parametrize(("name", "macs"), MACS.items())
@@ -50,24 +50,24 @@ def test_counted_by_hand():
     x = keras.layers.Reshape((16, 7))(x)
     x = keras.layers.Permute((2, 1))(x)
     model = keras.Model(inputs, keras.layers.Dense(16)(x))
-    assert model_table.multiply_adds(model) == 960 + 720 + 560 + 1792
-    assert model_table.multiply_adds(model, "patches") == 960
+    assert costs.multiply_adds(model) == 960 + 720 + 560 + 1792
+    assert costs.multiply_adds(model, "patches") == 960
 
 
 def test_every_variant_has_a_line_with_its_source():
     variants = {v.__name__ for family in keras_mixers.VARIANTS.values() for v in family}
-    assert set(model_table.PUBLISHED_TOP1) == variants
+    assert set(tables.PUBLISHED_TOP1) == variants
 
 
 def test_moving_statistics_are_no_trainable_parameters():
     inputs = keras.Input((4, 4, 3))
     model = keras.Model(inputs, keras.layers.BatchNormalization()(inputs))
-    assert model_table.trainable_parameters(model) == 6
+    assert costs.trainable_parameters(model) == 6
     assert model.count_params() == 12
 
 
 def test_block_of_s2_mlp():
-    counted, formula = model_table.s2_mlp_block()
+    counted, formula = costs.s2_mlp_block()
     assert counted == formula == 1_477_248
 
 
@@ -80,7 +80,7 @@ def test_block_of_s2_mlp():
     ],
 )
 def test_growth_agrees_with_the_papers_formulas(growth):
-    _, side, total, counted, formula = getattr(model_table, growth)(96 if "smlp" in growth else 112)
+    _, side, total, counted, formula = getattr(costs, growth)(96 if "smlp" in growth else 112)
     assert side in (96, 112)
     assert counted == formula
     assert float(total.split()[0]) > float(counted.split()[0]) > 0

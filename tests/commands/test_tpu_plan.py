@@ -16,14 +16,16 @@ from PIL import Image
 
 import keras_mixers
 import keras_mixers.tpu
-from keras_mixers.commands import model_table, tpu_plan
+from keras_mixers.commands import tpu_plan
 from keras_mixers.errors import UsageError
-from keras_mixers.tpu import plan, report
+from keras_mixers.evaluation import costs
+from keras_mixers.tpu import compilation, plan, report
 from keras_mixers.tpu.chips import CHIPS
 from keras_mixers.tpu.refusals import DoesNotFitError
 from tests.tpu import compile
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+TPU_PLAN = ("-m", "keras_mixers.commands", "tpu-plan")
 
 
 def run(*command, **environment):
@@ -58,12 +60,12 @@ def test_a_small_model_of_each_family(route):
         assert (found["chips"], found["pictures"]) == (4, pictures)
         # Forward once, backward twice; a product is a multiplication and an addition. What is
         # computed again are the first products of both residuals, 46 % of all, forward.
-        expected = 6 * model_table.multiply_adds(model) * pictures
+        expected = 6 * costs.multiply_adds(model) * pictures
         if found["config"]["remat"]:
             expected *= 1 + 0.46 / 3
         assert found["flops"] == pytest.approx(expected, rel=0.07)
         parameters = model.count_params()
-        gradients = model_table.trainable_parameters(model)
+        gradients = costs.trainable_parameters(model)
         # Random generators have states, and the optimizer a counter and a rate.
         assert found["memory"]["parameters"] == pytest.approx(4 * parameters, rel=0.01)
         assert found["memory"]["optimizer state"] == pytest.approx(8 * gradients, rel=0.01)
@@ -171,14 +173,14 @@ def test_bad_flags_are_refused_before_anything_is_compiled(given, words, capsys)
 
 
 def test_no_such_slice():
-    done = run("tools/tpu_plan.py", "--topology", "v5e:0x4")
+    done = run(*TPU_PLAN, "--topology", "v5e:0x4")
     assert done.returncode == 2
     assert "--topology must have a shape that v5e comes in" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
 
 
 def test_a_batch_that_does_not_divide():
-    done = run("tools/tpu_plan.py", "--topology", "v5e:4x4", "--batch-size", "40")
+    done = run(*TPU_PLAN, "--topology", "v5e:4x4", "--batch-size", "40")
     assert done.returncode == 2
     assert "multiple of 32" in done.stderr.splitlines()[-1]
 
@@ -234,7 +236,15 @@ def test_a_picture_that_cannot_be_written_is_status_2(monkeypatch, capsys):
 def test_a_model_that_cannot_be_built_is_one_sentence(flags):
     given = [f"{name}={value}" for name, value in compile.MODELS["MLPMixer"].items()]
     done = run(
-        *("tools/tpu_plan.py", "--model", "MLPMixer", "--model-options", *given),
+        *(
+            "-m",
+            "keras_mixers.commands",
+            "tpu-plan",
+            "--model",
+            "MLPMixer",
+            "--model-options",
+            *given,
+        ),
         *("--topology", "v5e:2x2", "--image-size", "64", *flags),
     )
     assert done.returncode == 2
@@ -246,9 +256,9 @@ def test_a_libtpu_that_cannot_be_loaded(tmp_path, monkeypatch):
     monkeypatch.delenv("TPU_LIBRARY_PATH", raising=False)  # Set by what is loaded here.
     (tmp_path / "libtpu").mkdir()
     (tmp_path / "libtpu" / "__init__.py").write_text("raise ImportError('of another machine')")
-    done = run("tools/tpu_plan.py", PYTHONPATH=str(tmp_path))
+    done = run(*TPU_PLAN, PYTHONPATH=str(tmp_path))
     assert done.returncode == 2
-    assert "libtpu is there but cannot be loaded; mend it by: pip install" in done.stderr
+    assert "libtpu is there but cannot be loaded; fix it by: pip install" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -261,7 +271,7 @@ def test_without_libtpu(monkeypatch, capsys):
         tpu_plan.main([])
     assert stop.value.code == 2
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "libtpu" in line]
-    assert 'pip install -e ".[plan]"' in line
+    assert 'pip install "keras_mixers[plan]"' in line
 
 
 @pytest.fixture
@@ -288,7 +298,7 @@ def slice_with_room():
 @pytest.mark.parametrize("fixed", [0.0, 0.1, 0.6, 0.95])
 def test_the_largest_batch(slice_with_room, room, start, fixed):
     attempt, tried = slice_with_room(room, fixed)
-    found = tpu_plan.largest(attempt, start, 8)
+    found = compilation.largest(attempt, start, 8)
     best = max(pictures for pictures in tried if pictures <= room)
     assert best > room * 15 / 16 - 8
     assert found.memory["all"] == pytest.approx(fixed + (1 - fixed) * best / room)
@@ -298,7 +308,7 @@ def test_the_largest_batch(slice_with_room, room, start, fixed):
 def test_no_batch_fits(slice_with_room):
     attempt, _ = slice_with_room(4)
     with pytest.raises(DoesNotFitError):
-        tpu_plan.largest(attempt, 64, 8)
+        compilation.largest(attempt, 64, 8)
 
 
 @pytest.fixture
@@ -318,7 +328,7 @@ def compiled_with_room(monkeypatch):
         fake = argparse.Namespace(chips_of=lambda _: [None] * 4)
         monkeypatch.setitem(sys.modules, "keras_mixers.tpu.routes", fake)
         monkeypatch.setattr(keras_mixers.tpu, "routes", fake, raising=False)
-        monkeypatch.setattr(tpu_plan, "compile_step", compile_step)
+        monkeypatch.setattr(compilation, "compile_step", compile_step)
         monkeypatch.setattr(plan, "plan", made)
 
     return make

@@ -1,14 +1,19 @@
 """The table of all models on all kinds of TPU."""
 
 import json
+import pathlib
 import subprocess
 
 import pytest
 
 import keras_mixers
-from keras_mixers.commands import model_table, tpu_table
+from keras_mixers.commands import tpu_table
+from keras_mixers.evaluation import costs
+from keras_mixers.evaluation.tables import PUBLISHED_TOP1
+from keras_mixers.tpu import table
 
-EVERY = [(model, chip) for model in model_table.PUBLISHED_TOP1 for chip in tpu_table.TOPOLOGIES]
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+EVERY = [(model, chip) for model in PUBLISHED_TOP1 for chip in table.TOPOLOGIES]
 
 
 def plan(pictures=128, images_per_second=4000.0, repeated=0):
@@ -30,7 +35,7 @@ def plan(pictures=128, images_per_second=4000.0, repeated=0):
 
 @pytest.fixture
 def docs(tmp_path, monkeypatch):
-    monkeypatch.setattr(tpu_table, "ROWS", tmp_path / "docs" / "tpu.json")
+    monkeypatch.setattr(table, "ROWS", tmp_path / "docs" / "tpu.json")
     return tmp_path / "docs"
 
 
@@ -47,11 +52,11 @@ def test_rows_are_kept_one_by_one_and_not_compiled_again(docs, monkeypatch, caps
     command = ["--models", "MLPMixerB16", "SMLPNetT", "--chips", "v6e", "v4"]
     assert tpu_table.main(command) == 1
     assert "SMLPNetT on v6e: too bad" in capsys.readouterr().err
-    assert list(tpu_table.rows()) == ["MLPMixerB16 v4", "MLPMixerB16 v6e", "SMLPNetT v4"]
+    assert list(table.rows()) == ["MLPMixerB16 v4", "MLPMixerB16 v6e", "SMLPNetT v4"]
     assert tpu_table.main(command) == 0
     assert asked[4:] == [("SMLPNetT", "v6e")]
     page = (docs / "tpu.md").read_text()
-    row = "| MLPMixerB16 | v4     |        128 |    1.5 of 16 |    9.50 |       30.0 |"
+    row = "| MLPMixerB16 | v4     |      128 |    1.5 of 16 |    9.50 |       30.0 |"
     assert row in page
     assert row in capsys.readouterr().out
 
@@ -80,7 +85,7 @@ PRINTED = json.dumps(plan() | {"config": {"model": "MLPMixerB16"}})
 def test_a_row_is_what_the_planner_prints(planner):
     commands = planner((0, f"a line before\n{PRINTED}\n"))
     found = tpu_table.compiled("MLPMixerB16", "v4")
-    common = ["tools/tpu_plan.py", "--model", "MLPMixerB16", "--json"]
+    common = ["-m", "keras_mixers.commands", "tpu-plan", "--model", "MLPMixerB16", "--json"]
     common += ["--topology", "v4:2x2x1", "--batch-size", "512"]
     assert commands == [common]
     assert found == plan() | {"movers": {str(i): 1 for i in range(3)}}
@@ -102,41 +107,41 @@ def test_a_row_that_cannot_be_compiled(planner, answer):
 
 def test_rows_are_compiled_again_when_asked_for(docs, monkeypatch):
     monkeypatch.setattr(tpu_table, "compiled", lambda model, chip: plan(pictures=64))
-    tpu_table.keep("SMLPNetT v4", plan())
+    table.keep("SMLPNetT v4", plan())
     asked = ["--models", "SMLPNetT", "--chips", "v4"]
     assert tpu_table.main(asked) == 0
-    assert tpu_table.rows()["SMLPNetT v4"]["pictures"] == 128
+    assert table.rows()["SMLPNetT v4"]["pictures"] == 128
     assert tpu_table.main([*asked, "--again"]) == 0
-    assert tpu_table.rows()["SMLPNetT v4"]["pictures"] == 64
+    assert table.rows()["SMLPNetT v4"]["pictures"] == 64
 
 
 def test_rows_with_fewer_pictures_are_marked(docs):
-    tpu_table.keep("MLPMixerH14 v5e", plan(pictures=40))
+    table.keep("MLPMixerH14 v5e", plan(pictures=40))
     assert "40 (largest)" in (docs / "tpu.md").read_text()
 
 
 def test_rows_in_which_the_compiler_repeats_operations_are_marked(docs):
-    tpu_table.keep("MLPMixerS4 v5e", plan(repeated=7))
+    table.keep("MLPMixerS4 v5e", plan(repeated=7))
     assert "| 9.50, repeated |" in (docs / "tpu.md").read_text()
-    tpu_table.keep("MLPMixerS4 v5e", plan(repeated=0))
+    table.keep("MLPMixerS4 v5e", plan(repeated=0))
     assert "| 9.50 |" in (docs / "tpu.md").read_text().replace("    ", " ")
 
 
 def test_the_overview_has_images_of_a_chip():
     found = {"SMLPNetT v5e": plan(), "SMLPNetT v4": plan(images_per_second=2000.0)}
-    line = tpu_table.overview(found).splitlines()[-1]
+    line = table.overview(found).splitlines()[-1]
     assert "`SMLPNetT`" in line
     assert "1,000" in line
     assert "500" in line
 
 
 def test_the_pages_are_of_the_rows():
-    page = tpu_table.ROWS.with_suffix(".md").read_text()
-    assert page == tpu_table.page(tpu_table.rows())
+    page = table.ROWS.with_suffix(".md").read_text()
+    assert page == table.page(table.rows())
 
 
 def test_the_readme_has_the_overview():
-    assert tpu_table.overview(tpu_table.rows()) in (tpu_table.ROOT / "README.md").read_text()
+    assert table.overview(table.rows()) in (ROOT / "README.md").read_text()
 
 
 def most_operations(plan):
@@ -149,11 +154,11 @@ def most_operations(plan):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", model_table.PUBLISHED_TOP1)
+@pytest.mark.parametrize("model", PUBLISHED_TOP1)
 def test_the_rows_agree_with_the_multiplications_of_the_model(model):
-    macs = model_table.multiply_adds(getattr(keras_mixers, model)())
-    for chip in tpu_table.TOPOLOGIES:
-        plan = tpu_table.rows()[f"{model} {chip}"]
+    macs = costs.multiply_adds(getattr(keras_mixers, model)())
+    for chip in table.TOPOLOGIES:
+        plan = table.rows()[f"{model} {chip}"]
         assert 0.9 < plan["flops"] / (6 * macs * plan["pictures"]) < most_operations(plan), chip
 
 
@@ -162,8 +167,8 @@ def test_the_rows_agree_with_the_multiplications_of_the_model(model):
 @pytest.mark.parametrize(("model", "chip"), EVERY)
 def test_every_model_on_every_chip(model, chip):
     """Hours of it; `-k` picks some."""
-    found, kept = tpu_table.compiled(model, chip), tpu_table.rows()[f"{model} {chip}"]
-    macs = model_table.multiply_adds(getattr(keras_mixers, model)())
+    found, kept = tpu_table.compiled(model, chip), table.rows()[f"{model} {chip}"]
+    macs = costs.multiply_adds(getattr(keras_mixers, model)())
     assert 0.9 < found["flops"] / (6 * macs * found["pictures"]) < most_operations(found)
     for name in ("flops", "traffic", "images_per_second"):
         assert found[name] == pytest.approx(kept[name], rel=0.05), name
@@ -177,7 +182,7 @@ def test_every_model_on_every_chip(model, chip):
 def test_whole_steps_by_tensorflow(model, chip):
     """Ten minutes each; one model of each family, at the papers' batch."""
     found = tpu_table.compiled(model, chip, "--route", "tensorflow")
-    kept = tpu_table.rows()[f"{model} {chip}"]
+    kept = table.rows()[f"{model} {chip}"]
     assert (found["route"], found["pictures"]) == ("tensorflow", kept["pictures"])
     assert found["flops"] == pytest.approx(kept["flops"], rel=0.05)
     for name in ("parameters", "optimizer state"):

@@ -311,10 +311,11 @@ def test_bad_pictures_do_not_count_in_evaluation(tmp_path):
 
 
 def test_a_label_outside_the_classes_is_a_bad_picture(tmp_path):
-    from keras_mixers.commands import make_shards
+
+    from keras_mixers.data import shards
 
     folder = image_files.write_folder(tmp_path / "folder")
-    make_shards.main([str(folder), str(tmp_path / "shards"), "--shards", "1"])
+    shards.make_shards(folder, tmp_path / "shards", 1)
     (tmp_path / "shards" / "classes.txt").write_text("ant\nbee\n")
     data = PictureData(open_source(str(tmp_path / "shards"), "", "train"))
     bad = np.concatenate([batch[2] for batch in take(data, PLAIN, 3)])

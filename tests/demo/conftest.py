@@ -1,16 +1,18 @@
 import pytest
 
-from keras_mixers.commands import demo
+from keras_mixers.demo import litert_js as litert_js_module
 
 
 @pytest.fixture(scope="session")
 def litert_js():
     from tests.demo.serving import need
 
-    need(
-        "LiteRT.js: npm install --prefix keras_mixers/demo/page",
-        (demo.PAGE / "node_modules").is_dir(),
-    )
+    need(f"LiteRT.js: {litert_js_module.command()}", litert_js_module.folder().is_dir())
+
+
+@pytest.fixture
+def litert_js_folder(litert_js):
+    return litert_js_module.folder()
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 import keras_mixers
 from keras_mixers.commands import demo
+from keras_mixers.demo import serving
 from keras_mixers.export.exporter import export
 from keras_mixers.export.origin import Origin
 from keras_mixers.export.tflite import TFLite
@@ -31,11 +32,17 @@ def parse(*arguments):
     return demo._parse([str(argument) for argument in arguments])[1]
 
 
+def options(args):
+    """What `description.describe` takes, of a command line."""
+    return {name: getattr(args, name) for name in ("labels", "pixel_range", "top_k")}
+
+
 class Serving:
     """A demo in a thread, on any free port."""
 
     def __init__(self, *arguments):
-        self.server = demo.make_server(parse(*arguments, "--port", 0))
+        args = parse(*arguments, "--port", 0)
+        self.server = serving.make_server(args.model, args.host, args.port, **options(args))
         self.host, self.port = self.server.server_address
         self.url = f"http://{self.host}:{self.port}/"
 

@@ -15,14 +15,19 @@ import pytest
 import tensorflow as tf
 
 from keras_mixers.commands import demo
-from keras_mixers.errors import UsageError
+from keras_mixers.demo import description
+from keras_mixers.demo import litert_js as litert_js_module
 from keras_mixers.export import flatbuffer
-from tests.demo.serving import ANIMALS, Serving, parse, tflite_of
+from tests.demo.serving import ANIMALS, Serving, options, parse, tflite_of
 from tests.helpers import commands
 
 pytestmark = pytest.mark.tensorflow
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+def describe(path, *arguments):
+    return description.describe(path, **options(parse(path, *arguments)))
 
 
 def refuse(arguments, capsys):
@@ -183,16 +188,16 @@ def test_command_prints_its_address_and_stops_at_once(of_colours, litert_js):
 
 def test_a_run_folder(of_colours, tmp_path, capsys):
     sentence = refuse([tmp_path], capsys)
-    assert sentence.endswith(f"recipes/imagenet.py made. There is neither in {tmp_path}")
+    assert sentence.endswith(f"keras-mixers imagenet made. There is neither in {tmp_path}")
     (tmp_path / "config.json").touch()
     sentence = refuse([tmp_path], capsys)
-    assert sentence.endswith(f"make it by: python tools/export.py {tmp_path} {tmp_path}")
+    assert sentence.endswith(f"make it by: keras-mixers export {tmp_path} {tmp_path}")
     shutil.copy(of_colours, tmp_path / "a.tflite")
-    assert demo.find_model(str(tmp_path)).name == "a.tflite"
+    assert description.find_model(str(tmp_path)).name == "a.tflite"
     shutil.copy(of_colours, tmp_path / "b.tflite")
     assert refuse([tmp_path], capsys).endswith(f"files in {tmp_path}: a.tflite, b.tflite")
     shutil.copy(of_colours, tmp_path / "model.tflite")
-    assert demo.find_model(str(tmp_path)).name == "model.tflite"
+    assert description.find_model(str(tmp_path)).name == "model.tflite"
 
 
 def test_what_cannot_be_used_is_refused_in_one_sentence(of_colours, tmp_path, capsys, litert_js):
@@ -237,12 +242,36 @@ def test_models_of_other_things_are_refused(tmp_path, capsys):
     assert "an input of float32 or uint8, which LiteRT.js knows" in sentence
 
 
-def test_without_litert_js_says_how_to_get_it(of_colours, tmp_path, monkeypatch):
-    page = tmp_path / "demo_page"
-    shutil.copytree(demo.PAGE, page, ignore=shutil.ignore_patterns("node_modules"))
-    monkeypatch.setattr(demo, "PAGE", page)
-    with pytest.raises(UsageError, match="mend it by: npm install --prefix"):
-        demo.make_server(parse(of_colours, "--port", 0))
+def test_without_litert_js_says_how_to_get_it(of_colours, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    sentence = refuse([of_colours], capsys)
+    assert "LiteRT.js is missing" in sentence
+    assert sentence.endswith(f"fix it by: {litert_js_module.command()}")
+    assert f"npm install --prefix {tmp_path}/keras_mixers/litert @litertjs/core@" in sentence
+
+
+def test_another_litert_js_is_refused(of_colours, litert_js_folder, tmp_path, monkeypatch, capsys):
+    copy = tmp_path / "keras_mixers" / "litert" / "node_modules"
+    copy.mkdir(parents=True)
+    for path in (litert_js_folder / "node_modules").iterdir():
+        if path.is_dir():
+            (copy / path.name).symlink_to(path)
+    lock = (litert_js_folder / "node_modules" / ".package-lock.json").read_text()
+    (copy / ".package-lock.json").write_text(lock)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert len(litert_js_module.served()) == 8
+    (copy / ".package-lock.json").write_text(lock.replace("sha512-", "sha512-other"))
+    sentence = refuse([of_colours], capsys)
+    assert "another @litertjs/core; fix it by: npm install" in sentence
+
+
+def test_the_documents_have_the_command(monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", "~/.cache")
+    monkeypatch.setenv("HOME", "/home/somebody")
+    command = litert_js_module.command().replace("/home/somebody", "~")
+    for name in ("README.md", "CONTRIBUTING.md"):
+        assert f"\n{command}\n" in (ROOT / name).read_text()
+    assert command in " ".join(demo.__doc__.replace("\\\n", "").split())
 
 
 @pytest.mark.parametrize(
@@ -252,7 +281,7 @@ def test_a_file_of_another_tool(tmp_path, activation, by):
     picture = keras.Input((4, 4, 3), batch_size=1)
     scores = keras.layers.Dense(7, activation)(keras.layers.Flatten()(picture))
     path = tflite_of(picture, scores, tmp_path / "theirs.tflite")
-    about = demo.describe(path, parse(path, "--pixel-range", "imagenet"))
+    about = describe(path, "--pixel-range", "imagenet")
     assert about["name"] == "theirs"
     assert about["labels"] == list("0123456")
     assert about["probabilities_by"] == by
@@ -260,7 +289,7 @@ def test_a_file_of_another_tool(tmp_path, activation, by):
     assert len(set(about["pixel_scale"])) == 3
     names = tmp_path / "labels.txt"
     names.write_text("\n".join("abcdefg"))
-    assert demo.describe(path, parse(path, "--labels", names))["labels"] == list("abcdefg")
+    assert describe(path, "--labels", names)["labels"] == list("abcdefg")
 
 
 @pytest.mark.filterwarnings("ignore:Statistics for quantized inputs")
@@ -275,12 +304,12 @@ def test_softmax_behind_a_conversion(tmp_path, rng):
         representative_dataset=lambda: [[rng.uniform(-1, 1, (1, 4, 4, 3)).astype("float32")]],
     )
     assert flatbuffer.last_operator(path.read_bytes()) == "softmax"
-    assert demo.describe(path, parse(path))["probabilities_by"] is None
+    assert describe(path)["probabilities_by"] is None
 
 
 def test_options_override_what_the_file_says(of_colours):
     arguments = (of_colours, "--pixel-range", "minus_one_one")
-    np.testing.assert_allclose(demo.describe(of_colours, parse(*arguments))["pixel_scale"], 2 / 255)
+    np.testing.assert_allclose(describe(*arguments)["pixel_scale"], 2 / 255)
 
 
 def test_prints_an_address_that_a_phone_can_open():
@@ -291,12 +320,5 @@ def test_prints_an_address_that_a_phone_can_open():
 
 
 def test_help_examples_parse():
-    examples = re.findall("^  python tools/demo.py (.*)", demo.__doc__, re.MULTILINE)
+    examples = re.findall("^  keras-mixers demo (.*)", demo.__doc__, re.MULTILINE)
     assert [parse(*shlex.split(line)).port for line in examples] == [8000, 0]
-
-
-def test_help_needs_no_tensorflow():
-    command = [sys.executable, "-X", "importtime", ROOT / "tools" / "demo.py", "--help"]
-    run = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "adb reverse" in run.stdout
-    assert "tensorflow" not in run.stderr

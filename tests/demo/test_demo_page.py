@@ -586,8 +586,8 @@ def test_without_webassembly(browser, served):
 @pytest.mark.parametrize(
     ("missing", "sentence"),
     [
-        ("page.js", "A part of the page cannot be loaded: is tools/demo.py still running?"),
-        ("picture.js", "A part of the page cannot be loaded: is tools/demo.py still running?"),
+        ("page.js", "A part of the page cannot be loaded: is keras-mixers demo still running?"),
+        ("picture.js", "A part of the page cannot be loaded: is keras-mixers demo still running?"),
         ("model.json", "The model cannot be loaded: model.json: 404"),
         ("model.tflite", "The model cannot be loaded: model.tflite: 404"),
     ],

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 
-from keras_mixers.commands.model_table import multiply_adds
+from keras_mixers.evaluation.costs import multiply_adds
 from keras_mixers.evaluation.litert import LiteRTModel
 from keras_mixers.export import PRECISIONS, flatbuffer
 from keras_mixers.export.exporter import export

@@ -17,15 +17,16 @@ import pathlib
 import platform
 import tempfile
 
+from recipes.training import config as settings
+from recipes.training import model as models
+from recipes.training.run_folder import save_class_names
+
 # What is recorded of: where things are moved, only these lines change.
 from benchmarks.jpeg_digits import write as write_pictures
 from recipes.digits import DIGITS, MODELS, build, load_digits, training_config
 from recipes.digits import run as run_digits
 from recipes.imagenet import main as train
 from recipes.imagenet import preset
-from recipes.training import config as settings
-from recipes.training import model as models
-from recipes.training.run_folder import save_class_names
 from tests.reference import randomize
 from tools.export import main as export
 from tools.model_table import multiply_adds, trainable_parameters

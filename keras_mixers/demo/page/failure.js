@@ -3,7 +3,7 @@
 addEventListener('error', ({target}) => {
   if (target.tagName !== 'SCRIPT') return;
   const status = document.getElementById('status');
-  status.textContent = 'A part of the page cannot be loaded: is tools/demo.py still running? Then '
+  status.textContent = 'A part of the page cannot be loaded: is keras-mixers demo still running? Then '
     + 'reload the page.';
   status.classList.add('error');
 }, true);

@@ -8,7 +8,7 @@ const WASM = new URL('litert/wasm/', import.meta.url).pathname;
  * Loads the model and runs it once, so that the first picture takes no longer than the others.
  *
  * @param {Uint8Array} file The TFLite file.
- * @param {object} about What tools/demo.py says of it.
+ * @param {object} about What keras-mixers demo says of it.
  * @return {Promise<Model>}
  */
 export async function load(file, about) {

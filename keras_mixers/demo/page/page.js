@@ -212,7 +212,7 @@ async function startCamera() {
   if (!navigator.mediaDevices) {
     return say(isSecureContext ? 'This browser has no camera for pages; choose a picture instead.'
       : 'Browsers give the camera only to pages of https:// and http://localhost (python '
-        + 'tools/demo.py --help says how a phone gets one); choose a picture instead.', true);
+        + 'keras-mixers demo --help says how a phone gets one); choose a picture instead.', true);
   }
   const isAsked = asking !== null;
   asking = turn;
