@@ -1,4 +1,4 @@
-"""tools/convert_weights.py: from one codebase's file to another's, bit by bit."""
+"""keras-mixers convert-weights: from one codebase's file to another's, bit by bit."""
 
 import itertools
 

@@ -338,7 +338,7 @@ def test_every_precision_at_224(name, tmp_path, rng):
 
 @pytest.fixture
 def digits_run(tmp_path):
-    """A run's folder as recipes/digits.py leaves it, of a model that has learned nothing."""
+    """A run's folder as keras-mixers digits leaves it, of a model that has learned nothing."""
     folder = tmp_path / "run"
     folder.mkdir()
     build("mlp_mixer", input_shape=(8, 8, 1), classes=10).save(folder / "model.keras")

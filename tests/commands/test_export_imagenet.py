@@ -1,4 +1,4 @@
-"""The command on a run of recipes/imagenet.py, with checkpoints and a folder of pictures."""
+"""The command on a run of keras-mixers imagenet, with checkpoints and a folder of pictures."""
 
 import json
 import pathlib
@@ -30,7 +30,7 @@ def pixels_and_labels(world):  # noqa: F811
     [("dynamic", "float32"), ("int8", "float32"), ("int8", "uint8"), ("int8-full", "uint8")],
 )
 def test_a_run_and_its_evaluation_agree(precision, kind, world, tmp_path, capsys):  # noqa: F811
-    """Top-1 of the file, as the export says, as tools/evaluate.py says, and as NumPy says."""
+    """Top-1 of the file, as the export says, as keras-mixers evaluate says, and as NumPy says."""
     command = [world.run, tmp_path, "--precision", precision, "--input", kind, "--json"]
     status, out, _ = run_tool(capsys, *command)
     assert status == 0

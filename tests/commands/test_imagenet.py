@@ -109,7 +109,7 @@ def test_the_share_of_waiting_for_data_is_measured(folder, tmp_path, monkeypatch
 def test_without_data_one_screen_says_what_to_put_where(tmp_path, capfd):
     assert imagenet.main(["--data-dir", str(tmp_path)]) == 2
     error = capfd.readouterr().err
-    for words in ("imagenet2012", "FOLDER/train/<class>", "tools/make_shards.py", "tfds build"):
+    for words in ("imagenet2012", "FOLDER/train/<class>", "keras-mixers make-shards", "tfds build"):
         assert words in error
     assert len(error.splitlines()) < 30
 

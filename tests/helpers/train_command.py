@@ -1,4 +1,4 @@
-"""recipes/imagenet.py on a few small pictures."""
+"""keras-mixers imagenet on a few small pictures."""
 
 import json
 import pathlib

@@ -67,7 +67,7 @@ def test_accumulation_does_not_depend_on_replicas():
 
 
 def run_jax(*commands):
-    """Runs tests/recipes/losses.py in processes of their own; returns what each printed."""
+    """Runs tests/helpers/losses.py in processes of their own; returns what each printed."""
     environment = {**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
     runs = [
         subprocess.Popen(
