@@ -46,7 +46,8 @@ def run_config(args, model, warn):
         path = files.named("--config", args.config)
     elif not path.exists():
         return None
-    warn(f"The images are prepared as {path} says.")
+    if model.preprocessing is None:
+        warn(f"The images are prepared as {path} says.")
     return settings.load(path)
 
 
