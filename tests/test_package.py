@@ -14,11 +14,30 @@ import keras_mixers
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 # Each may import those before it, and itself.
 ORDER = (
-    *("errors", "files", "layers", "preprocessing", "weights", "models", "data", "training"),
+    *(
+        "errors",
+        "files",
+        "download",
+        "layers",
+        "preprocessing",
+        "weights",
+        "models",
+        "data",
+        "training",
+    ),
     *("evaluation", "export", "demo", "tpu", "presets", "commands"),
 )
 # Import nothing but these when they are imported; `registration` is what imports Keras for them.
-LIBRARY = ("errors", "files", "registration", "layers", "preprocessing", "weights", "models")
+LIBRARY = (
+    "errors",
+    "files",
+    "download",
+    "registration",
+    "layers",
+    "preprocessing",
+    "weights",
+    "models",
+)
 AT_THE_TOP = {"keras", "numpy", "h5py", "keras_mixers", *sys.stdlib_module_names}
 BACKENDS = ("tensorflow", "jax", "torch", "keras_cv")
 # The one exception within functions: who may know a backend there, and which.
