@@ -106,10 +106,13 @@ def MLPMixer(
     Args:
         include_top: Whether to end in pooling and the classifier. Without it the output is the
             last feature map, or a vector with `pooling`.
-        weights: `None` (random); for a variant, the name of published weights, such as
-            `"imagenet1k"` (see `keras_mixers.weights.PUBLISHED`); or the path of a file of the
-            same model, but for the head and the picture size: Keras' `.weights.h5` or `.keras`,
-            Google's `.npz`, or timm's names in `.safetensors` or `.npz`.
+        weights: `None` (random); for a variant, the name of published weights: `"imagenet"`, the
+            best ImageNet-1k file, or another of `keras_mixers.list_weights()`, such as
+            `"imagenet21k"`; or the path of a file of the same model, but for the head, the image
+            size and the channels: Keras' `.weights.h5` or `.keras`, Google's `.npz`, or timm's
+            names in `.safetensors`, `.npz` or `.pth`. The model prepares its images as the weights
+            expect. A first layer of 3 colours is adapted to other channels
+            (`keras_mixers.weights.channels`).
         input_tensor: A Keras tensor to build the model on, instead of a new input.
         input_shape: `(height, width, channels)`, sides in pixels and multiples of `patch_size`.
             Defaults to `(224, 224, 3)`, also without the top.

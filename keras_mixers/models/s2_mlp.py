@@ -56,7 +56,8 @@ def S2MLP(
         include_top: Whether to end in pooling and the classifier. Without it the output is the
             last feature map, or a vector with `pooling`.
         weights: `None` (random), or the path of a `.weights.h5` or `.keras` file of the same
-            model, but for the head. Weights serve every picture size.
+            model, but for the head and the channels; no weights are published. Weights serve every
+            image size.
         input_tensor: A Keras tensor to build the model on, instead of a new input.
         input_shape: `(height, width, channels)`, sides in pixels and multiples of `patch_size`,
             or None for any size. Defaults to `(224, 224, 3)`, also without the top.
