@@ -95,13 +95,13 @@ def SMLPNet(
         include_top: Whether to end in pooling and the classifier. Without it the output is the
             last feature map, or a vector with `pooling`.
         weights: `None` (random); for a variant, the name of published weights, such as
-            `"imagenet"` (see `keras_mixers.list_weights()`; they are `.pth` files, for which PyTorch
-            must be installed); or the path of a file of the same model, but for the head, the image
-            size and the channels: Keras' `.weights.h5` or `.keras`, or the official code's names in
-            `.safetensors`, `.npz` or `.pth`, of whose sets `"model"` is taken (another one by
-            `keras_mixers.weights.load(model, path, entry="model_ema")`). Weights of another image
-            size are resampled along the axes that they project; a first layer of 3 colours is
-            adapted to other channels (`keras_mixers.weights.channels`).
+            `"imagenet"` (see `keras_mixers.list_weights()`; they are `.pth` files, for which
+            PyTorch must be installed); or the path of a file of the same model, but for the head,
+            the image size and the channels: Keras' `.weights.h5` or `.keras`, or the official
+            code's names in `.safetensors`, `.npz` or `.pth`, of whose sets `"model"` is taken
+            (another one by `keras_mixers.weights.load(model, path, entry="model_ema")`). Weights of
+            another image size are resampled along the axes that they project; a first layer of 3
+            colours is adapted to other channels (`keras_mixers.weights.channels`).
         input_tensor: A Keras tensor to build the model on, instead of a new input.
         input_shape: `(height, width, channels)`, sides in pixels and multiples of `patch_size`
             times 2 for every stage after the first (32 for the variants). Defaults to
