@@ -171,7 +171,7 @@ def run(args):
         matrix = result.confusion(len(names)).tolist()
         rows = [(name, *row) for name, row in zip(names, matrix, strict=True)]
         write_rows(of_confusion, [("truth", *names), *rows])
-    require_few(data, result.bad, args.split, config.max_bad_images)
+    require_few(data, result.bad, args.split, config.max_unreadable)
 
 
 def _some(names):

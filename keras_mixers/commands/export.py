@@ -163,7 +163,7 @@ def _calibration(args, model, trained_by, config):
             images = inputs.as_input(images, config, takes_pixels=False)[weights > 0][:left]
             left -= len(images)
             yield images
-        require_few(data, bad, split, config.max_bad_images)
+        require_few(data, bad, split, config.max_unreadable)
 
     return batches
 

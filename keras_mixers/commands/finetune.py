@@ -140,16 +140,17 @@ def read_command(argv):
     epochs = int(chosen.epochs) if (chosen.epochs or "").isdecimal() else _EPOCHS
     default = defaults(chosen.model, chosen.weights, chosen.data, epochs)
     description = (
-        f"{__doc__}\nAlso:\n"
-        "  --export FOLDER    write the result as a TFLite file into this folder, and check it\n"
-        "  --export-precision P\n"
-        f"                     of that file: {', '.join(PRECISIONS)} (default: float32)\n\n"
+        f"{__doc__}\n"
         "Every setting below has a default for fine-tuning; what an earlier run says of its model\n"
         "and pictures is taken from that run."
     )
     given = {flag: getattr(chosen, flag[2:]) for flag in _OWN[:4]}
     arguments = [part for pair in given.items() if pair[1] is not None for part in pair]
-    config = training.settings_of([*arguments, *rest], _PROG, description, default, _OWN)
+    own = {
+        "export": "Folder into which the result is written as a TFLite file, which is checked.",
+        "export_precision": f"Its precision, float32 if not given: {', '.join(PRECISIONS)}.",
+    }
+    config = training.settings_of([*arguments, *rest], _PROG, description, default, own)
     return config, chosen
 
 
@@ -222,7 +223,7 @@ def review(model, config, validation):
     from keras_mixers.evaluation import loading
     from keras_mixers.training import plots
 
-    config = dataclasses.replace(config, accumulation=1)
+    config = dataclasses.replace(config, gradient_accumulation_steps=1)
     shapes = model.input_shape, model.output_shape
     candidate = loading.Candidate(config.model, model.predict_on_batch, *shapes)
     result = evaluate.evaluate(candidate, validation, config)

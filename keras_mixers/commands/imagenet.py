@@ -42,15 +42,15 @@ def read_command(argv):
     else:
         default = presets.load("mixer_b16" if chosen.recipe is None else chosen.recipe)
     description = (
-        f"{__doc__}\nAlso:\n"
-        f"  --recipe NAME      settings to start from: {', '.join(presets.names())}\n"
-        "                     (default: mixer_b16)\n"
-        "  --config FILE      settings to start from: the config.json of a run\n"
-        "  --preview FILE     write a picture of one augmented batch (PNG), and stop\n\n"
+        f"{__doc__}\n"
         "Every setting below overrides the recipe; the defaults shown are those of the recipe."
     )
-    flags = ("--recipe", "--config", "--preview")
-    config = training.settings_of(rest, "keras-mixers imagenet", description, default, flags)
+    own = {
+        "recipe": f"Settings to start from, mixer_b16 if not given: {', '.join(presets.names())}.",
+        "config": "Settings to start from: the config.json of a run.",
+        "preview": "PNG into which one augmented batch is drawn, instead of training.",
+    }
+    config = training.settings_of(rest, "keras-mixers imagenet", description, default, own)
     return config, chosen.preview
 
 
@@ -89,7 +89,7 @@ def _write_preview(config, path):
         _, bad = plots.preview(pictures, config, path)
     except OSError as error:
         raise UsageError(f"--preview must be a file that can be written. {error}") from None
-    BadPictures(config.max_bad_images).note(
+    BadPictures(config.max_unreadable).note(
         pictures,
         bad,
         config.train_split,

@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 
-from keras_mixers.errors import Preempted, RunError, UsageError, did_you_mean, first_line
+from keras_mixers.errors import Preempted, RunError, UsageError, first_line
 
 MODULES = ("etils", "matplotlib", "tabulate", "tensorflow_datasets", "tqdm", "tyro")
 
@@ -36,50 +36,38 @@ To try the command without ImageNet:
 """
 
 
-def settings_of(arguments, prog, description, default, flags):
+def settings_of(arguments, prog, description, default, own):
     """Returns the `TrainingConfig` of a command line.
+
+    tyro ends the command where a flag is unknown, with the ones that are like it.
 
     Args:
         arguments: Without what the command itself takes.
         prog: Name of the command.
         description: Shown by --help.
         default: `TrainingConfig` that the arguments change.
-        flags: What the command itself takes, for suggestions.
+        own: Dict from the flags that the command itself takes to their help.
 
     Raises:
-        UsageError: A flag is none, or a setting is out of range.
+        SettingError: A setting is out of range.
     """
+    from typing import Annotated
+
     import tyro
 
-    from keras_mixers.training import config as settings
-
-    _check_names(arguments, flags)
-    config = tyro.cli(
-        settings.TrainingConfig,
+    flags = [
+        (name, Annotated[str | None, tyro.conf.arg(help=help_, metavar="VALUE")], None)
+        for name, help_ in own.items()
+    ]
+    command = dataclasses.make_dataclass("Command", [("settings", type(default)), *flags])
+    return tyro.cli(
+        command,
         prog=prog,
         description=description,
-        default=default,
+        default=command(default),
         args=arguments,
-    )
-    settings.check(config)
-    return config
-
-
-def _check_names(arguments, own):
-    """Raises a `UsageError` where a flag is none; suggests the nearest, or what it abbreviates."""
-    from keras_mixers.training import config as settings
-
-    fields = dataclasses.fields(settings.TrainingConfig)
-    flags = ["--" + field.name.replace("_", "-") for field in fields]
-    flags += own
-    switches = ["--no-" + field.name.replace("_", "-") for field in fields if field.type is bool]
-    initials = {"--" + "".join(word[0] for word in flag[2:].split("-")): flag for flag in flags}
-    for argument in arguments:
-        given = argument.partition("=")[0]
-        flag = given.replace("_", "-")
-        if flag.startswith("--") and flag not in {*flags, *switches, "--help"}:
-            meant = did_you_mean(initials.get(flag, flag), flags, likeness=0.0)
-            raise UsageError(f"{given} is no setting.{meant}")
+        config=(tyro.conf.OmitArgPrefixes,),
+    ).settings
 
 
 def open_data(config):

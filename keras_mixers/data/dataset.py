@@ -137,10 +137,10 @@ class PictureData:
     def training_batches(self, config, start_step=0, share=Share()):
         """Returns an endless data set of the batches from `start_step` on.
 
-        Elements come step by step, within a step part by part of `config.accumulation`, within
-        that one for each part of the `share`. Each is `(images, labels, bad)`: uint8
-        `(part, size, size, 3)`; float32 `(part, classes)`, smoothed and mixed; int32 `(part,)`,
-        -1, or the index of a picture that could not be read. Such a picture's place is taken by
+        Elements come step by step, within a step one for each of the
+        `config.gradient_accumulation_steps`, within that one for each part of the `share`.
+        Each is `(images, labels, bad)`: uint8 `(part, size, size, 3)`; float32 `(part, classes)`,
+        smoothed and mixed; int32 `(part,)`, -1, or the index of an unreadable image. Such a picture's place is taken by
         its neighbour; where that is unreadable too, by a blank one without a label.
         """
 
@@ -209,11 +209,11 @@ def _said(error):
 
 
 def _part_size(config, share):
-    micro = config.micro_batch_size
+    micro, steps = config.micro_batch_size, config.gradient_accumulation_steps
     if micro % share.parts:
         raise UsageError(
-            f"--batch-size must be a multiple of {share.parts * config.accumulation}: "
-            f"{share.parts} devices or hosts share each of {config.accumulation} parts. "
+            f"--batch-size must be a multiple of {share.parts * steps}: "
+            f"{share.parts} devices or hosts share each of {steps} parts. "
             f"Received: {config.batch_size}"
         )
     return micro // share.parts
@@ -221,9 +221,10 @@ def _part_size(config, share):
 
 def _check_pairs(config, share):
     if _part_size(config, share) % 2:
+        whole = 2 * share.parts * config.gradient_accumulation_steps
         raise UsageError(
-            f"--batch-size must be a multiple of {2 * share.parts * config.accumulation}: pictures "
-            "are mixed, and unreadable ones replaced, in pairs, which no device may part. "
+            f"--batch-size must be a multiple of {whole}: images are mixed, and unreadable ones "
+            "replaced, in pairs, which no device may part. "
             f"Received: {config.batch_size}"
         )
 
@@ -234,7 +235,7 @@ def _training_parts(pictures, config, start_step, share):
     Each epoch is another permutation of the pictures.
     """
     steps = steps_per_epoch(pictures, config.batch_size)
-    per_step, size = config.accumulation * share.count, _part_size(config, share)
+    per_step, size = config.gradient_accumulation_steps * share.count, _part_size(config, share)
     # Repeats of a picture are as far from each other as a batch allows.
     distinct = -(-config.batch_size // config.repeated_augmentation)
 

@@ -60,5 +60,5 @@ def require_few(pictures, bad, split, limit):
     more = ", ..." if len(bad) > _NAMED else ""
     raise RunError(
         f"{len(bad):,} of {len(pictures):,} pictures of {split} could not be read, more than "
-        f"--max-bad-images {limit:g} allows: mend or remove them ({names}{more}), or allow more."
+        f"--max-unreadable {limit:g} allows: mend or remove them ({names}{more}), or allow more."
     )

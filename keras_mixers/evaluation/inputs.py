@@ -27,7 +27,7 @@ def add_options(parser, data_required=False, data_default=""):
     shown = f"side of the central crop (default: {usual.eval_crop})"
     add("--eval-crop", type=float, metavar="SHARE", help=shown)
     shown = "largest share of unreadable pictures (default: %(default)s)"
-    add("--max-bad-images", type=float, default=usual.max_bad_images, metavar="SHARE", help=shown)
+    add("--max-unreadable", type=float, default=usual.max_unreadable, metavar="SHARE", help=shown)
 
 
 def run_config(args, model, warn):
@@ -66,14 +66,12 @@ def preparation(args, model, config, batch_size):
     step = model.input_shape[0] or 1
     changes = {
         name: getattr(args, name)
-        for name in ("pixel_range", "eval_crop", "interpolation", "max_bad_images")
+        for name in ("pixel_range", "eval_crop", "interpolation", "max_unreadable")
         if getattr(args, name) is not None
     }
-    changes |= {"accumulation": 1, "image_size": size}
+    changes |= {"gradient_accumulation_steps": 1, "image_size": size}
     changes["batch_size"] = max(step, batch_size // step * step)
-    config = dataclasses.replace(config or settings.TrainingConfig(), **changes)
-    settings.check(config)
-    return config
+    return dataclasses.replace(config or settings.TrainingConfig(), **changes)
 
 
 def are_taken_by(model):

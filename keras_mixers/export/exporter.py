@@ -98,7 +98,7 @@ def export(
         found, bad = compare(predict, file, data, origin.config, data_name)
         if data is not None:
             split = data_name.removeprefix("pictures of ")
-            require_few(data, bad, split, origin.config.max_bad_images)
+            require_few(data, bad, split, origin.config.max_unreadable)
         parts = [written] if written.is_file() else [p for p in written.rglob("*") if p.is_file()]
         result = Export(
             path=path,

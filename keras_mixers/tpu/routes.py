@@ -87,7 +87,9 @@ def jax_route(config, build, chips):
         for kind, variables in step.variables.items()
     }
     batch = [
-        jax.ShapeDtypeStruct((config.accumulation, *shape), dtype, sharding=by_picture)
+        jax.ShapeDtypeStruct(
+            (config.gradient_accumulation_steps, *shape), dtype, sharding=by_picture
+        )
         for shape, dtype in _part(step.model, config.micro_batch_size)
     ]
     options = tpu_options.compiler_options(config, chips[0].device_kind)
@@ -99,7 +101,7 @@ def jax_route(config, build, chips):
         compiled.memory_analysis(),
         _sizes(step.variables),
         _names(step.model),
-        loops=config.accumulation,
+        loops=config.gradient_accumulation_steps,
         exchanged_elsewhere=0,
     )
 
@@ -114,7 +116,8 @@ def tensorflow_route(config, build, chips):
     shapes = _part(engine.model, config.micro_batch_size // len(chips))
     part = [tf.TensorSpec(shape, dtype) for shape, dtype in shapes]
     step = tf.function(
-        lambda *part: engine.replica_step([part] * config.accumulation), jit_compile=True
+        lambda *part: engine.replica_step([part] * config.gradient_accumulation_steps),
+        jit_compile=True,
     )
     # The CPU's, before anything is optimised: for a TPU, TensorFlow refuses to show any.
     try:

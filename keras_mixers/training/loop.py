@@ -93,7 +93,7 @@ class _Loop:
         self._learning_rate = optimizers.schedule(config, self._steps_per_epoch)
         self.history, self._step = [], 0
         self._epoch_sums, self._log_sums = collections.Counter(), collections.Counter()
-        self._pending, self._bad = collections.deque(), BadPictures(config.max_bad_images)
+        self._pending, self._bad = collections.deque(), BadPictures(config.max_unreadable)
         self._checkpoints, self._signals, self._moments = checkpoints, signals, 0
 
     def run(self, on_start, open_journal):
@@ -139,7 +139,7 @@ class _Loop:
 
     def _take_step(self, batches):
         start = time.monotonic()
-        parts = [next(batches) for _ in range(self._config.accumulation)]
+        parts = [next(batches) for _ in range(self._config.gradient_accumulation_steps)]
         waited = time.monotonic() - start
         sums, bad = self._engine.train_step(parts)
         self._step += 1
@@ -328,7 +328,8 @@ def _explained(error, engine, last):
         return RunError(_cannot_write("No space left on device", last))
     if engine.is_out_of_memory(error):
         return RunError(
-            "The device has not enough memory: raise --accumulation or lower --batch-size."
+            "The device has not enough memory: raise --gradient-accumulation-steps or lower "
+            "--batch-size."
         )
     if engine.is_lost(error):
         return Disconnected(

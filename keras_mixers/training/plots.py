@@ -90,7 +90,7 @@ def preview(pictures, config, path):
         )
     # No whole batch where a part will do, nor more pictures than there are.
     size = min(config.batch_size, len(pictures) // 2 * 2)
-    config = dataclasses.replace(config, batch_size=size, accumulation=1)
+    config = dataclasses.replace(config, batch_size=size, gradient_accumulation_steps=1)
     parts = size // _enough(size)
     images, labels, bad = next(iter(pictures.training_batches(config, share=Share(parts))))
     images = images[:_SHOWN_AUGMENTED].numpy()

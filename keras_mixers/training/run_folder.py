@@ -7,7 +7,7 @@ import pathlib
 import tempfile
 
 from keras_mixers import files
-from keras_mixers.errors import UsageError
+from keras_mixers.errors import SettingError, UsageError
 from keras_mixers.training import config as config_module
 from keras_mixers.training.checkpoints import Checkpoints
 
@@ -83,7 +83,7 @@ def begins(folder):
 
 def begun(folder):
     """Returns the `TrainingConfig` of the run that goes on here, or None where it begins."""
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(OSError, UsageError):
         return None if begins(folder) else config_module.load(folder / "config.json")
     return None
 
@@ -123,7 +123,7 @@ def require_same(before, config, folder):
     """
     try:
         before = config_module.from_dict(before)
-    except ValueError as error:
+    except SettingError as error:
         raise UsageError(
             f"--out: {folder} is of another version of this command ({error}): give another folder."
         ) from None

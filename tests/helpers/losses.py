@@ -69,7 +69,7 @@ def run(engine, config, steps=20):
     batches = iter(engine.batches(lambda share: data.training_batches(config, 0, share)))
     taken, bad, unread = [], [], []
     for _ in range(steps):
-        parts = [next(batches) for _ in range(config.accumulation)]
+        parts = [next(batches) for _ in range(config.gradient_accumulation_steps)]
         sums, of_bad = engine.train_step(parts)
         taken.append({name: float(value) for name, value in sums.items()})
         unread.append(of_bad)

@@ -52,7 +52,7 @@ def test_accumulation_gives_the_losses_of_a_whole_batch():
     """Without stochastic depth, whose draws differ; with clipping, which comes after the sum."""
     strategy = tf.distribute.get_strategy()
     whole = losses.run(*engine(strategy, "mixer_without_drops"))
-    parts = losses.run(*engine(strategy, "mixer_without_drops", accumulation=4))
+    parts = losses.run(*engine(strategy, "mixer_without_drops", gradient_accumulation_steps=4))
     for name in ("loss", "norm", "evaluation", "averaged"):
         np.testing.assert_allclose(parts[name], whole[name], rtol=1e-4, err_msg=name)
 
@@ -60,7 +60,7 @@ def test_accumulation_gives_the_losses_of_a_whole_batch():
 @pytest.mark.slow
 def test_accumulation_does_not_depend_on_replicas():
     one, two = (
-        losses.run(*engine(strategy, "smlpnet", accumulation=2))
+        losses.run(*engine(strategy, "smlpnet", gradient_accumulation_steps=2))
         for strategy in (tf.distribute.get_strategy(), two_replicas())
     )
     np.testing.assert_allclose(two["loss"], one["loss"], rtol=1e-4)
@@ -122,7 +122,7 @@ def all_nodes(graph_def):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_step_has_no_nested_xla_function_and_no_dynamic_shape(family):
     """Both fail on a TPU host."""
-    taker, config = engine(two_replicas(), family, accumulation=2)
+    taker, config = engine(two_replicas(), family, gradient_accumulation_steps=2)
 
     def as_bytes(images, labels, bad):  # As pictures travel: scaled on the device.
         return tf.cast(255 * images, tf.uint8), labels, bad
