@@ -77,7 +77,7 @@ def run(config):
 
 def _write_preview(config, path):
     from keras_mixers import files
-    from keras_mixers.data.unreadable_images import BadPictures
+    from keras_mixers.data.unreadable_images import UnreadableImages
     from keras_mixers.errors import UsageError
     from keras_mixers.training import plots
 
@@ -89,7 +89,7 @@ def _write_preview(config, path):
         _, bad = plots.preview(pictures, config, path)
     except OSError as error:
         raise UsageError(f"--preview must be a file that can be written. {error}") from None
-    BadPictures(config.max_unreadable).note(
+    UnreadableImages(config.max_unreadable).note(
         pictures,
         bad,
         config.train_split,

@@ -140,8 +140,8 @@ class PictureData:
         Elements come step by step, within a step one for each of the
         `config.gradient_accumulation_steps`, within that one for each part of the `share`.
         Each is `(images, labels, bad)`: uint8 `(part, size, size, 3)`; float32 `(part, classes)`,
-        smoothed and mixed; int32 `(part,)`, -1, or the index of an unreadable image. Such a picture's place is taken by
-        its neighbour; where that is unreadable too, by a blank one without a label.
+        smoothed and mixed; int32 `(part,)`, -1, or the index of an unreadable image. Its place is
+        taken by its neighbour; where that is unreadable too, by a blank one without a label.
         """
 
         def prepare(number, index):

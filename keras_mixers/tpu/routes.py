@@ -81,7 +81,7 @@ def jax_route(config, build, chips):
     mesh = Mesh(np.array(chips), ("batch",))
     everywhere = NamedSharding(mesh, PartitionSpec())
     by_picture = NamedSharding(mesh, PartitionSpec(None, "batch"))
-    step = JaxStep(config, build(), 1, everywhere)
+    step = JaxStep(config, build(), 1)
     state = {
         kind: [jax.ShapeDtypeStruct(v.shape, v.dtype, sharding=everywhere) for v in variables]
         for kind, variables in step.variables.items()
@@ -168,11 +168,10 @@ def _compiled(compile):
 
 
 def _part(model, pictures):
-    """Returns shape and type of what a step takes: pictures, labels, marks of unreadable ones."""
+    """Returns shape and type of what a step takes: images, labels."""
     return [
         ((pictures, *model.input_shape[1:]), "uint8"),
         ((pictures, *model.output_shape[1:]), "float32"),
-        ((pictures,), "int32"),
     ]
 
 

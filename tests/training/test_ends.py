@@ -114,12 +114,12 @@ def test_too_many_bad_pictures_end_the_run_with_their_names(tmp_path, capfd):
     assert "1 of 24 pictures of train could not be read" in error
     assert str(bad) in error
     assert run(folder, tmp_path / "lax", "--max-unreadable", "0.05") == 0
-    noted = (tmp_path / "lax" / "bad_images.txt").read_text().splitlines()
+    noted = (tmp_path / "lax" / "unreadable_images.txt").read_text().splitlines()
     assert len(noted) == 1
     assert noted[0].startswith(f"{bad}: ")
     assert [line["unreadable"] for line in log(tmp_path / "lax", "epoch")] == [1] * 4
     assert re.search(
-        r"unreadable pictures +\| 1 [^$]*, bad_images.txt \|$",
+        r"unreadable pictures +\| 1 [^$]*, unreadable_images.txt \|$",
         (tmp_path / "lax" / "summary.md").read_text(),
     )
 
@@ -152,7 +152,7 @@ def test_a_fault_of_the_moment_is_nobodys_picture(tmp_path, capfd, monkeypatch, 
     assert run(folder, tmp_path / "run", "--epochs", "2") == (75 if answer else 0)
     error = capfd.readouterr().err
     assert ("no route to the bucket" if answer else "2.jpg; it can be read now") in error
-    assert not (tmp_path / "run" / "bad_images.txt").exists()
+    assert not (tmp_path / "run" / "unreadable_images.txt").exists()
 
 
 def test_too_little_memory_is_one_sentence(folder, tmp_path, capfd, monkeypatch):
