@@ -35,7 +35,6 @@ SHARD_BYTES = 150e6  # About; TensorFlow's guides advise 100 MB and more.
 SEED = 0
 MAX_LEFT_OUT = 0.001  # Of all files.
 
-_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG")  # JPEG and PNG.
 _SCRATCH = "incomplete-shards"
 _RESULT = re.compile(r"classes\.txt|(train|validation|test)-\d{5}-of-\d{5}\.tfrecord")
 _SAMPLE = 1000  # Files whose sizes are asked: a bucket would need hours for a million.
@@ -176,6 +175,8 @@ def _write(pictures, folder, name, files, shards, pool):
     import tensorflow as tf
     from tqdm import tqdm
 
+    from keras_mixers.data.folders import is_image
+
     split = Split(name, shards or _usual_shards(pictures, files, pool))
     order = np.random.default_rng(SEED).permutation(len(files))
     with tqdm(total=len(files), desc=name, unit=" files") as bar:
@@ -185,7 +186,7 @@ def _write(pictures, folder, name, files, shards, pool):
             with tf.io.TFRecordWriter(path) as writer:
                 for label, file, image in _read(pictures, chosen, pool):
                     bar.update()
-                    if not image.startswith(_SIGNATURES):
+                    if not is_image(image):
                         split.left_out.append(file)
                         continue
                     writer.write(_example(image, label, file))

@@ -3,7 +3,19 @@
 import contextlib
 import signal
 
-from keras_mixers.errors import Disconnected, RunError, first_line
+from keras_mixers.errors import Disconnected, Preempted, RunError, first_line
+
+
+class StopAsked(Exception):
+    """A signal, or another process of the job, asked the loop to stop."""
+
+
+def stopped(signals, step, last):
+    """Returns the `RunError` for a stop after a step, to go on from `last`."""
+    return Preempted(
+        f"Stopped by {signals[0] if signals else 'SIGTERM'} after step {step:,}; start the same "
+        f"command again to go on from {last}."
+    )
 
 
 @contextlib.contextmanager

@@ -87,6 +87,24 @@ class Log:
             self._board.close()
 
 
+def means(sums):
+    """Returns the mean loss and the accuracy of the images that were summed up."""
+    return sums["loss"] / sums["images"], sums["correct"] / sums["images"]
+
+
+def step_values(sums, learning_rate):
+    """Returns what the log says of the steps that were summed up."""
+    loss, accuracy = means(sums)
+    return {
+        "loss": loss,
+        "accuracy": accuracy,
+        "learning_rate": learning_rate,
+        "gradient_norm": sums["norm"] / sums["steps"],
+        "images_per_second": sums["images"] / max(sums["seconds"], 1e-9),
+        "waiting_for_data": sums["waited"] / max(sums["seconds"], 1e-9),
+    }
+
+
 def epoch_line(epoch, epochs, results):
     """Returns the results of an epoch, as the history has them, for people."""
     line = (

@@ -11,11 +11,11 @@ import numpy as np
 
 from keras_mixers.data import dataset
 from keras_mixers.data.unreadable_images import UnreadableImages, indices
-from keras_mixers.errors import Preempted, RunError, UsageError
+from keras_mixers.errors import RunError, UsageError
 from keras_mixers.training import config as config_module
 from keras_mixers.training import ends, optimizers, run_folder
 from keras_mixers.training.checkpoints import Checkpoints, to_go_on_from
-from keras_mixers.training.logging import Log, epoch_line
+from keras_mixers.training.logging import Log, epoch_line, means, step_values
 
 _IN_FLIGHT = 2  # Steps given to the device ahead of the one whose numbers are read.
 
@@ -79,10 +79,6 @@ def train(
     return engine, loop.history
 
 
-class _StopAsked(Exception):
-    pass
-
-
 class _Loop:
     def __init__(self, config, engine, training, validation, checkpoints, signals, on_step):
         self._config, self._engine, self._on_step = config, engine, on_step
@@ -116,13 +112,10 @@ class _Loop:
             for sentence in warnings:
                 self._run_log.say(sentence)
             self._run()
-        except _StopAsked:
+        except ends.StopAsked:
             self._save()
-            raise Preempted(
-                f"Stopped by {self._signals[0] if self._signals else 'SIGTERM'} after step "
-                f"{self._step:,}; start the same command again to go on from "
-                f"{to_go_on_from(self._checkpoints)}."
-            ) from None
+            last = to_go_on_from(self._checkpoints)
+            raise ends.stopped(self._signals, self._step, last) from None
         finally:
             self._run_log.close()
 
@@ -157,7 +150,7 @@ class _Loop:
         # Counted, because the processes of a job agree on a count where they all stop.
         self._moments += 1
         if self._engine.agree_to_stop(self._moments, bool(self._signals)):
-            raise _StopAsked
+            raise ends.StopAsked
 
     def _training_batches(self, share):
         return self._training.training_batches(self._config, self._step, share)
@@ -177,10 +170,10 @@ class _Loop:
             if not math.isfinite(sums[name]):
                 what = f"the {name} of step {step:,} is {sums[name]}"
                 raise ends.diverged(what, to_go_on_from(self._checkpoints))
-        sums["pictures"] = self._config.batch_size
+        sums["images"] = self._config.batch_size
         self._epoch_sums.update(sums)
         self._log_sums.update(sums | times | {"steps": 1})
-        loss, accuracy = _means(self._epoch_sums)
+        loss, accuracy = means(self._epoch_sums)
         self._run_log.advance(
             self._config.batch_size, loss=f"{loss:.3f}", accuracy=f"{accuracy:.1%}"
         )
@@ -188,22 +181,13 @@ class _Loop:
             self._log(step)
 
     def _log(self, step):
-        sums = self._log_sums
-        loss, accuracy = _means(sums)
-        values = {
-            "loss": loss,
-            "accuracy": accuracy,
-            "learning_rate": float(self._learning_rate(step - 1)),
-            "gradient_norm": sums["norm"] / sums["steps"],
-            "images_per_second": sums["pictures"] / max(sums["seconds"], 1e-9),
-            "waiting_for_data": sums["waited"] / max(sums["seconds"], 1e-9),
-        }
-        self._run_log.record("train", step, values)
-        sums.clear()
+        rate = float(self._learning_rate(step - 1))
+        self._run_log.record("train", step, step_values(self._log_sums, rate))
+        self._log_sums.clear()
 
     def _end_epoch(self):
         self._read(0)
-        loss, accuracy = _means(self._epoch_sums)
+        loss, accuracy = means(self._epoch_sums)
         results = {"step": self._step, "loss": loss, "accuracy": accuracy}
         results |= self._evaluate("val")
         if self._config.ema_decay:
@@ -306,10 +290,6 @@ def _in_flight(begun):
         if len(pending) > _IN_FLIGHT:
             yield pending.popleft()
     yield from pending
-
-
-def _means(sums):
-    return sums["loss"] / sums["pictures"], sums["correct"] / sums["pictures"]
 
 
 def _floats(values):

@@ -462,7 +462,7 @@ def test_worst_mistakes_are_the_clearest(folder, tmp_path):
         ),
         (
             ["--data", "{others}/dog", "--weights", "{run}"],
-            "/dog must hold a folder of pictures per class, or folders train and validation of",
+            "/dog must hold a folder of images per class, or folders train and validation of",
         ),
         (
             ["--data", "{others}", "--weights", "{others}"],
