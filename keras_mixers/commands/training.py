@@ -101,7 +101,7 @@ def train(config):
         None in processes that are not the one that writes and prints.
     """
     from keras_mixers import files
-    from keras_mixers.data import dataset
+    from keras_mixers.data import batch_order
     from keras_mixers.training import distribution, model, run_folder
 
     folder = files.named("--out", config.out)
@@ -112,7 +112,9 @@ def train(config):
             "--data must have two classes or more, in a folder each. Received one alone: "
             f"{training.class_names[0]}"
         )
-    dataset.steps_per_epoch(len(training), config.batch_size)  # Refused before anything is written.
+    batch_order.steps_per_epoch(
+        len(training), config.batch_size
+    )  # Refused before anything is written.
     where = distribution.connect(config)
     with run_folder.alone(folder) if where.is_chief else contextlib.nullcontext():
         return _train(config, training, validation, where, folder)

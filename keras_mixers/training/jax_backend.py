@@ -5,7 +5,8 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import NamedSharding, PartitionSpec
 
-from keras_mixers.data.dataset import LOST_CONNECTION, Share
+from keras_mixers.data.batch_order import Share
+from keras_mixers.data.dataset import LOST_CONNECTION
 from keras_mixers.training import tpu_options
 from keras_mixers.training.jax_step import JaxStep
 

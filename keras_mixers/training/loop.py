@@ -9,7 +9,7 @@ import time
 import keras
 import numpy as np
 
-from keras_mixers.data import dataset
+from keras_mixers.data import batch_order
 from keras_mixers.data.unreadable_images import UnreadableImages, indices
 from keras_mixers.errors import RunError, UsageError
 from keras_mixers.training import config as config_module
@@ -56,7 +56,7 @@ def train(
         RunError: The run cannot go on; its class has the exit status.
     """
     keras.utils.set_random_seed(config.seed)
-    steps = dataset.steps_per_epoch(len(training), config.batch_size)
+    steps = batch_order.steps_per_epoch(len(training), config.batch_size)
     engine = make_engine(config, build, steps)
     checkpoints = None
     if folder is not None:
@@ -84,7 +84,7 @@ class _Loop:
         self._config, self._engine, self._on_step = config, engine, on_step
         self._training, self._validation = training, validation
         self._about_data = run_folder.about_data(training, validation)
-        self._steps_per_epoch = dataset.steps_per_epoch(len(training), config.batch_size)
+        self._steps_per_epoch = batch_order.steps_per_epoch(len(training), config.batch_size)
         self._total = self._steps_per_epoch * config.epochs
         self._learning_rate = optimizers.schedule(config, self._steps_per_epoch)
         self.history, self._step = [], 0

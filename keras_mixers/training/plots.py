@@ -12,7 +12,7 @@ matplotlib.use("Agg")  # Files only: no window, no display needed.
 import matplotlib.pyplot as plt
 from matplotlib.ticker import MaxNLocator
 
-from keras_mixers.data.dataset import Share
+from keras_mixers.data.batch_order import Share
 from keras_mixers.data.unreadable_images import indices
 from keras_mixers.errors import UsageError
 

@@ -3,7 +3,8 @@
 import keras
 import tensorflow as tf
 
-from keras_mixers.data.dataset import LOST_CONNECTION, Share
+from keras_mixers.data.batch_order import Share
+from keras_mixers.data.dataset import LOST_CONNECTION
 from keras_mixers.layers import DropPath
 from keras_mixers.preprocessing import pixels
 from keras_mixers.training import losses, optimizers, remat

@@ -7,7 +7,8 @@ from PIL import Image
 
 import keras_mixers
 from keras_mixers.data import dataset as data_module
-from keras_mixers.data.dataset import ArrayData, PictureData, Share
+from keras_mixers.data.batch_order import Share
+from keras_mixers.data.dataset import ArrayData, PictureData
 from keras_mixers.data.sources import open_source
 from keras_mixers.errors import UsageError
 from keras_mixers.preprocessing import pixels
