@@ -196,7 +196,8 @@ def watch_memory(source, steps):
     from etils import epath
 
     import keras_mixers
-    from keras_mixers.data.dataset import PictureData, steps_per_epoch
+    from keras_mixers.data.batch_order import steps_per_epoch
+    from keras_mixers.data.dataset import PictureData
     from keras_mixers.training import distribution, loop
 
     data = PictureData(source)

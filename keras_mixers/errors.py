@@ -15,6 +15,12 @@ class UsageError(RunError, ValueError):
     status = 2
 
 
+class SettingError(RunError):
+    """A setting is out of range. No `ValueError`, which pydantic and tyro would put into a text."""
+
+    status = 2
+
+
 class Preempted(RunError):
     """The run was asked to stop, in all its processes; the same command continues it."""
 

@@ -83,7 +83,7 @@ def run(args):
         metrics.write_rows(of_classes, metrics.per_class(result, names))
     if of_confusion:
         metrics.write_confusion(of_confusion, result.confusion(len(names)), names)
-    require_few(data, result.bad, args.split, config.max_bad_images)
+    require_few(data, result.bad, args.split, config.max_unreadable)
 
 
 def _some(names):

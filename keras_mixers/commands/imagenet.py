@@ -81,7 +81,7 @@ def main(argv=None):
 
 
 def _write_preview(config, path):
-    from keras_mixers.data.unreadable_images import BadPictures
+    from keras_mixers.data.unreadable_images import UnreadableImages
     from keras_mixers.training import plots, run
 
     if not path.lower().endswith(".png"):
@@ -92,7 +92,7 @@ def _write_preview(config, path):
         _, bad = plots.preview(images, config, path)
     except OSError as error:
         raise UsageError(f"--preview must be a file that can be written. {error}") from None
-    BadPictures(config.max_bad_images).note(
+    UnreadableImages(config.max_unreadable).note(
         images, bad, config.train_split, say=run.warn, write=lambda line: None
     )
     print(path)

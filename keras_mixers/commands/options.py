@@ -6,7 +6,7 @@ from keras_mixers.evaluation import inputs
 from keras_mixers.preprocessing import INTERPOLATIONS
 from keras_mixers.training import config as settings
 
-_OF_PREPARATION = ("mean", "std", "eval_crop", "interpolation", "max_bad_images")
+_OF_PREPARATION = ("mean", "std", "eval_crop", "interpolation", "max_unreadable")
 
 
 def add(parser, data_required=False, data_default=""):
@@ -27,7 +27,7 @@ def add(parser, data_required=False, data_default=""):
     shown += f" (default: the model's, else {usual.eval_crop})"
     add("--eval-crop", type=float, metavar="SHARE", help=shown)
     shown = "largest share of unreadable images (default: %(default)s)"
-    add("--max-bad-images", type=float, default=usual.max_bad_images, metavar="SHARE", help=shown)
+    add("--max-unreadable", type=float, default=usual.max_unreadable, metavar="SHARE", help=shown)
 
 
 def run_config(args, model, warn):

@@ -40,12 +40,14 @@ def configuration(args):
         UsageError: There is no such recipe, or a setting is out of range.
     """
     from keras_mixers import presets
-    from keras_mixers.training import config, model
+    from keras_mixers.training import model
 
     base = presets.load(args.recipe or _recipe_of(args.model))
     given = {
         name: getattr(args, name)
-        for name in ("model", "batch_size", "accumulation", "image_size", "precision")
+        for name in (
+            *("model", "batch_size", "gradient_accumulation_steps", "image_size", "precision"),
+        )
         if getattr(args, name) is not None
     }
     if args.model_options is not None or given.get("model", base.model) != base.model:
@@ -55,13 +57,11 @@ def configuration(args):
         given["tpu_scoped_vmem"] = args.tpu_scoped_vmem or None
     if not _vmem_can_be_set(args):
         given["tpu_scoped_vmem"] = None
+    given.setdefault("precision", "mixed_bfloat16" if base.precision == "auto" else base.precision)
+    parts = given.get("gradient_accumulation_steps", base.gradient_accumulation_steps)
+    if args.find_batch and parts > 0:  # Where the search begins, no more.
+        given["batch_size"] = -(-given.get("batch_size", base.batch_size) // parts) * parts
     result = dataclasses.replace(base, **given, remat=args.remat or base.remat)
-    if args.find_batch and result.accumulation > 0:  # Where the search begins, no more.
-        whole = -(-result.batch_size // result.accumulation) * result.accumulation
-        result = dataclasses.replace(result, batch_size=whole)
-    if result.precision == "auto":
-        result = dataclasses.replace(result, precision="mixed_bfloat16")
-    config.check(result)
     model.check(result)
     return result
 
@@ -132,7 +132,12 @@ def _parse(argv):
         help="v4, v5e, v5p or v6e and the shape of the slice (default: %(default)s)",
     )
     add("--batch-size", type=int, metavar="N", help="of the whole slice (default: the recipe's)")
-    add("--accumulation", type=int, metavar="N", help="parts of a batch (default: the recipe's)")
+    add(
+        "--gradient-accumulation-steps",
+        type=int,
+        metavar="N",
+        help="parts of a batch (default: the recipe's)",
+    )
     add("--image-size", type=int, metavar="PIXELS", help="(default: the recipe's)")
     add("--classes", type=int, default=1000, metavar="N", help="(default: %(default)s)")
     add(

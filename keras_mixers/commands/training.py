@@ -19,6 +19,8 @@ def asks_help(argv):
 def parse(kind, argv, prog, description, default):
     """Returns the `TrainingConfig` of a command line, and the command line as a `kind`.
 
+    tyro ends the command where a flag is unknown, with the ones that are like it.
+
     Args:
         kind: Dataclass of the command's own flags; a subclass of `TrainingConfig`.
         argv: The command line.
@@ -27,8 +29,9 @@ def parse(kind, argv, prog, description, default):
         default: `TrainingConfig` that the arguments change.
 
     Raises:
-        UsageError: A setting is out of range.
+        SettingError: A setting is out of range.
     """
+
     import tyro
 
     given = tyro.cli(
@@ -40,7 +43,6 @@ def parse(kind, argv, prog, description, default):
     )
     fields = dataclasses.fields(settings.TrainingConfig)
     config = settings.TrainingConfig(**{f.name: getattr(given, f.name) for f in fields})
-    settings.check(config)
     return config, given
 
 

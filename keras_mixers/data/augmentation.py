@@ -9,7 +9,7 @@ import math
 
 import tensorflow as tf
 
-from keras_mixers.data import rand_augment
+from keras_mixers.data import image_operations, rand_augment
 
 # Of normalised pictures, what one standard deviation is in the values 0 to 255, and what the mean:
 # ImageNet's, https://docs.pytorch.org/vision/stable/models.html.
@@ -83,7 +83,7 @@ def color_jitter(image, seed, strength):
 
 
 def _jitter_in(order):
-    changes = (rand_augment.brightness, rand_augment.contrast, rand_augment.color)
+    changes = (image_operations.brightness, image_operations.contrast, image_operations.color)
 
     def jitter(image, factors):
         for position in order:

@@ -5,14 +5,18 @@ picture's running number. So any step can be the first, and it does not matter h
 prepare a batch or how many devices share it.
 """
 
-import dataclasses
-
 import tensorflow as tf
 
 from keras_mixers import files
 from keras_mixers.data import augmentation, mixup
+from keras_mixers.data.batch_order import (
+    WHOLE,
+    check_pairs,
+    evaluation_parts,
+    seed_of,
+    training_parts,
+)
 from keras_mixers.data.rand_augment import DEIT_RECIPE, MIXER_RECIPE, rand_augment
-from keras_mixers.errors import UsageError
 from keras_mixers.preprocessing import cropping
 
 _GOOD = -1
@@ -25,29 +29,6 @@ LOST_CONNECTION = (
     tf.errors.DeadlineExceededError,
 )
 """What TensorFlow raises when a host, or where the data is, does not answer."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Share:
-    """Which part of every batch a data set delivers: parts `first` to `first + count - 1`."""
-
-    parts: int = 1
-    first: int = 0
-    count: int = 1
-
-
-def steps_per_epoch(pictures, batch_size):
-    """Returns the number of whole batches in `pictures`.
-
-    Raises:
-        UsageError: `batch_size` is not from 1 to `pictures`.
-    """
-    if not 1 <= batch_size <= pictures:
-        raise UsageError(
-            "--batch-size (`batch_size`) must be from 1 to the number of training pictures, "
-            f"{pictures}. Received: {batch_size}"
-        )
-    return pictures // batch_size
 
 
 class ArrayData:
@@ -71,21 +52,21 @@ class ArrayData:
     def name(self, index):
         return f"picture {index}"
 
-    def training_batches(self, config, start_step=0, share=Share()):
+    def training_batches(self, config, start_step=0, share=WHOLE):
         """Returns what `PictureData.training_batches` does."""
         images, labels = tf.constant(self._images), tf.constant(self._labels)
 
         def load(numbers, indices):
             batch = tf.gather(images, indices)
             if self._augment is not None:
-                batch = self._augment(batch, _seed(config, numbers[0]))
+                batch = self._augment(batch, seed_of(config, numbers[0]))
             one_hot = _smooth(tf.gather(labels, indices), self.classes, config.label_smoothing)
             return batch, one_hot, tf.fill(numbers.shape, _GOOD)
 
-        parts = _training_parts(len(self), config, start_step, share)
+        parts = training_parts(len(self), config, start_step, share)
         return parts.map(load, tf.data.AUTOTUNE).prefetch(2)
 
-    def evaluation_batches(self, config, share=Share()):
+    def evaluation_batches(self, config, share=WHOLE):
         """Returns what `PictureData.evaluation_batches` does."""
         images, labels = tf.constant(self._images), tf.constant(self._labels)
 
@@ -94,7 +75,7 @@ class ArrayData:
             one_hot = tf.one_hot(tf.gather(labels, indices), self.classes)
             return tf.gather(images, indices), one_hot, weights, tf.fill(numbers.shape, _GOOD)
 
-        return _evaluation_parts(len(self), config, share).map(load).prefetch(2)
+        return evaluation_parts(len(self), config, share).map(load).prefetch(2)
 
 
 class PictureData:
@@ -134,19 +115,19 @@ class PictureData:
         data, _ = self._load(tf.constant(index, tf.int64))
         return cropping.decode_central(data, config.preprocessing).numpy()
 
-    def training_batches(self, config, start_step=0, share=Share()):
+    def training_batches(self, config, start_step=0, share=WHOLE):
         """Returns an endless data set of the batches from `start_step` on.
 
-        Elements come step by step, within a step part by part of `config.accumulation`, within
-        that one for each part of the `share`. Each is `(images, labels, bad)`: uint8
-        `(part, size, size, 3)`; float32 `(part, classes)`, smoothed and mixed; int32 `(part,)`,
-        -1, or the index of a picture that could not be read. Such a picture's place is taken by
-        its neighbour; where that is unreadable too, by a blank one without a label.
+        Elements come step by step, within a step one for each of the
+        `config.gradient_accumulation_steps`, within that one for each part of the `share`.
+        Each is `(images, labels, bad)`: uint8 `(part, size, size, 3)`; float32 `(part, classes)`,
+        smoothed and mixed; int32 `(part,)`, -1, or the index of an unreadable image. Its place is
+        taken by its neighbour; where that is unreadable too, by a blank one without a label.
         """
 
         def prepare(number, index):
             data, label = self._load(index)
-            crop_seed, seed = tf.unstack(tf.random.split(_seed(config, number), 2))
+            crop_seed, seed = tf.unstack(tf.random.split(seed_of(config, number), 2))
             image = _augment(
                 cropping.random_crop(data, crop_seed, config.preprocessing, config.crop_min_area),
                 seed,
@@ -166,11 +147,11 @@ class PictureData:
                 images = cropping.rounded(images)
             return images, labels, bad
 
-        parts = _training_parts(len(self), config, start_step, share)
-        _check_pairs(config, share)
+        parts = training_parts(len(self), config, start_step, share)
+        check_pairs(config, share)
         return _batches(parts, prepare, instead, finish, self._readers)
 
-    def evaluation_batches(self, config, share=Share()):
+    def evaluation_batches(self, config, share=WHOLE):
         """Returns a data set of every picture once, in order, centrally cropped.
 
         Elements are `(images, labels, weights, bad)`; weights are 0 for what fills the last batch
@@ -192,7 +173,7 @@ class PictureData:
             weights = tf.cast(labels >= 0, tf.float32)
             return images, tf.one_hot(labels, self.classes), weights, bad
 
-        parts = _evaluation_parts(len(self), config, share)
+        parts = evaluation_parts(len(self), config, share)
         return _batches(parts, prepare, instead, finish, self._readers)
 
     def _load(self, index):
@@ -212,85 +193,12 @@ def _said(error):
     return said.splitlines()[0].split("}} ")[-1].strip("'\"")
 
 
-def _part_size(config, share):
-    micro = config.micro_batch_size
-    if micro % share.parts:
-        raise UsageError(
-            f"--batch-size must be a multiple of {share.parts * config.accumulation}: "
-            f"{share.parts} devices or hosts share each of {config.accumulation} parts. "
-            f"Received: {config.batch_size}"
-        )
-    return micro // share.parts
-
-
-def _check_pairs(config, share):
-    if _part_size(config, share) % 2:
-        raise UsageError(
-            f"--batch-size must be a multiple of {2 * share.parts * config.accumulation}: pictures "
-            "are mixed, and unreadable ones replaced, in pairs, which no device may part. "
-            f"Received: {config.batch_size}"
-        )
-
-
-def _training_parts(pictures, config, start_step, share):
-    """Running numbers and indices of the pictures of each part, in the order of delivery.
-
-    Each epoch is another permutation of the pictures.
-    """
-    steps = steps_per_epoch(pictures, config.batch_size)
-    per_step, size = config.accumulation * share.count, _part_size(config, share)
-    # Repeats of a picture are as far from each other as a batch allows.
-    distinct = -(-config.batch_size // config.repeated_augmentation)
-
-    def parts_of(epoch):
-        # The complement of the seed: what is drawn for a picture is drawn from the seed itself.
-        seed = tf.stack([tf.constant(~config.seed, tf.int64), epoch])
-        everything = tf.range(pictures, dtype=tf.int64)
-        order = tf.random.experimental.stateless_shuffle(everything, seed)
-
-        def part(number):
-            step, rest = number // per_step, number % per_step
-            places = _part_start(rest, size, share) + tf.range(size, dtype=tf.int64)
-            numbers = (epoch * steps + step) * config.batch_size + places
-            # Rotated by one with each repeat: other neighbours to be mixed with.
-            chosen = (places + places // distinct) % distinct
-            return numbers, tf.gather(order, step * distinct + chosen)
-
-        first = tf.maximum(start_step - epoch * steps, 0)
-        return tf.data.Dataset.range(first * per_step, steps * per_step).map(part)
-
-    return tf.data.Dataset.range(start_step // steps, tf.int64.max).flat_map(parts_of)
-
-
-def _evaluation_parts(pictures, config, share):
-    """As `_training_parts`, of every picture once; past the last one, it is repeated."""
-    size = _part_size(config, share)
-    batches = -(-pictures // config.micro_batch_size)
-
-    def part(number):
-        numbers = _part_start(number, size, share) + tf.range(size, dtype=tf.int64)
-        return numbers, tf.minimum(numbers, pictures - 1)
-
-    return tf.data.Dataset.range(batches * share.count).map(part)
-
-
-def _part_start(number, size, share):
-    """Place of the first picture of a share's `number`-th part."""
-    micro, part = number // share.count, number % share.count + share.first
-    return (micro * share.parts + part) * size
-
-
-def _seed(config, number):
-    """Seed of shape `(2,)` of the picture with this running number."""
-    return tf.stack([tf.constant(config.seed, tf.int64), number])
-
-
 def _draw_mixing(number, config):
     """How the picture with this running number is mixed with its neighbour: `(weight, box)`."""
     if not (config.mixup or config.cutmix):
         return tf.constant(1.0), tf.zeros((4,), tf.int32)
     return mixup.draw_mixing(
-        _seed(config, -1 - number // 2),  # Negative: no picture's own seed.
+        seed_of(config, -1 - number // 2),  # Negative: no picture's own seed.
         (config.image_size, config.image_size),
         config.mixup,
         config.cutmix,

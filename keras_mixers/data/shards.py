@@ -9,10 +9,11 @@ import tensorflow as tf
 from tensorflow.io import gfile
 from tqdm import tqdm
 
+from keras_mixers.data.folders import is_image
+
 SPLITS = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
 SHARD_BYTES = 150e6  # About; TensorFlow's guides advise 100 MB and more.
 SEED = 0
-_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG")  # JPEG and PNG.
 _SCRATCH = "incomplete-shards"
 _RESULT = re.compile(r"classes\.txt|(train|validation|test)-\d{5}-of-\d{5}\.tfrecord")
 _SAMPLE = 1000  # Files whose sizes are asked: a bucket would need hours for a million.
@@ -151,7 +152,7 @@ def _write(images, folder, name, files, shards, pool):
             with tf.io.TFRecordWriter(path) as writer:
                 for label, file, image in _read(images, chosen, pool):
                     bar.update()
-                    if not image.startswith(_SIGNATURES):
+                    if not is_image(image):
                         split.left_out.append(file)
                         continue
                     writer.write(_example(image, label, file))

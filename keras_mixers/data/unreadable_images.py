@@ -1,11 +1,13 @@
-"""Pictures that could not be read: told once, and few enough to go on."""
+"""Images that could not be read: told once, and few enough to go on."""
+
+import numpy as np
 
 from keras_mixers.errors import RunError
 
 _NAMED = 10
 
 
-class BadPictures:
+class UnreadableImages:
     """Those of a run.
 
     Args:
@@ -16,11 +18,11 @@ class BadPictures:
         self._limit, self._lines = limit, {}
 
     def note(self, pictures, found, split, say, write):
-        """Takes in what an engine has found bad.
+        """Takes in what was found in a batch.
 
         Args:
             pictures: The `PictureData`.
-            found: Indices.
+            found: Indices, of new ones or of known ones.
             split: Of the pictures.
             say: Called with a sentence for people.
             write: Called with a line for a file: name and reason.
@@ -28,6 +30,8 @@ class BadPictures:
         Raises:
             RunError: They are too many now.
         """
+        if not found:
+            return
         for index in sorted(index for index in found if (split, index) not in self._lines):
             reason = pictures.why_unreadable(index)
             if not reason:
@@ -52,6 +56,11 @@ class BadPictures:
         self._lines = {(split, index): line for split, index, line in state}
 
 
+def indices(marks):
+    """Returns the unreadable images that the marks of batches are of: what is not -1, as a set."""
+    return {int(index) for array in marks for index in np.ravel(array) if index >= 0}
+
+
 def require_few(pictures, bad, split, limit):
     """Raises a `RunError` with names where the indices `bad` are more than a share of `limit`."""
     if len(bad) <= limit * len(pictures):
@@ -60,5 +69,5 @@ def require_few(pictures, bad, split, limit):
     more = ", ..." if len(bad) > _NAMED else ""
     raise RunError(
         f"{len(bad):,} of {len(pictures):,} pictures of {split} could not be read, more than "
-        f"--max-bad-images {limit:g} allows: mend or remove them ({names}{more}), or allow more."
+        f"--max-unreadable {limit:g} allows: mend or remove them ({names}{more}), or allow more."
     )

@@ -39,10 +39,9 @@ def preparation(model, config, batch_size, warn, **changes):
         usual = usual.with_preprocessing(model.preprocessing)
     elif config is None and len(scaling) < 2:
         warn(f"MODEL does not say how its images are prepared; assumed: {usual.preprocessing}.")
-    changes |= {"accumulation": 1, "image_size": size}
+    changes |= {"gradient_accumulation_steps": 1, "image_size": size}
     changes["batch_size"] = max(step, batch_size // step * step)
     config = dataclasses.replace(usual, **changes)
-    settings.check(config)
     return config
 
 

@@ -5,7 +5,7 @@ import typing
 
 import numpy as np
 
-from keras_mixers.errors import RunError, UsageError, first_line
+from keras_mixers.errors import RunError, SettingError, UsageError, first_line
 from keras_mixers.evaluation import exported
 from keras_mixers.preprocessing import Preprocessing
 from keras_mixers.training import config as settings
@@ -120,7 +120,7 @@ def _rebuild(name, state, about, averaged):
             _assign(model.non_trainable_variables, state["non_trainable"])
         elif config.ema_decay:
             _assign(model.weights, state["average"])
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, SettingError) as error:
         raise UsageError(f"{name} is no checkpoint of this version: {first_line(error)}") from None
     if averaged and not config.ema_decay:
         raise UsageError(f"--averaged needs a run with --ema-decay. Received: {name}")

@@ -21,7 +21,7 @@ def review(model, config, validation):
         config: Its `TrainingConfig`, whose run folder receives the files.
         validation: The `PictureData` to evaluate on.
     """
-    config = dataclasses.replace(config, accumulation=1)
+    config = dataclasses.replace(config, gradient_accumulation_steps=1)
     result = metrics.evaluate(loading.of_keras(model, config.model), validation, config)
     folder, names = files.named("--out", config.out), validation.class_names
     matrix = result.confusion(len(names))

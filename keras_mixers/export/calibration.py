@@ -22,7 +22,7 @@ def calibration(data, config, split, images=IMAGES, batch_size=1):
         batch_size: Of the file.
     """
     whole = batch_size * -(-_BATCH // batch_size)
-    config = dataclasses.replace(config, accumulation=1, batch_size=whole)
+    config = dataclasses.replace(config, gradient_accumulation_steps=1, batch_size=whole)
 
     def batches():
         left, bad = images, []
@@ -30,6 +30,6 @@ def calibration(data, config, split, images=IMAGES, batch_size=1):
             read = np.asarray(read, "float32")[weights > 0][:left]
             left -= len(read)
             yield read
-        require_few(data, bad, split, config.max_bad_images)
+        require_few(data, bad, split, config.max_unreadable)
 
     return batches

@@ -108,11 +108,13 @@ def export(
         predict = folding.in_float32(model).predict_on_batch
         step = file.batch_size or 1
         batch_size = step * -(-_BATCH // step)
-        config = dataclasses.replace(origin.config, accumulation=1, batch_size=batch_size)
+        config = dataclasses.replace(
+            origin.config, gradient_accumulation_steps=1, batch_size=batch_size
+        )
         found, bad = compare(takes, predict, file, data, config, data_name)
         if data is not None:
             split = data_name.removeprefix("images of ")
-            require_few(data, bad, split, origin.config.max_bad_images)
+            require_few(data, bad, split, origin.config.max_unreadable)
         parts = [written] if written.is_file() else [p for p in written.rglob("*") if p.is_file()]
         result = Export(
             path=path,

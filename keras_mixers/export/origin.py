@@ -4,6 +4,7 @@ import dataclasses
 
 import keras
 
+from keras_mixers.preprocessing import Preprocessing
 from keras_mixers.training.config import TrainingConfig
 
 
@@ -19,15 +20,18 @@ class Origin:
     """How its images are prepared, and by which loss it was trained; softmax is the usual one."""
     labels: tuple | None = None
     """Names of its classes."""
+    preprocessing: Preprocessing | None = None
+    """Of its images; None is that of `config`, fitted to the model."""
 
     def of(self, model):
-        """Returns this origin with the preprocessing of a model of ours, which has its own."""
-        preprocessing = getattr(model, "preprocessing", None)
+        """Returns this origin with the preprocessing of a model, which ours have themselves."""
+        preprocessing = getattr(model, "preprocessing", None) or self.preprocessing
         if preprocessing is None:
             height, width, channels = model.input_shape[1:]
             preprocessing = self.config.preprocessing.for_channels(channels)
             preprocessing = dataclasses.replace(preprocessing, image_size=(height, width))
-        return dataclasses.replace(self, config=self.config.with_preprocessing(preprocessing))
+        config = self.config.with_preprocessing(preprocessing)
+        return dataclasses.replace(self, config=config, preprocessing=preprocessing)
 
     def probabilities_by(self, model):
         """Returns what makes probabilities of the outputs, "softmax" or "sigmoid", or None.

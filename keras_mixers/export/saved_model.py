@@ -61,7 +61,7 @@ class SavedModel:
             "source": origin.source,
             "labels": origin.labels and list(origin.labels),
             "probabilities_by": origin.probabilities_by(model),
-            "preprocessing": origin.config.preprocessing.get_config(),
+            "preprocessing": origin.preprocessing.get_config(),
             "includes_preprocessing": folding.scales(model),
         }
         file = path / "assets.extra" / ABOUT
@@ -79,7 +79,7 @@ class SavedModel:
 def _classifier(model, folded, origin, top_k):
     labels = origin.labels or tuple(map(str, range(model.output_shape[-1])))
     by = origin.probabilities_by(model)
-    preprocessing, channels = origin.config.preprocessing, model.input_shape[-1]
+    preprocessing, channels = origin.preprocessing, model.input_shape[-1]
 
     def classify(image_bytes):
         images = _prepared(image_bytes, preprocessing, channels, not folding.scales(model))

@@ -65,7 +65,7 @@ class TFLite:
         Raises:
             ValueError: The model cannot be converted.
         """
-        preprocessing, included = origin.config.preprocessing, folding.scales(model)
+        preprocessing, included = origin.preprocessing, folding.scales(model)
         scaling = None if included else preprocessing.factors(model.input_shape[-1])
         folded = folding.fold(model, scaling if self.takes_pixels else None)
         data = quantization.quantize(

@@ -52,7 +52,7 @@ def planned(about, classes, find_batch=False):
 
     images = config.batch_size // len(chips)
     if find_batch:
-        return largest(attempt, images, LEAST * config.accumulation)
+        return largest(attempt, images, LEAST * config.gradient_accumulation_steps)
     distribution.check_divides(config, len(chips))
     return attempt(images)
 

@@ -77,7 +77,11 @@ def tables(about, plan):
 def _headline(about, plan):
     config = about.config
     side = config.image_size
-    parts = f" in {config.accumulation} parts" if config.accumulation > 1 else ""
+    parts = (
+        f" in {config.gradient_accumulation_steps} parts"
+        if config.gradient_accumulation_steps > 1
+        else ""
+    )
     remat = ", residuals computed twice" if config.remat else ""
     vmem = f", {config.tpu_scoped_vmem:,} KiB of VMEM" if config.tpu_scoped_vmem else ""
     by = {"jax": "JAX", "tensorflow": "TensorFlow"}[about.route]
@@ -115,7 +119,7 @@ def _conclusion(about, plan):
     least, accessed = _milliseconds(plan.bounds[plan.bound]), plan.accessed_by_xla
     speed, share = f"{plan.images_per_second:,.0f}", f"{plan.share_of_peak:.0%}"
     by_xla = _milliseconds(accessed / CHIPS[about.kind].memory_rate)
-    loop = about.config.accumulation > 1 and about.route == "jax"
+    loop = about.config.gradient_accumulation_steps > 1 and about.route == "jax"
     part = " for a part of the batch" if loop else ""
     repeated = (
         f"\nMemory is short: the compiler does {plan.repeated:,} operations a second time, rather "
@@ -167,7 +171,10 @@ def too_large(about, error, as_json, smallest=False):
     config = about.config
     help_ = [] if config.precision == "mixed_bfloat16" else ["--precision mixed_bfloat16"]
     help_ += [] if config.remat else ["--remat"]
-    batch = ["a smaller --batch-size (--find-batch finds the largest)", "more --accumulation"]
+    batch = [
+        "a smaller --batch-size (--find-batch finds the largest)",
+        "more --gradient-accumulation-steps",
+    ]
     help_ += ["a chip with more"] if smallest else [*batch, "a larger slice"]
     needed, there = error.needed / 1e9, error.available / 1e9
     return (

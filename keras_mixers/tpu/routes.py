@@ -81,13 +81,15 @@ def jax_route(config, build, chips):
     mesh = Mesh(np.array(chips), ("batch",))
     everywhere = NamedSharding(mesh, PartitionSpec())
     by_picture = NamedSharding(mesh, PartitionSpec(None, "batch"))
-    step = JaxStep(config, build(), 1, everywhere)
+    step = JaxStep(config, build(), 1)
     state = {
         kind: [jax.ShapeDtypeStruct(v.shape, v.dtype, sharding=everywhere) for v in variables]
         for kind, variables in step.variables.items()
     }
     batch = [
-        jax.ShapeDtypeStruct((config.accumulation, *shape), dtype, sharding=by_picture)
+        jax.ShapeDtypeStruct(
+            (config.gradient_accumulation_steps, *shape), dtype, sharding=by_picture
+        )
         for shape, dtype in _part(step.model, config.micro_batch_size)
     ]
     options = tpu_options.compiler_options(config, chips[0].device_kind)
@@ -99,7 +101,7 @@ def jax_route(config, build, chips):
         compiled.memory_analysis(),
         _sizes(step.variables),
         _names(step.model),
-        loops=config.accumulation,
+        loops=config.gradient_accumulation_steps,
         exchanged_elsewhere=0,
     )
 
@@ -114,7 +116,8 @@ def tensorflow_route(config, build, chips):
     shapes = _part(engine.model, config.micro_batch_size // len(chips))
     part = [tf.TensorSpec(shape, dtype) for shape, dtype in shapes]
     step = tf.function(
-        lambda *part: engine.replica_step([part] * config.accumulation), jit_compile=True
+        lambda *part: engine.replica_step([part] * config.gradient_accumulation_steps),
+        jit_compile=True,
     )
     # The CPU's, before anything is optimised: for a TPU, TensorFlow refuses to show any.
     try:
@@ -165,11 +168,10 @@ def _compiled(compile):
 
 
 def _part(model, pictures):
-    """Returns shape and type of what a step takes: pictures, labels, marks of unreadable ones."""
+    """Returns shape and type of what a step takes: images, labels."""
     return [
         ((pictures, *model.input_shape[1:]), "uint8"),
         ((pictures, *model.output_shape[1:]), "float32"),
-        ((pictures,), "int32"),
     ]
 
 

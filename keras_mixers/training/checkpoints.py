@@ -151,3 +151,11 @@ def _write(path, arrays):
         return
     with open(path, "wb") as file:
         np.savez(file, **arrays)
+
+
+def to_go_on_from(checkpoints):
+    """Returns what a run goes on from, for people; `checkpoints` may be None."""
+    if checkpoints is None:
+        return "the beginning: no checkpoints are kept"
+    paths = checkpoints.paths()
+    return str(paths[-1]) if paths else "the beginning: there is no checkpoint"

@@ -223,14 +223,14 @@ def hide_accelerators_from_tensorflow():
 
 def check_divides(config, devices):
     """Raises a `UsageError` where the batch cannot be shared evenly by so many devices."""
-    whole = 2 * devices * config.accumulation
+    steps = config.gradient_accumulation_steps
+    whole = 2 * devices * steps
     if config.batch_size % whole:
         near = max(round(config.batch_size / whole), 1) * whole
-        parts = "part" if config.accumulation == 1 else "parts"
         raise UsageError(
-            f"--batch-size must be a multiple of {whole}: {devices} devices, {config.accumulation} "
-            f"{parts} by --accumulation, and pairs of pictures, by which they are mixed and "
-            f"replaced. Received: {config.batch_size}; the nearest is {near}"
+            f"--batch-size must be a multiple of {whole}: {devices} devices, "
+            f"--gradient-accumulation-steps {steps}, and pairs of images, by which they are mixed "
+            f"and replaced. Received: {config.batch_size}; the nearest is {near}"
         )
 
 

@@ -5,7 +5,8 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import NamedSharding, PartitionSpec
 
-from keras_mixers.data.dataset import LOST_CONNECTION, Share
+from keras_mixers.data.batch_order import Share
+from keras_mixers.data.dataset import LOST_CONNECTION
 from keras_mixers.training import tpu_options
 from keras_mixers.training.jax_step import JaxStep
 
@@ -34,15 +35,15 @@ class JaxEngine:
         self._by_picture = NamedSharding(mesh, PartitionSpec(axis))
         self._by_picture_of_part = NamedSharding(mesh, PartitionSpec(None, axis))
         self.model = build()
-        self._step = JaxStep(config, self.model, steps_per_epoch, self._everywhere)
+        self._step = JaxStep(config, self.model, steps_per_epoch)
         self._state = self._initial_state()
-        self.has_averages = config.ema_decay is not None
         self._train = jax.jit(
             self._step.train,
             donate_argnums=0,
             compiler_options=tpu_options.compiler_options(config, jax.devices()[0].device_kind),
         )
         self._evaluate = jax.jit(self._step.evaluate)
+        self._gather = jax.jit(lambda array: array, out_shardings=self._everywhere)
 
     def batches(self, make):
         """Returns this process' part of each batch, to be iterated over, any number of times.
@@ -52,11 +53,13 @@ class JaxEngine:
         """
         return make(Share(self.processes, jax.process_index(), 1))
 
-    def bad_pictures(self, bad):
-        """Returns the indices in what a step returned as `bad`, as a set."""
-        # Every process has them all: to gather them here would make each wait for the others, who
-        # read their steps' numbers at other moments.
-        return {int(index) for index in np.asarray(bad).ravel() if index >= 0}
+    def gathered(self, marks):
+        """Returns what the data sets of all processes say of some parts, as arrays."""
+        if self.processes == 1:
+            return marks
+        # By the devices, in the order of the steps: to gather them when they are read would make
+        # each process wait for the others, who read at other moments.
+        return [self._gather(self._global(np.stack(marks), self._by_picture_of_part))]
 
     def train_step(self, parts):
         """Takes a step; see `TensorFlowEngine.train_step`."""
@@ -64,11 +67,11 @@ class JaxEngine:
             self._global(np.stack(arrays), self._by_picture_of_part)
             for arrays in zip(*parts, strict=True)
         )
-        self._state, sums, bad = self._train(self._state, *batch)
-        return sums, bad
+        self._state, sums = self._train(self._state, *batch)
+        return sums
 
     def evaluate_step(self, *batch):
-        """Judges a batch; see `TensorFlowEngine.evaluate_step`."""
+        """See `TensorFlowEngine.evaluate_step`."""
         batch = [self._global(array, self._by_picture) for array in batch]
         state = self._state
         return self._evaluate(state["trainable"], state["non_trainable"], *batch)

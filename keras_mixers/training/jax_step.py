@@ -5,7 +5,7 @@ import functools
 import jax
 import keras
 
-from keras_mixers.training import optimizers, remat
+from keras_mixers.training import losses, optimizers, remat
 
 
 class JaxStep:
@@ -17,15 +17,12 @@ class JaxStep:
         config: A `TrainingConfig`.
         model: From pictures to logits.
         steps_per_epoch: For the learning rate's schedule.
-        everywhere: Sharding of what every device has.
     """
 
-    def __init__(self, config, model, steps_per_epoch, everywhere):
-        self.model = model
-        self._config, self._everywhere = config, everywhere
+    def __init__(self, config, model, steps_per_epoch):
+        self.model, self._config = model, config
         self._optimizer = optimizers.optimizer(model, config, steps_per_epoch)
-        decays = config.layer_decay < 1
-        self._layer_rates = optimizers.layer_rates(model, config) if decays else []
+        self._layer_rates = optimizers.layer_rates(model, config)
         self._logits = remat.forward(model, config.remat)
 
     @property
@@ -49,8 +46,8 @@ class JaxStep:
         place = {id(variable): i for i, variable in enumerate(variables)}
         return [place[id(weight)] for weight in self.model.weights]
 
-    def train(self, state, images, labels, bad):
-        """Takes a step on arrays of `(parts, pictures, ...)`, one part per accumulation.
+    def train(self, state, images, labels):
+        """Takes a step on arrays of `(parts, images, ...)`, one part per accumulation step.
 
         Returns:
             The new state; what `TensorFlowEngine.train_step` returns.
@@ -86,17 +83,12 @@ class JaxStep:
             "optimizer": optimizer,
             "average": averages,
         }
-        sums |= {"norm": norm, "bad": optimizers.count_bad(bad)}
-        return state, sums, self._of_all_processes(bad)
+        return state, sums | {"norm": norm}
 
-    def evaluate(self, trainable, non_trainable, images, labels, weights, bad):
-        """Judges a batch; see `TensorFlowEngine.evaluate_step`."""
+    def evaluate(self, trainable, non_trainable, images, labels, weights):
+        """See `TensorFlowEngine.evaluate_step`."""
         logits, _ = self.model.stateless_call(trainable, non_trainable, images, training=False)
-        sums = optimizers.evaluation_sums(labels, logits, weights, bad, self._config.loss)
-        return sums, self._of_all_processes(bad)
-
-    def _of_all_processes(self, bad):
-        return jax.lax.with_sharding_constraint(bad, self._everywhere)
+        return losses.evaluation_sums(labels, logits, weights, self._config.loss)
 
     def _mean_loss(self, trainable, non_trainable, images, labels):
         images = jax.numpy.asarray(images, "float32")
@@ -105,6 +97,6 @@ class JaxStep:
             logits = self._logits(images)
         variables = self.model.non_trainable_variables
         non_trainable = [scope.get_current_value(variable) for variable in variables]
-        loss = optimizers.losses(labels, logits, self._config.loss).sum()
-        sums = {"loss": loss, "correct": optimizers.correct(labels, logits).sum()}
+        loss = losses.losses(labels, logits, self._config.loss).sum()
+        sums = {"loss": loss, "correct": losses.correct(labels, logits).sum()}
         return loss / self._config.batch_size, (non_trainable, sums)

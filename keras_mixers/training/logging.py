@@ -8,10 +8,10 @@ from tqdm import tqdm
 
 from keras_mixers import files
 
-_BAD = "bad_images.txt"
+_UNREADABLE = "unreadable_images.txt"
 
 
-class Journal:
+class Log:
     """Writes nothing where `folder` is None, shows nothing where `quiet`.
 
     Args:
@@ -41,12 +41,12 @@ class Journal:
         if self._folder is not None:
             self._board = _board(self._folder)
 
-    def forget_after(self, step, bad):
-        """Drops what a resumed run writes again: lines of later steps, and all but the `bad`."""
+    def forget_after(self, step, unreadable):
+        """Drops what a resumed run writes again: later steps, and unreadable images but these."""
         if self._folder is None:
             return
-        if bad or (self._folder / _BAD).exists():
-            files.write(self._folder / _BAD, "".join(f"{line}\n" for line in bad))
+        if unreadable or (self._folder / _UNREADABLE).exists():
+            files.write(self._folder / _UNREADABLE, "".join(f"{line}\n" for line in unreadable))
         if not (path := self._folder / "log.jsonl").exists():
             return
         lines = path.read_text().splitlines(keepends=True)
@@ -75,16 +75,46 @@ class Journal:
                 tf.summary.scalar(f"{kind}/{name}", value)
         self._board.flush()
 
-    def note_bad(self, line):
-        """Adds a line to bad_images.txt."""
+    def note_unreadable(self, line):
+        """Adds a line to unreadable_images.txt."""
         if self._folder is not None:
-            with (self._folder / _BAD).open("a") as file:
+            with (self._folder / _UNREADABLE).open("a") as file:
                 file.write(line + "\n")
 
     def close(self):
         self._bar.close()
         if self._board is not None:
             self._board.close()
+
+
+def means(sums):
+    """Returns the mean loss and the accuracy of the images that were summed up."""
+    return sums["loss"] / sums["images"], sums["correct"] / sums["images"]
+
+
+def step_values(sums, learning_rate):
+    """Returns what the log says of the steps that were summed up."""
+    loss, accuracy = means(sums)
+    return {
+        "loss": loss,
+        "accuracy": accuracy,
+        "learning_rate": learning_rate,
+        "gradient_norm": sums["norm"] / sums["steps"],
+        "images_per_second": sums["images"] / max(sums["seconds"], 1e-9),
+        "waiting_for_data": sums["waited"] / max(sums["seconds"], 1e-9),
+    }
+
+
+def epoch_line(epoch, epochs, results):
+    """Returns the results of an epoch, as the history has them, for people."""
+    line = (
+        f"epoch {epoch} of {epochs}: loss {results['loss']:.3f}, accuracy "
+        f"{results['accuracy']:.1%}; validation: loss {results['val_loss']:.3f}, top-1 "
+        f"{results['val_accuracy']:.1%}, top-5 {results['val_top_5']:.1%}"
+    )
+    if "ema_accuracy" in results:
+        line += f"; averaged weights: top-1 {results['ema_accuracy']:.1%}"
+    return line
 
 
 def show_batch(folder, images):

@@ -4,19 +4,18 @@ import collections
 import contextlib
 import functools
 import math
-import signal
 import time
 
 import keras
 import numpy as np
 
-from keras_mixers.data import dataset
-from keras_mixers.data.unreadable_images import BadPictures
-from keras_mixers.errors import Disconnected, Preempted, RunError, UsageError, first_line
+from keras_mixers.data import batch_order
+from keras_mixers.data.unreadable_images import UnreadableImages, indices
+from keras_mixers.errors import RunError, UsageError
 from keras_mixers.training import config as config_module
-from keras_mixers.training import optimizers, run_folder
-from keras_mixers.training.checkpoints import Checkpoints
-from keras_mixers.training.logging import Journal
+from keras_mixers.training import ends, optimizers, run_folder
+from keras_mixers.training.checkpoints import Checkpoints, to_go_on_from
+from keras_mixers.training.logging import Log, epoch_line, means, step_values
 
 _IN_FLIGHT = 2  # Steps given to the device ahead of the one whose numbers are read.
 
@@ -36,7 +35,7 @@ def train(
 
     Args:
         config: A `TrainingConfig`.
-        build: Function without arguments that returns a model from pictures to logits.
+        build: Function without arguments that returns a model from images to logits.
         training: `PictureData` or `ArrayData`.
         validation: The same; evaluated after every epoch.
         make_engine: From `devices.connect`.
@@ -57,51 +56,49 @@ def train(
         RunError: The run cannot go on; its class has the exit status.
     """
     keras.utils.set_random_seed(config.seed)
-    steps = dataset.steps_per_epoch(len(training), config.batch_size)
+    steps = batch_order.steps_per_epoch(len(training), config.batch_size)
     engine = make_engine(config, build, steps)
     checkpoints = None
     if folder is not None:
         checkpoints = Checkpoints(folder / "checkpoints", config.keep_checkpoints)
-    watch = contextlib.nullcontext([]) if engine.watches_signals else _stop_signals()
+    watch = contextlib.nullcontext([]) if engine.watches_signals else ends.stop_signals()
     try:
         with watch as signals:
             loop = _Loop(config, engine, training, validation, checkpoints, signals, on_step)
-            loop.run(on_start, functools.partial(Journal, folder, name, quiet=not engine.is_chief))
+            loop.run(on_start, functools.partial(Log, folder, name, quiet=not engine.is_chief))
         if folder is not None:
-            run_folder.save_models(engine, folder)
+            run_folder.save_models(engine, folder, averages=bool(config.ema_decay))
         engine.sync_model()
     except RunError:
         raise
     except Exception as error:
-        explained = _explained(error, engine, _last(checkpoints))
+        explained = ends.explained(error, engine, to_go_on_from(checkpoints))
         if explained is None:
             raise
         raise explained from None
     return engine, loop.history
 
 
-class _StopAsked(Exception):
-    pass
-
-
 class _Loop:
     def __init__(self, config, engine, training, validation, checkpoints, signals, on_step):
         self._config, self._engine, self._on_step = config, engine, on_step
         self._training, self._validation = training, validation
-        self._steps_per_epoch = dataset.steps_per_epoch(len(training), config.batch_size)
+        self._about_data = run_folder.about_data(training, validation)
+        self._steps_per_epoch = batch_order.steps_per_epoch(len(training), config.batch_size)
         self._total = self._steps_per_epoch * config.epochs
         self._learning_rate = optimizers.schedule(config, self._steps_per_epoch)
         self.history, self._step = [], 0
         self._epoch_sums, self._log_sums = collections.Counter(), collections.Counter()
-        self._pending, self._bad = collections.deque(), BadPictures(config.max_bad_images)
-        self._checkpoints, self._signals, self._moments = checkpoints, signals, 0
+        self._pending, self._moments = collections.deque(), 0
+        self._unreadable = UnreadableImages(config.max_unreadable)
+        self._checkpoints, self._signals = checkpoints, signals
 
-    def run(self, on_start, open_journal):
+    def run(self, on_start, open_log):
         """Takes the steps that are left.
 
         Args:
             on_start: As of `train`.
-            open_journal: Function of `(pictures=, done=)` that returns a `Journal`.
+            open_log: Function of `(pictures=, done=)` that returns a `Log`.
         """
         warnings = []
         if self._checkpoints is not None:
@@ -109,21 +106,18 @@ class _Loop:
         on_start()
         self._saved_at, self._saved_step = time.monotonic(), self._step
         size = self._config.batch_size
-        self._journal = open_journal(pictures=self._total * size, done=self._step * size)
+        self._run_log = open_log(pictures=self._total * size, done=self._step * size)
         try:
-            self._journal.forget_after(self._step, self._bad.lines())
+            self._run_log.forget_after(self._step, self._unreadable.lines())
             for sentence in warnings:
-                self._journal.say(sentence)
+                self._run_log.say(sentence)
             self._run()
-        except _StopAsked:
+        except ends.StopAsked:
             self._save()
-            raise Preempted(
-                f"Stopped by {self._signals[0] if self._signals else 'SIGTERM'} after step "
-                f"{self._step:,}; start the same command again to go on from "
-                f"{_last(self._checkpoints)}."
-            ) from None
+            last = to_go_on_from(self._checkpoints)
+            raise ends.stopped(self._signals, self._step, last) from None
         finally:
-            self._journal.close()
+            self._run_log.close()
 
     def _run(self):
         batches = None
@@ -139,12 +133,13 @@ class _Loop:
 
     def _take_step(self, batches):
         start = time.monotonic()
-        parts = [next(batches) for _ in range(self._config.accumulation)]
+        parts = [next(batches) for _ in range(self._config.gradient_accumulation_steps)]
         waited = time.monotonic() - start
-        sums, bad = self._engine.train_step(parts)
+        sums = self._engine.train_step([part[:2] for part in parts])
+        marks = self._engine.gathered([part[2] for part in parts])
         self._step += 1
         times = {"waited": waited, "seconds": time.monotonic() - start}
-        self._pending.append((self._step, sums, bad, times))
+        self._pending.append((self._step, sums, marks, times))
         self._read(_IN_FLIGHT)
         self._on_step(self._step)
 
@@ -155,7 +150,7 @@ class _Loop:
         # Counted, because the processes of a job agree on a count where they all stop.
         self._moments += 1
         if self._engine.agree_to_stop(self._moments, bool(self._signals)):
-            raise _StopAsked
+            raise ends.StopAsked
 
     def _training_batches(self, share):
         return self._training.training_batches(self._config, self._step, share)
@@ -163,76 +158,59 @@ class _Loop:
     def _read(self, leave):
         """Takes in the numbers of steps until `leave` are unread."""
         while len(self._pending) > leave:
-            step, sums, bad, times = self._pending.popleft()
+            step, sums, marks, times = self._pending.popleft()
             start = time.monotonic()
             sums = _floats(sums)  # Waits for the device.
             times["seconds"] += time.monotonic() - start
-            self._take_in(step, sums, bad, times)
+            self._note_unreadable(self._training, marks, self._config.train_split)
+            self._take_in(step, sums, times)
 
-    def _take_in(self, step, sums, bad, times):
+    def _take_in(self, step, sums, times):
         for name in ("loss", "norm"):
             if not math.isfinite(sums[name]):
-                self._has_diverged(f"the {name} of step {step:,} is {sums[name]}")
-        if sums.pop("bad"):
-            found = self._engine.bad_pictures(bad)
-            self._note_bad(self._training, found, self._config.train_split)
-        sums["pictures"] = self._config.batch_size
+                what = f"the {name} of step {step:,} is {sums[name]}"
+                raise ends.diverged(what, to_go_on_from(self._checkpoints))
+        sums["images"] = self._config.batch_size
         self._epoch_sums.update(sums)
         self._log_sums.update(sums | times | {"steps": 1})
-        loss, accuracy = _means(self._epoch_sums)
-        self._journal.advance(
+        loss, accuracy = means(self._epoch_sums)
+        self._run_log.advance(
             self._config.batch_size, loss=f"{loss:.3f}", accuracy=f"{accuracy:.1%}"
         )
         if step % self._config.log_steps == 0:
             self._log(step)
 
     def _log(self, step):
-        sums = self._log_sums
-        loss, accuracy = _means(sums)
-        values = {
-            "loss": loss,
-            "accuracy": accuracy,
-            "learning_rate": float(self._learning_rate(step - 1)),
-            "gradient_norm": sums["norm"] / sums["steps"],
-            "images_per_second": sums["pictures"] / max(sums["seconds"], 1e-9),
-            "waiting_for_data": sums["waited"] / max(sums["seconds"], 1e-9),
-        }
-        self._journal.record("train", step, values)
-        sums.clear()
+        rate = float(self._learning_rate(step - 1))
+        self._run_log.record("train", step, step_values(self._log_sums, rate))
+        self._log_sums.clear()
 
     def _end_epoch(self):
         self._read(0)
-        loss, accuracy = _means(self._epoch_sums)
+        loss, accuracy = means(self._epoch_sums)
         results = {"step": self._step, "loss": loss, "accuracy": accuracy}
         results |= self._evaluate("val")
         if self._config.ema_decay:
             results |= self._engine.with_averages(lambda: self._evaluate("ema"))
-        results["unreadable"] = len(self._bad.lines())
+        results["unreadable"] = len(self._unreadable.lines())
         # Not before: a stop while evaluating leaves all this to be done again.
         self._epoch_sums.clear()
         self.history.append(results)
         values = {name: value for name, value in results.items() if name != "step"}
-        self._journal.record("epoch", self._step, values)
+        self._run_log.record("epoch", self._step, values)
         if self._checkpoints is not None:
-            self._journal.say(_epoch_line(len(self.history), self._config.epochs, results))
+            self._run_log.say(epoch_line(len(self.history), self._config.epochs, results))
 
     def _evaluate(self, prefix):
-        totals, pending = collections.Counter(), collections.deque()
-
-        def read(leave):
-            while len(pending) > leave:
-                sums, bad = pending.popleft()
-                sums = _floats(sums)
-                totals.update(sums)
-                if sums["bad"]:
-                    found = self._engine.bad_pictures(bad)
-                    self._note_bad(self._validation, found, self._config.validation_split)
-
-        for batch in self._evaluation_data:
-            pending.append(self._engine.evaluate_step(*batch))
-            read(_IN_FLIGHT)
+        begun = (
+            (self._engine.evaluate_step(*batch), self._engine.gathered([marks]))
+            for *batch, marks in self._evaluation_data
+        )
+        totals = collections.Counter()
+        for sums, marks in _in_flight(begun):
+            totals.update(_floats(sums))
+            self._note_unreadable(self._validation, marks, self._config.validation_split)
             self._stop_if_asked()
-        read(0)
         if not totals["count"]:
             raise RunError(
                 f"None of the {len(self._validation):,} pictures of "
@@ -248,15 +226,9 @@ class _Loop:
             lambda share: self._validation.evaluation_batches(self._config, share)
         )
 
-    def _note_bad(self, pictures, found, split):
-        self._bad.note(pictures, found, split, self._journal.say, self._journal.note_bad)
-
-    def _has_diverged(self, what):
-        raise RunError(
-            f"Training has diverged: {what}. Lower --learning-rate, lengthen --warmup-epochs or "
-            "set --clip-norm, and give another --out; the last checkpoint before it is "
-            f"{_last(self._checkpoints)}."
-        )
+    def _note_unreadable(self, images, marks, split):
+        log = self._run_log
+        self._unreadable.note(images, indices(marks), split, log.say, log.note_unreadable)
 
     def _is_due(self):
         if self._checkpoints is None or self._saved_step == self._step:
@@ -276,15 +248,16 @@ class _Loop:
         if self._engine.is_chief:
             about = {
                 "config": config_module.as_dict(self._config),
-                "data": self._about_data(),
+                "data": self._about_data,
                 "history": self.history,
                 "epoch_sums": self._epoch_sums,
                 "log_sums": self._log_sums,
-                "bad": self._bad.state(),
+                "unreadable": self._unreadable.state(),
             }
             state = self._engine.state()
             if not all(np.isfinite(value).all() for values in state.values() for value in values):
-                self._has_diverged(f"after step {self._step:,} a weight is not a finite number")
+                what = f"after step {self._step:,} a weight is not a finite number"
+                raise ends.diverged(what, to_go_on_from(self._checkpoints))
             self._checkpoints.save(self._step, state, about)
         self._saved_at, self._saved_step = time.monotonic(), self._step
 
@@ -299,103 +272,25 @@ class _Loop:
             return
         self._step, state, about = found
         run_folder.require_same(about["config"], self._config, self._checkpoints.folder.parent)
-        if about["data"] != self._about_data():
-            raise UsageError(
-                f"--data must be what the run of {_last(self._checkpoints)} was started with, "
-                f"{_data_line(about['data'])} of the same names, or give another --out. "
-                f"Received: {_data_line(self._about_data())}"
-            )
+        last = to_go_on_from(self._checkpoints)
+        run_folder.require_same_data(about["data"], self._about_data, last)
         self._engine.load_state(state)
         self.history = about["history"]
         self._epoch_sums.update(about["epoch_sums"])
         self._log_sums.update(about["log_sums"])
-        self._bad.load_state(about["bad"])
+        self._unreadable.load_state(about["unreadable"])
         warn(f"Continuing after step {self._step:,} of {self._total:,}.")
 
-    def _about_data(self):
-        return {
-            "class_names": list(self._training.class_names),
-            "training": len(self._training),
-            "validation": len(self._validation),
-        }
 
-
-def _explained(error, engine, last):
-    """Returns the `RunError` for an error of another kind, or None where there is none."""
-    if isinstance(error, OSError):
-        return RunError(_cannot_write(error, last))
-    if "No space left" in str(error):  # As TensorFlow, which writes TensorBoard's, says it.
-        return RunError(_cannot_write("No space left on device", last))
-    if engine.is_out_of_memory(error):
-        return RunError(
-            "The device has not enough memory: raise --accumulation or lower --batch-size."
-        )
-    if engine.is_lost(error):
-        return Disconnected(
-            "The connection to a device, to the data or to another process of the job was lost; "
-            f"start the same command again (on all hosts) to go on from {last}. "
-            f"It said: {first_line(error)}"
-        )
-    return None
-
-
-def _cannot_write(reason, last):
-    return (
-        f"The run folder cannot be written: {reason}. Make room, or let it be written to, and "
-        f"start the same command again to go on from {last}."
-    )
-
-
-def _last(checkpoints):
-    if checkpoints is None:
-        return "the beginning: no checkpoints are kept"
-    paths = checkpoints.paths()
-    return str(paths[-1]) if paths else "the beginning: there is no checkpoint"
-
-
-def _data_line(about):
-    return (
-        f"{about['training']:,} pictures and {about['validation']:,} for validation, in "
-        f"{len(about['class_names'])} classes"
-    )
-
-
-def _means(sums):
-    return sums["loss"] / sums["pictures"], sums["correct"] / sums["pictures"]
+def _in_flight(begun):
+    """Yields what was begun, each when `_IN_FLIGHT` more have been."""
+    pending = collections.deque()
+    for each in begun:
+        pending.append(each)
+        if len(pending) > _IN_FLIGHT:
+            yield pending.popleft()
+    yield from pending
 
 
 def _floats(values):
     return {name: float(value) for name, value in values.items()}
-
-
-def _epoch_line(epoch, epochs, results):
-    line = (
-        f"epoch {epoch} of {epochs}: loss {results['loss']:.3f}, accuracy "
-        f"{results['accuracy']:.1%}; validation: loss {results['val_loss']:.3f}, top-1 "
-        f"{results['val_accuracy']:.1%}, top-5 {results['val_top_5']:.1%}"
-    )
-    if "ema_accuracy" in results:
-        line += f"; averaged weights: top-1 {results['ema_accuracy']:.1%}"
-    return line
-
-
-@contextlib.contextmanager
-def _stop_signals():
-    """Yields a list that receives the name of SIGTERM or SIGINT instead of its usual effect."""
-    received = []
-
-    def receive(number, frame):
-        # A person who asks again means at once; a machine may send SIGTERM over and over.
-        if received and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        received.append(signal.Signals(number).name)
-
-    try:
-        before = {s: signal.signal(s, receive) for s in (signal.SIGTERM, signal.SIGINT)}
-    except ValueError:  # Not in the main thread: signals are somebody else's.
-        before = {}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -1,4 +1,4 @@
-"""Learning-rate schedule, optimizers and losses of a run."""
+"""Learning-rate schedule and optimizers of a run."""
 
 import math
 
@@ -107,11 +107,13 @@ def optimizer(model, config, steps_per_epoch, adamw=keras.optimizers.AdamW):
 
 
 def layer_rates(model, config):
-    """Returns each trainable variable's share of the learning rate, by `layer_decay`.
+    """Returns each trainable variable's share of the learning rate, none where all have the same.
 
     The head has 1, the last block `layer_decay`, the one before it the square of that, and so on
     down to the stem (https://arxiv.org/abs/2106.08254, appendix).
     """
+    if config.layer_decay == 1:
+        return []
     by_layer = depths(model)
     top = max(by_layer.values())
     rates = {
@@ -131,47 +133,6 @@ def part_of_the_way(before, after, rates):
         old + rate * (new - old) if rate < 1 else new
         for old, new, rate in zip(before, after, rates, strict=True)
     ]
-
-
-def losses(labels, logits, kind):
-    """Returns the cross-entropy of each picture, in float32.
-
-    Args:
-        labels: Shares of the classes, `(batch, classes)`.
-        logits: `(batch, classes)`.
-        kind: `"softmax"`, or `"sigmoid"`: the sum over classes of each one's own.
-    """
-    logits = ops.cast(logits, "float32")
-    if kind == "sigmoid":
-        return ops.sum(ops.binary_crossentropy(labels, logits, from_logits=True), axis=-1)
-    return ops.categorical_crossentropy(labels, logits, from_logits=True)
-
-
-def correct(labels, logits, among=1):
-    """Returns 1.0 for each picture whose class has one of the `among` largest logits, else 0.0."""
-    target = ops.argmax(labels, axis=-1)
-    mine = ops.take_along_axis(logits, target[:, None], axis=-1)
-    # Ties count against the class, and so does what is not a number: neither constant logits nor
-    # broken ones are right about everything.
-    others = ops.sum(ops.cast(ops.logical_not(logits < mine), "int32"), axis=-1) - 1
-    return ops.cast(others < among, "float32")
-
-
-def count_bad(bad):
-    """Returns how many of the numbers are the index of a picture that could not be read."""
-    return ops.sum(ops.cast(bad >= 0, "float32"))
-
-
-def evaluation_sums(labels, logits, weights, bad, kind):
-    """Returns sums over a batch, each picture by its weight: what `evaluate_step` returns."""
-    values = {
-        "loss": losses(labels, logits, kind),
-        "correct": correct(labels, logits),
-        "correct_5": correct(labels, logits, among=5),
-        "count": ops.ones_like(weights),
-    }
-    sums = {name: ops.sum(value * weights) for name, value in values.items()}
-    return sums | {"bad": count_bad(bad)}
 
 
 def clipped(gradients, largest):

@@ -12,7 +12,8 @@ matplotlib.use("Agg")  # Files only: no window, no display needed.
 import matplotlib.pyplot as plt
 from matplotlib.ticker import MaxNLocator
 
-from keras_mixers.data.dataset import Share
+from keras_mixers.data.batch_order import Share
+from keras_mixers.data.unreadable_images import indices
 from keras_mixers.errors import UsageError
 
 plt.rcParams["text.parse_math"] = False  # Names of classes may have a $.
@@ -90,9 +91,9 @@ def preview(pictures, config, path):
         )
     # No whole batch where a part will do, nor more pictures than there are.
     size = min(config.batch_size, len(pictures) // 2 * 2)
-    config = dataclasses.replace(config, batch_size=size, accumulation=1)
+    config = dataclasses.replace(config, batch_size=size, gradient_accumulation_steps=1)
     parts = size // _enough(size)
-    images, labels, bad = next(iter(pictures.training_batches(config, share=Share(parts))))
+    images, labels, unreadable = next(iter(pictures.training_batches(config, share=Share(parts))))
     images = images[:_SHOWN_AUGMENTED].numpy()
     columns = min(8, len(images))
     rows = -(-len(images) // columns)
@@ -106,7 +107,7 @@ def preview(pictures, config, path):
         panel.imshow(image)
         panel.set_title(_label_text(label, pictures.class_names), fontsize=8)
     _save(figure, path)
-    return images, {index for index in bad.numpy().tolist() if index >= 0}
+    return images, indices([unreadable])
 
 
 def _enough(size):
@@ -133,7 +134,7 @@ def write_results(model, history, seconds, folder):
     from tabulate import tabulate
 
     last = history[-1]
-    bad_images = ", bad_images.txt" if last["unreadable"] else ""
+    unreadable = ", unreadable_images.txt" if last["unreadable"] else ""
     best = max(history, key=lambda epoch: epoch["val_accuracy"])
     lines = [
         ("model", f"{model.name}, {_parameters(model)}"),
@@ -148,7 +149,7 @@ def write_results(model, history, seconds, folder):
         ("best validation top-1", f"{best['val_accuracy']:.2%} (epoch {history.index(best) + 1})"),
         ("unreadable pictures", f"{last['unreadable']:,}"),
         ("time of this start", f"{seconds / 60:.1f} minutes"),
-        ("files", f"{folder}: model.keras, curves.png, log.jsonl, tensorboard/{bad_images}"),
+        ("files", f"{folder}: model.keras, curves.png, log.jsonl, tensorboard/{unreadable}"),
     ]
     text = tabulate(lines, ("result", ""), "github", disable_numparse=True)
     (folder / "summary.md").write_text(text + "\n")

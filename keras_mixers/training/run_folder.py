@@ -7,7 +7,7 @@ import pathlib
 import tempfile
 
 from keras_mixers import files
-from keras_mixers.errors import UsageError
+from keras_mixers.errors import SettingError, UsageError
 from keras_mixers.training import config as config_module
 from keras_mixers.training.checkpoints import Checkpoints
 
@@ -25,13 +25,13 @@ def class_names(folder):
     return tuple(path.read_text().removesuffix("\n").split("\n"))
 
 
-def save_models(engine, folder):
+def save_models(engine, folder, averages):
     """Writes model.keras and, with an average of the weights, model_ema.keras, complete or not.
 
     All processes of a job must call this together; the first one writes. `sync_model` is to follow.
     """
     _save_model(engine, folder / "model.keras")
-    if engine.has_averages:
+    if averages:
         engine.with_averages(lambda: _save_model(engine, folder / "model_ema.keras"))
 
 
@@ -83,7 +83,7 @@ def begins(folder):
 
 def begun(folder):
     """Returns the `TrainingConfig` of the run that goes on here, or None where it begins."""
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(OSError, UsageError):
         return None if begins(folder) else config_module.load(folder / "config.json")
     return None
 
@@ -113,6 +113,37 @@ def _settings(path, checkpoints):
     return found and found[2]["config"]
 
 
+def about_data(training, validation):
+    """Returns what must not change of the data within a run, for JSON."""
+    return {
+        "class_names": list(training.class_names),
+        "training": len(training),
+        "validation": len(validation),
+    }
+
+
+def require_same_data(before, now, last):
+    """Raises a `UsageError` where a run must not be continued with this data.
+
+    Args:
+        before: What `about_data` returned when the run began.
+        now: What it returns now.
+        last: What the run goes on from, for people.
+    """
+    if before != now:
+        raise UsageError(
+            f"--data must be what the run of {last} was started with, {_data_line(before)} of the "
+            f"same names, or give another --out. Received: {_data_line(now)}"
+        )
+
+
+def _data_line(about):
+    return (
+        f"{about['training']:,} pictures and {about['validation']:,} for validation, in "
+        f"{len(about['class_names'])} classes"
+    )
+
+
 def require_same(before, config, folder):
     """Raises a `UsageError` where a run must not be continued with this configuration.
 
@@ -123,7 +154,7 @@ def require_same(before, config, folder):
     """
     try:
         before = config_module.from_dict(before)
-    except ValueError as error:
+    except SettingError as error:
         raise UsageError(
             f"--out: {folder} is of another version of this command ({error}): give another folder."
         ) from None

@@ -3,9 +3,10 @@
 import keras
 import tensorflow as tf
 
-from keras_mixers.data.dataset import LOST_CONNECTION, Share
+from keras_mixers.data.batch_order import Share
+from keras_mixers.data.dataset import LOST_CONNECTION
 from keras_mixers.layers import DropPath
-from keras_mixers.training import optimizers, remat
+from keras_mixers.training import losses, optimizers, remat
 
 _SUM = tf.distribute.ReduceOp.SUM
 
@@ -50,15 +51,13 @@ class TensorFlowEngine:
             self.model = build()
             self._optimizer = optimizers.optimizer(self.model, config, steps_per_epoch, FusedAdamW)
             self._averages = self._copies() if config.ema_decay else []
-        decays = config.layer_decay < 1
-        self._layer_rates = optimizers.layer_rates(self.model, config) if decays else []
+        self._layer_rates = optimizers.layer_rates(self.model, config)
         self._logits = remat.forward(self.model, config.remat)
         # The step sums gradients itself, before it clips them: clipping each replica's by itself,
         # as Keras does, would make the result depend on the number of replicas.
         self._optimizer._all_reduce_sum_gradients = lambda gradients: gradients
         if self.replicas > 1:
             _draw_by_global_place(self.model)
-        self.has_averages = config.ema_decay is not None
         self._train = tf.function(self._train_on_all)
         self._evaluate = tf.function(self._evaluate_on_all)
 
@@ -77,29 +76,23 @@ class TensorFlowEngine:
 
         return self._strategy.distribute_datasets_from_function(of_host)
 
-    def bad_pictures(self, bad):
-        """Returns the indices in what a step returned as `bad`, as a set."""
-        arrays = [a for b in bad for a in self._strategy.experimental_local_results(b)]
-        return {int(index) for array in arrays for index in array.numpy() if index >= 0}
+    def gathered(self, marks):
+        """Returns what the data sets of all devices and hosts say of some parts, as arrays."""
+        of_devices = self._strategy.experimental_local_results
+        return [array for part in marks for array in of_devices(part)]
 
     def train_step(self, parts):
-        """Takes a step on a batch, a list of `(images, labels, bad)`, one per accumulation.
+        """Takes a step on a batch, a list of `(images, labels)`, one per accumulation step.
 
         Returns:
-            A dict of scalar tensors: sums over the batch of `loss` and `correct`, the number of
-            `bad` pictures, and the gradient's `norm` before clipping. And what tells
-            `bad_pictures` which ones they are.
+            A dict of scalar tensors: sums over the batch of `loss` and `correct`, and the
+            gradient's `norm` before clipping.
         """
-        return self._train(tuple(parts)), [bad for _, _, bad in parts]
+        return self._train(tuple(parts))
 
-    def evaluate_step(self, images, labels, weights, bad):
-        """Judges a batch.
-
-        Returns:
-            A dict of scalar tensors: sums of `loss`, `correct`, `correct_5`, `count` and `bad`. And
-            what tells `bad_pictures` which ones they are.
-        """
-        return self._evaluate(images, labels, weights, bad), [bad]
+    def evaluate_step(self, images, labels, weights):
+        """Returns a dict of scalar tensors: sums of `loss`, `correct`, `correct_5` and `count`."""
+        return self._evaluate(images, labels, weights)
 
     def with_averages(self, function):
         """Calls `function` while the model has the averages as its weights."""
@@ -170,8 +163,8 @@ class TensorFlowEngine:
     def replica_step(self, parts):
         """Takes a step, as one replica does it; see `train_step`."""
         variables = self.model.trainable_variables
-        gradients, loss, correct, bad_count = None, 0.0, 0.0, 0.0
-        for images, labels, bad in parts:
+        gradients, loss, correct = None, 0.0, 0.0
+        for images, labels in parts:
             images = tf.cast(images, tf.float32)
             if gradients is not None:
                 # Zero, but not before the part before this one is done, so that their
@@ -180,7 +173,6 @@ class TensorFlowEngine:
             more, part_loss, part_correct = self._gradients(images, labels, variables)
             gradients = more if gradients is None else _added(gradients, more)
             loss, correct = loss + part_loss, correct + part_correct
-            bad_count += optimizers.count_bad(bad)
         context = tf.distribute.get_replica_context()
         gradients = context.all_reduce(_SUM, gradients)
         gradients, norm = optimizers.clipped(gradients, self._config.clip_norm)
@@ -192,20 +184,19 @@ class TensorFlowEngine:
         for average, variable in zip(self._averages, self.model.weights, strict=False):
             decay = self._config.ema_decay
             average.assign(average * decay + variable * (1 - decay))
-        sums = {"loss": loss, "correct": correct, "bad": bad_count}
-        return sums | {"norm": norm / self.replicas}
+        return {"loss": loss, "correct": correct, "norm": norm / self.replicas}
 
     def _gradients(self, images, labels, variables):
         with tf.GradientTape() as tape:
             logits = self._logits(images)
-            loss = tf.reduce_sum(optimizers.losses(labels, logits, self._config.loss))
+            loss = tf.reduce_sum(losses.losses(labels, logits, self._config.loss))
             mean = loss / self._config.batch_size
-        correct = tf.reduce_sum(optimizers.correct(labels, logits))
+        correct = tf.reduce_sum(losses.correct(labels, logits))
         return tape.gradient(mean, variables), loss, correct
 
-    def _evaluate_on_one(self, images, labels, weights, bad):
+    def _evaluate_on_one(self, images, labels, weights):
         logits = self.model(images, training=False)
-        return optimizers.evaluation_sums(labels, logits, weights, bad, self._config.loss)
+        return losses.evaluation_sums(labels, logits, weights, self._config.loss)
 
 
 def _zero_after(gradients):

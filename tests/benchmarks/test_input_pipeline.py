@@ -75,7 +75,7 @@ def test_pictures_that_are_no_jpeg(tmp_path, capsys):
         assert error.strip().endswith(f"Received: {path}")
         assert "{{" not in error
     assert input_pipeline.main([str(folder), *SMALL, "--memory", "1000"]) == 1
-    assert "more than --max-bad-images 0.001 allows" in capsys.readouterr().err
+    assert "more than --max-unreadable 0.001 allows" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -263,16 +263,16 @@ def test_unreadable_pictures(world, capsys, tmp_path):
     assert "27/27" in error.replace("27.0", "27")
     last = error.strip().splitlines()[-1]
     assert (
-        "2 of 27 pictures of validation could not be read, more than --max-bad-images 0.001 allows"
+        "2 of 27 pictures of validation could not be read, more than --max-unreadable 0.001 allows"
         in last
     )
     assert "bee/broken.png" in last
-    status, table, error = run_tool(capsys, *arguments, "--max-bad-images", 0.1)
+    status, table, error = run_tool(capsys, *arguments, "--max-unreadable", 0.1)
     assert (status, table["unreadable"]) == (0, "2")
     assert "could not be read" not in error
     for path in (data / "validation").glob("*/*.png"):
         path.write_bytes(b"no picture")
-    status, table, error = run_tool(capsys, *arguments, "--max-bad-images", 1)
+    status, table, error = run_tool(capsys, *arguments, "--max-unreadable", 1)
     assert (status, table) == (1, {})
     assert "None of the 27 images could be read" in error
 
@@ -380,8 +380,8 @@ def test_arguments_and_data_that_cannot_be_used(world, capsys, tmp_path):
     assert "--eval-crop must be greater than 0" in refuse(
         capsys, keras_file, *data, "--eval-crop", 0
     )
-    assert "--max-bad-images must be from 0 to 1" in refuse(
-        capsys, keras_file, *data, "--max-bad-images", 2
+    assert "--max-unreadable must be less than or equal to 1" in refuse(
+        capsys, keras_file, *data, "--max-unreadable", 2
     )
     assert "at least 1. Received: 0" in refuse(capsys, keras_file, *data, "--batch-size", 0)
     assert "invalid choice: 'rgb'" in refuse(capsys, keras_file, *data, "--pixel-range", "rgb")

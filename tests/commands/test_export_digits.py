@@ -186,7 +186,10 @@ def test_ranges_are_found_on_as_many_pictures_as_asked_for(
             "--batch-size: is not for --format savedmodel",
         ),
         (("--split", "no"), "must be one of train, validation, test. Received: no"),
-        (("--data", "digits", "--eval-crop", "7"), "at most 1. Received: 7"),
+        (
+            ("--data", "digits", "--eval-crop", "7"),
+            "--eval-crop must be less than or equal to 1. Received: 7",
+        ),
         (("--config", "x.json"), "run folders and checkpoints have theirs"),
     ],
 )

@@ -215,7 +215,7 @@ def test_preview_of_what_cannot_be_read(tmp_path, capfd):
         path.write_bytes(b"nothing")
     assert run(data, tmp_path / "run", "--preview", str(tmp_path / "batch.png")) == 1
     error = capfd.readouterr().err
-    assert "pictures of train could not be read, more than --max-bad-images" in error
+    assert "pictures of train could not be read, more than --max-unreadable" in error
     assert "Traceback" not in error
 
 

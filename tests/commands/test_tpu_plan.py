@@ -55,7 +55,7 @@ def test_a_small_model_of_each_family(route):
         model = getattr(keras_mixers, found["model"])(
             input_shape=(64, 64, 3), classes=16, **options
         )
-        parts = found["config"]["accumulation"]
+        parts = found["config"]["gradient_accumulation_steps"]
         pictures = parts * compile.PICTURES
         assert (found["chips"], found["pictures"]) == (4, pictures)
         # Forward once, backward twice; a product is a multiplication and an addition. What is
@@ -123,13 +123,25 @@ def test_variants_have_the_rates_of_their_own_recipe():
 
 
 def test_settings_override_the_recipe():
-    given = ("--precision", "float32", "--remat", "--accumulation", "2", "--image-size", "32")
+    given = (
+        "--precision",
+        "float32",
+        "--remat",
+        "--gradient-accumulation-steps",
+        "2",
+        "--image-size",
+        "32",
+    )
     given += ("--tpu-scoped-vmem", "0")
     options = ("--model", "S2MLP", "--model-options", "patch_size=4", "hidden_dim=8")
     config = tpu_plan.configuration(
         arguments(*given, *options, "num_blocks=1", "channels_mlp_dim=8")
     )
-    assert (config.precision, config.remat, config.accumulation) == ("float32", True, 2)
+    assert (config.precision, config.remat, config.gradient_accumulation_steps) == (
+        "float32",
+        True,
+        2,
+    )
     assert config.image_size == 32
     assert config.tpu_scoped_vmem is None
     assert config.model_arguments()["patch_size"] == 4
@@ -146,13 +158,20 @@ def test_settings_override_the_recipe():
         (("--batch-size", "0"), "--batch-size must be greater than 0"),
         (("--tpu-scoped-vmem", "1"), "--tpu-scoped-vmem must be from 2048 to 131072 KiB"),
         (("--tpu-scoped-vmem", "131073"), "--tpu-scoped-vmem must be from 2048 to 131072 KiB"),
-        (("--batch-size", "128", "--accumulation", "3"), "a divisor of --batch-size 128"),
-        (("--find-batch", "--accumulation", "0"), "--accumulation must be greater than 0"),
+        (
+            ("--batch-size", "128", "--gradient-accumulation-steps", "3"),
+            "a divisor of --batch-size 128",
+        ),
+        (
+            ("--find-batch", "--gradient-accumulation-steps", "0"),
+            "--gradient-accumulation-steps must be greater than 0",
+        ),
     ],
 )
 def test_bad_settings_are_one_sentence(given, words):
-    with pytest.raises(UsageError, match=words):
+    with pytest.raises(RunError, match=words) as raised:
         tpu_plan.configuration(arguments(*given))
+    assert raised.value.status == 2
 
 
 @pytest.mark.parametrize(
@@ -343,7 +362,10 @@ def test_what_is_printed_is_the_batch_that_was_found(compiled_with_room, capsys)
 def test_a_batch_found_for_accumulation_divides(compiled_with_room, capsys):
     compiled_with_room(80)
     assert (
-        tpu_plan.run(arguments("--find-batch", "--accumulation", "3", "--batch-size", "383")) == 0
+        tpu_plan.run(
+            arguments("--find-batch", "--gradient-accumulation-steps", "3", "--batch-size", "383")
+        )
+        == 0
     )
     assert "288 pictures of 224 x 224 a step in 3 parts, 72 a chip" in capsys.readouterr().out
 
@@ -418,11 +440,13 @@ def test_tables():
 
 
 def test_tables_say_what_was_set():
-    text = report.tables(about(remat=True, tpu_scoped_vmem=65536, accumulation=2), PLAN)
+    text = report.tables(
+        about(remat=True, tpu_scoped_vmem=65536, gradient_accumulation_steps=2), PLAN
+    )
     assert "a step in 2 parts, 32 a chip" in text
     assert "adamw, residuals computed twice, 65,536 KiB of VMEM; traced by JAX" in text
     assert "(XLA's own count is 9.00 GB for a part of the batch, 11.0 ms:" in text
-    on_tensorflow = about(accumulation=2)._replace(route="tensorflow")
+    on_tensorflow = about(gradient_accumulation_steps=2)._replace(route="tensorflow")
     assert "XLA's own count is 9.00 GB, 11" in report.tables(on_tensorflow, PLAN)
     text = report.tables(about()._replace(route="tensorflow"), PLAN)
     assert "traced by TensorFlow" in text
@@ -456,7 +480,12 @@ def test_what_helps_where_it_does_not_fit():
     error = DoesNotFitError(20e9, 16e9)
     text = report.too_large(about(precision="float32"), error, as_json=False)
     assert "needs at least 20.00 GB of a chip's 16.00 GB, 4.00 GB too much" in text
-    for help_ in ("--precision mixed_bfloat16", "--remat", "--batch-size", "--accumulation"):
+    for help_ in (
+        "--precision mixed_bfloat16",
+        "--remat",
+        "--batch-size",
+        "--gradient-accumulation-steps",
+    ):
         assert help_ in text
     assert text.endswith(", a larger slice.")
     text = report.too_large(about(), error, as_json=False, smallest=True)

@@ -7,7 +7,8 @@ from PIL import Image
 
 import keras_mixers
 from keras_mixers.data import dataset as data_module
-from keras_mixers.data.dataset import ArrayData, PictureData, Share
+from keras_mixers.data.batch_order import Share
+from keras_mixers.data.dataset import ArrayData, PictureData
 from keras_mixers.data.sources import open_source
 from keras_mixers.errors import UsageError
 from keras_mixers.preprocessing import pixels
@@ -127,7 +128,7 @@ def test_batches_do_not_depend_on_how_they_are_shared(data, config):
     whole = take(data, config, 3)
     two = take(data, config, 6, share=Share(2, 0, 2))
     hosts = [take(data, config, 3, share=Share(2, host, 1)) for host in (0, 1)]
-    parts = take(data, dataclasses.replace(config, accumulation=2), 6)
+    parts = take(data, dataclasses.replace(config, gradient_accumulation_steps=2), 6)
     for step in range(3):
         for i in range(3):
             for halves in (
@@ -280,13 +281,13 @@ def test_what_replaces_a_bad_picture_does_not_depend_on_the_share(tmp_path):
     data = PictureData(open_source(str(folder), "", "train"))
     config = dataclasses.replace(PLAIN, batch_size=12)
     whole = take(data, config, 2)
-    thirds = take(data, dataclasses.replace(config, accumulation=3), 6)
+    thirds = take(data, dataclasses.replace(config, gradient_accumulation_steps=3), 6)
     for step in range(2):
         for i in range(3):
             joined = np.concatenate([part[i] for part in thirds[3 * step : 3 * step + 3]])
             np.testing.assert_array_equal(joined, whole[step][i])
     with pytest.raises(UsageError, match=r"multiple of 8"):  # Parts of 3 would part a pair.
-        take(data, dataclasses.replace(config, accumulation=4), 1)
+        take(data, dataclasses.replace(config, gradient_accumulation_steps=4), 1)
 
 
 def test_two_bad_neighbours_are_blank_and_without_label(tmp_path):

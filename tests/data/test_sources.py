@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from keras_mixers.commands import make_shards
-from keras_mixers.data import sources
+from keras_mixers.data import records, sources
 from keras_mixers.data.sources import open_source
 from keras_mixers.errors import UsageError
 from tests.helpers import image_files
@@ -88,6 +88,36 @@ def test_hidden_folders_are_no_classes_and_hidden_files_no_pictures(tmp_path):
     assert len(source) == 24
 
 
+def test_an_image_is_one_by_its_name_or_its_first_bytes_as_in_shards(tmp_path):
+    folder = image_files.write_folder(tmp_path / "folder")
+    bees = folder / "train" / "bee"
+    (bees / "0.jpg").rename(bees / "0")
+    (bees / "1.jpg").rename(bees / "1.JPEG")
+    (bees / "notes.txt").write_text("no image")
+    (bees / ".more").mkdir()
+    (bees / "2.jpg").rename(bees / ".more" / "2.jpg")
+    of_bees = {name for name in names(folder) if "/bee/" in name}
+    assert of_bees == {
+        f"{bees}/{name}" for name in ("0", "1.JPEG", *map("{}.jpg".format, range(3, 8)))
+    }
+    make_shards.main([str(folder), str(tmp_path / "shards")])
+    assert contents(open_source(str(tmp_path / "shards"), "", "train")) == contents(
+        open_source(str(folder), "", "train")
+    )
+
+
+def test_what_is_named_as_an_image_is_one_though_it_cannot_be_read(tmp_path):
+    folder = image_files.write_folder(tmp_path)
+    before = names(folder)
+    (folder / "train" / "bee" / "3.jpg").write_bytes(b"")
+    assert names(folder) == before
+
+
+def names(folder):
+    source = open_source(str(folder), "", "train")
+    return [source.name(index) for index in range(len(source))]
+
+
 def test_a_name_that_is_not_utf8_is_one_sentence(tmp_path):
     folder = image_files.write_folder(tmp_path)
     os.rename(folder / "train" / "ant" / "0.jpg", os.fsencode(folder / "train/ant/") + b"/\xff.jpg")
@@ -156,8 +186,8 @@ def test_val_is_validation(folder, tmp_path):
     [
         ("train[", "written as train or train"),
         ("test", "must hold a folder test: .* Received a folder with: train, validation"),
-        ("train[5:5]", "must hold a picture; of 24, "),
-        ("train[:200%]", "must hold a picture"),
+        ("train[5:5]", "must hold an image; of 24, "),
+        ("train[:200%]", "must hold an image"),
     ],
 )
 def test_bad_splits(folder, split, sentence):
@@ -194,14 +224,14 @@ def test_parts_of_a_folder_without_validation_have_their_share_of_each_class(tmp
 
 
 def test_empty_and_strange_folders(tmp_path):
-    with pytest.raises(UsageError, match=r"must hold a folder of pictures per class.* no folder"):
+    with pytest.raises(UsageError, match=r"must hold a folder of images per class.* no folder"):
         open_source(str(tmp_path), "", "train")
     (tmp_path / "train").mkdir()
-    with pytest.raises(UsageError, match=r"one folder of pictures per class"):
+    with pytest.raises(UsageError, match=r"one folder of images per class"):
         open_source(str(tmp_path), "", "train")
     folder = image_files.write_folder(tmp_path / "a")
     (folder / "train" / "dog").mkdir()
-    with pytest.raises(UsageError, match=r"must have a picture .*: dog"):
+    with pytest.raises(UsageError, match=r"must have an image .*: dog"):
         open_source(str(folder), "", "train")
     (folder / "train" / "dog").rmdir()
     (folder / "validation" / "fox").mkdir()
@@ -232,9 +262,9 @@ def test_shards_that_are_not_whole(folder, tmp_path):
 
 def test_files_that_are_not_on_disk(folder, shards, tmp_path, monkeypatch):
     """As in a bucket: read by TensorFlow only, places of records noted down at the first start."""
-    monkeypatch.setattr(sources, "_CACHE", tmp_path)
+    monkeypatch.setattr(records, "_CACHE", tmp_path)
     assert contents(open_source(f"file://{folder}", "", "train")) == of_folder(folder)
     assert contents(open_source(f"file://{shards}", "", "train")) == of_folder(folder)
     assert len(list(tmp_path.iterdir())) == len(list(shards.glob("train-*")))
-    monkeypatch.setattr(sources, "_scan", pytest.fail)
+    monkeypatch.setattr(records, "_scan", pytest.fail)
     assert contents(open_source(f"file://{shards}", "", "train")) == of_folder(folder)

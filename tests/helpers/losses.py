@@ -14,6 +14,7 @@ import tensorflow as tf
 
 import keras_mixers
 from keras_mixers.data.dataset import ArrayData
+from keras_mixers.data.unreadable_images import indices
 from keras_mixers.training import distribution
 from keras_mixers.training.config import TrainingConfig
 
@@ -67,25 +68,24 @@ def run(engine, config, steps=20):
     """Returns the steps' losses and gradient norms, and the evaluation after them."""
     data = data_set()
     batches = iter(engine.batches(lambda share: data.training_batches(config, 0, share)))
-    taken, bad, unread = [], [], []
+    taken, unreadable, unread = [], [], []
     for _ in range(steps):
-        parts = [next(batches) for _ in range(config.accumulation)]
-        sums, of_bad = engine.train_step(parts)
+        parts = [next(batches) for _ in range(config.gradient_accumulation_steps)]
+        sums = engine.train_step([part[:2] for part in parts])
         taken.append({name: float(value) for name, value in sums.items()})
-        unread.append(of_bad)
+        unread.append(engine.gathered([part[2] for part in parts]))
         if engine.is_chief:  # The processes of a job read at moments of their own.
-            bad.append(sorted(engine.bad_pictures(unread.pop())))
-    bad += [sorted(engine.bad_pictures(of_bad)) for of_bad in unread]
+            unreadable.append(sorted(indices(unread.pop())))
+    unreadable += [sorted(indices(marks)) for marks in unread]
 
     def evaluate():
         parts = engine.batches(lambda share: data.evaluation_batches(config, share))
-        return sum(float(engine.evaluate_step(*batch)[0]["loss"]) for batch in parts)
+        return sum(float(engine.evaluate_step(*batch[:3])["loss"]) for batch in parts)
 
     return {
         "loss": [sums["loss"] for sums in taken],
         "norm": [sums["norm"] for sums in taken],
-        "bad": bad,
-        "number_of_bad": [sums["bad"] for sums in taken],
+        "unreadable": unreadable,
         "evaluation": evaluate(),
         "averaged": engine.with_averages(evaluate),
     }
@@ -101,7 +101,7 @@ def check_averages(make):
     taker = make(config)
     before = _weights(taker)
     batches = iter(taker.batches(lambda share: data_set().training_batches(config, 0, share)))
-    taker.train_step([next(batches)])
+    taker.train_step([next(batches)[:2]])
     after = _weights(taker)
     averages = taker.state()["average"]
     assert any("moving_variance" in weight.path for weight in taker.model.weights)
@@ -139,7 +139,7 @@ def _step(make, config):
     weights = taker.model.trainable_weights
     before = [keras.ops.convert_to_numpy(weight) for weight in weights]
     batches = iter(taker.batches(lambda share: data_set().training_batches(config, 0, share)))
-    taker.train_step([next(batches)])
+    taker.train_step([next(batches)[:2]])
     taker.sync_model()
     after = [keras.ops.convert_to_numpy(weight) for weight in weights]
     return {weight.path: a - b for weight, a, b in zip(weights, after, before, strict=True)}

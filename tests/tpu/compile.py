@@ -17,7 +17,7 @@ MODELS = {
 }
 # What is compiled: a model and more flags. Where a batch comes in parts, the same is counted.
 RUNS = (
-    ("MLPMixer", "--accumulation", "2", "--batch-size", str(2 * 4 * PICTURES)),
+    ("MLPMixer", "--gradient-accumulation-steps", "2", "--batch-size", str(2 * 4 * PICTURES)),
     ("S2MLP",),
     ("S2MLP", "--remat"),
     ("SMLPNet",),

@@ -113,13 +113,13 @@ def test_too_many_bad_pictures_end_the_run_with_their_names(tmp_path, capfd):
     error = capfd.readouterr().err
     assert "1 of 24 pictures of train could not be read" in error
     assert str(bad) in error
-    assert run(folder, tmp_path / "lax", "--max-bad-images", "0.05") == 0
-    noted = (tmp_path / "lax" / "bad_images.txt").read_text().splitlines()
+    assert run(folder, tmp_path / "lax", "--max-unreadable", "0.05") == 0
+    noted = (tmp_path / "lax" / "unreadable_images.txt").read_text().splitlines()
     assert len(noted) == 1
     assert noted[0].startswith(f"{bad}: ")
     assert [line["unreadable"] for line in log(tmp_path / "lax", "epoch")] == [1] * 4
     assert re.search(
-        r"unreadable pictures +\| 1 [^$]*, bad_images.txt \|$",
+        r"unreadable pictures +\| 1 [^$]*, unreadable_images.txt \|$",
         (tmp_path / "lax" / "summary.md").read_text(),
     )
 
@@ -128,7 +128,7 @@ def test_no_picture_to_evaluate_on(tmp_path, capfd):
     folder = image_files.write_folder(tmp_path / "data")
     for path in (folder / "validation").rglob("*.jpg"):
         path.write_bytes(b"nothing")
-    assert run(folder, tmp_path / "run", "--max-bad-images", "1") == 1
+    assert run(folder, tmp_path / "run", "--max-unreadable", "1") == 1
     error = capfd.readouterr().err
     assert "None of the 12 pictures of validation could be read" in error
     assert "Traceback" not in error
@@ -152,7 +152,7 @@ def test_a_fault_of_the_moment_is_nobodys_picture(tmp_path, capfd, monkeypatch, 
     assert run(folder, tmp_path / "run", "--epochs", "2") == (75 if answer else 0)
     error = capfd.readouterr().err
     assert ("no route to the bucket" if answer else "2.jpg; it can be read now") in error
-    assert not (tmp_path / "run" / "bad_images.txt").exists()
+    assert not (tmp_path / "run" / "unreadable_images.txt").exists()
 
 
 def test_too_little_memory_is_one_sentence(folder, tmp_path, capfd, monkeypatch):
@@ -165,7 +165,7 @@ def test_too_little_memory_is_one_sentence(folder, tmp_path, capfd, monkeypatch)
 
     monkeypatch.setattr(TensorFlowEngine, "train_step", no_room)
     assert run(folder, tmp_path) == 1
-    assert "raise --accumulation or lower --batch-size" in capfd.readouterr().err
+    assert "raise --gradient-accumulation-steps or lower --batch-size" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("kind", ["UnavailableError", "AbortedError"])

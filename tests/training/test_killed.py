@@ -153,11 +153,11 @@ def test_a_job_that_ends_leaves_all_that_one_process_leaves(tmp_path):
     folder = image_files.write_folder(tmp_path / "data")
     for path in (folder / "train" / "bee").iterdir():
         path.write_bytes(b"nothing")
-    settings = ("--epochs", "20", "--ema-decay", "0.9", "--max-bad-images", "1")
+    settings = ("--epochs", "20", "--ema-decay", "0.9", "--max-unreadable", "1")
     processes = job(folder, tmp_path / "out", *settings, "--checkpoint-minutes", "0.002")
     errors = [process.communicate(timeout=200)[1] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], errors
-    assert len((tmp_path / "out" / "bad_images.txt").read_text().splitlines()) == 8
+    assert len((tmp_path / "out" / "unreadable_images.txt").read_text().splitlines()) == 8
     left = {path.name for path in (tmp_path / "out").iterdir()}
     assert {"model.keras", "model_ema.keras", "summary.md", "curves.png"} <= left
     one, averaged = (

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_mixers.training import optimizers
+from keras_mixers.training import losses, optimizers
 from keras_mixers.training.config import TrainingConfig
 from tests.models.small import build
 
@@ -63,7 +63,7 @@ def test_fused_adamw_is_keras_adamw(rng):
     models = [build("mlp_mixer") for _ in range(2)]
     models[1].set_weights(models[0].get_weights())
     kinds = (keras.optimizers.AdamW, FusedAdamW)
-    optimizers = [
+    pair = [
         optimizers.optimizer(model, config, 10, kind)
         for model, kind in zip(models, kinds, strict=True)
     ]
@@ -71,9 +71,9 @@ def test_fused_adamw_is_keras_adamw(rng):
         gradients = [
             rng.normal(size=v.shape).astype("float32") for v in models[0].trainable_weights
         ]
-        for model, optimizer in zip(models, optimizers, strict=True):
+        for model, optimizer in zip(models, pair, strict=True):
             optimizer.apply(gradients, model.trainable_weights)
-    for one, other in zip(*[optimizer.variables for optimizer in optimizers], strict=True):
+    for one, other in zip(*[optimizer.variables for optimizer in pair], strict=True):
         np.testing.assert_allclose(one.numpy(), other.numpy(), rtol=1e-4, atol=1e-6)
     for one, other in zip(*[model.weights for model in models], strict=True):
         np.testing.assert_allclose(one.numpy(), other.numpy(), rtol=1e-4, atol=1e-5)
@@ -117,12 +117,12 @@ def test_losses_by_hand(rng):
     labels = rng.dirichlet(np.ones(4), size=5).astype("float32")
     log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
     np.testing.assert_allclose(
-        optimizers.losses(labels, logits, "softmax"), -(labels * log_p).sum(-1), rtol=1e-5
+        losses.losses(labels, logits, "softmax"), -(labels * log_p).sum(-1), rtol=1e-5
     )
     p = 1 / (1 + np.exp(-logits))
     by_class = -labels * np.log(p) - (1 - labels) * np.log(1 - p)
     np.testing.assert_allclose(
-        optimizers.losses(labels, logits, "sigmoid"), by_class.sum(-1), rtol=1e-4
+        losses.losses(labels, logits, "sigmoid"), by_class.sum(-1), rtol=1e-4
     )
 
 
@@ -130,7 +130,7 @@ def test_losses_are_finite_far_out():
     logits = np.array([[1e4, -1e4], [-1e4, 1e4]], "float32")
     labels = np.array([[0.0, 1.0], [0.0, 1.0]], "float32")
     for kind in ("softmax", "sigmoid"):
-        assert np.isfinite(np.array(optimizers.losses(labels, logits, kind))).all()
+        assert np.isfinite(np.array(losses.losses(labels, logits, kind))).all()
 
 
 def test_correct_counts_the_largest_and_no_ties():
@@ -139,9 +139,9 @@ def test_correct_counts_the_largest_and_no_ties():
         [[5, 4, 3, 2, 1, 0], [5, 4, 3, 2, 1, 0], [0, 1, -1, 3, 4, 5], [1] * 6, [np.nan] * 6],
         "float32",
     )
-    np.testing.assert_array_equal(optimizers.correct(labels, logits), [1, 0, 0, 0, 0])
-    np.testing.assert_array_equal(optimizers.correct(labels, logits, 2), [1, 1, 0, 0, 0])
-    np.testing.assert_array_equal(optimizers.correct(labels, logits, 5), [1, 1, 0, 0, 0])
+    np.testing.assert_array_equal(losses.correct(labels, logits), [1, 0, 0, 0, 0])
+    np.testing.assert_array_equal(losses.correct(labels, logits, 2), [1, 1, 0, 0, 0])
+    np.testing.assert_array_equal(losses.correct(labels, logits, 5), [1, 1, 0, 0, 0])
 
 
 def test_gradients_are_clipped_by_their_global_norm():

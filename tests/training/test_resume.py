@@ -158,15 +158,15 @@ def test_bad_pictures_are_noted_once_over_all_starts(tmp_path, capfd):
     folder = image_files.write_folder(tmp_path / "data")
     for name in ("bee/2.jpg", "cow/1.jpg"):
         (folder / "train" / name).write_bytes(b"nothing")
-    arguments = ("--max-bad-images", "0.1", "--checkpoint-steps", "1", "--keep-checkpoints", "9")
+    arguments = ("--max-unreadable", "0.1", "--checkpoint-steps", "1", "--keep-checkpoints", "9")
     assert run(folder, tmp_path / "run", "--epochs", "2", *arguments) == 0
-    noted = (tmp_path / "run" / "bad_images.txt").read_text()
+    noted = (tmp_path / "run" / "unreadable_images.txt").read_text()
     assert len(noted.splitlines()) == 2
     for path in sorted((tmp_path / "run" / "checkpoints").iterdir())[1:]:
         path.unlink()
     assert run(folder, tmp_path / "run", "--epochs", "2", *arguments) == 0
-    again = (tmp_path / "run" / "bad_images.txt").read_text()
+    again = (tmp_path / "run" / "unreadable_images.txt").read_text()
     assert sorted(again.splitlines()) == sorted(noted.splitlines())
     assert run(folder, tmp_path / "run", "--epochs", "2", *arguments) == 0  # Meets none of them.
-    once_more = (tmp_path / "run" / "bad_images.txt").read_text()
+    once_more = (tmp_path / "run" / "unreadable_images.txt").read_text()
     assert sorted(once_more.splitlines()) == sorted(noted.splitlines())
