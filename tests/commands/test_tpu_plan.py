@@ -17,7 +17,7 @@ from PIL import Image
 import keras_mixers
 import keras_mixers.tpu
 from keras_mixers.commands import tpu_plan
-from keras_mixers.errors import UsageError
+from keras_mixers.errors import RunError, UsageError
 from keras_mixers.evaluation import costs
 from keras_mixers.tpu import compilation, plan, report
 from keras_mixers.tpu.chips import CHIPS
