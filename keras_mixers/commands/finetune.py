@@ -36,7 +36,7 @@ from keras_mixers.commands import cli, training
 from keras_mixers.errors import UsageError
 from keras_mixers.export import CALIBRATED, PRECISIONS
 from keras_mixers.training import config as settings
-from keras_mixers.training import fine_tuning, run_folder
+from keras_mixers.training import fine_tuning
 
 _PROG = "keras-mixers finetune"
 
@@ -109,6 +109,7 @@ def _target(config, folder, precision):
     import keras
 
     from keras_mixers.export import naming
+    from keras_mixers.training import run_folder
 
     if keras.backend.backend() != "tensorflow":
         raise UsageError(

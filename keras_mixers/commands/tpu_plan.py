@@ -125,12 +125,8 @@ def _parse(argv):
         help="more arguments of the constructor, such as num_blocks=2",
     )
     add("--recipe", metavar="NAME", help="of keras-mixers imagenet (default: the model's)")
-    add(
-        "--topology",
-        default="v5e:4x4",
-        metavar="CHIP:SHAPE",
-        help="v4, v5e, v5p or v6e and the shape of the slice (default: %(default)s)",
-    )
+    shown = "v4, v5e, v5p or v6e and the shape of the slice (default: %(default)s)"
+    add("--topology", default="v5e:4x4", metavar="CHIP:SHAPE", help=shown)
     add("--batch-size", type=int, metavar="N", help="of the whole slice (default: the recipe's)")
     add(
         "--gradient-accumulation-steps",
@@ -140,17 +136,10 @@ def _parse(argv):
     )
     add("--image-size", type=int, metavar="PIXELS", help="(default: the recipe's)")
     add("--classes", type=int, default=1000, metavar="N", help="(default: %(default)s)")
-    add(
-        "--precision",
-        choices=("mixed_bfloat16", "float32"),
-        help="(default: the recipe's, on TPUs mixed_bfloat16)",
-    )
-    add(
-        "--tpu-scoped-vmem",
-        type=int,
-        metavar="KIB",
-        help="for v5e and --route jax; 0 is the compiler's own choice (default: the recipe's)",
-    )
+    shown = "(default: the recipe's, on TPUs mixed_bfloat16)"
+    add("--precision", choices=("mixed_bfloat16", "float32"), help=shown)
+    shown = "for v5e and --route jax; 0 is the compiler's own choice (default: the recipe's)"
+    add("--tpu-scoped-vmem", type=int, metavar="KIB", help=shown)
     add("--remat", action="store_true", help="compute the insides of residuals twice")
     add(
         "--route",
@@ -166,6 +155,11 @@ def _parse(argv):
     add("--json", action="store_true", help="print one JSON object instead of tables")
     add("--picture", metavar="FILE.png", help="draw where memory and bytes go")
     args = parser.parse_args(argv)
+    _check(parser, args)
+    return parser, args
+
+
+def _check(parser, args):
     if args.classes < 1:
         parser.error(f"argument --classes: must be at least 1. Received: {args.classes}")
     if (args.batch_size or 0) > _MOST:
@@ -182,7 +176,6 @@ def _parse(argv):
                 f"LIBTPU_INIT_ARGS. Received: {args.topology}, --route {args.route}, "
                 f"LIBTPU_INIT_ARGS={os.environ.get('LIBTPU_INIT_ARGS', '')}"
             )
-    return parser, args
 
 
 def main(argv=None):

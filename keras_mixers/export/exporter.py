@@ -96,32 +96,16 @@ def export(
     with _scratch_in(path.parent, model) as scratch:
         written = pathlib.Path(scratch, path.name)
         start = time.perf_counter()
-        try:
-            kind.write(model, written, origin)
-        except (OSError, RunError):
-            raise
-        except Exception as error:  # The converter has errors of its own, for what it lacks.
-            raise ValueError(_why_not(error)) from error
+        _write(model, written, kind, origin)
         seconds = time.perf_counter() - start
         file = kind.load(written)
-        takes = Takes(includes_preprocessing=getattr(model, "includes_preprocessing", False))
-        predict = folding.in_float32(model).predict_on_batch
-        step = file.batch_size or 1
-        batch_size = step * -(-_BATCH // step)
-        config = dataclasses.replace(
-            origin.config, gradient_accumulation_steps=1, batch_size=batch_size
-        )
-        found, bad = compare(takes, predict, file, data, config, data_name)
-        if data is not None:
-            split = data_name.removeprefix("images of ")
-            require_few(data, bad, split, origin.config.max_unreadable)
-        parts = [written] if written.is_file() else [p for p in written.rglob("*") if p.is_file()]
+        found, bad = _compared(model, file, data, origin.config, data_name)
         result = Export(
             path=path,
             format=kind.name,
             precision=kind.precision,
             source=origin.source,
-            size=sum(part.stat().st_size for part in parts),
+            size=_size(written),
             seconds=seconds,
             comparison=found,
             probabilities_by=origin.probabilities_by(model),
@@ -132,6 +116,33 @@ def export(
         if result.agrees:
             _replace(written, path)
     return result
+
+
+def _size(path):
+    parts = [path] if path.is_file() else [part for part in path.rglob("*") if part.is_file()]
+    return sum(part.stat().st_size for part in parts)
+
+
+def _write(model, path, kind, origin):
+    try:
+        kind.write(model, path, origin)
+    except (OSError, RunError):
+        raise
+    except Exception as error:  # The converter has errors of its own, for what it lacks.
+        raise ValueError(_why_not(error)) from error
+
+
+def _compared(model, file, data, config, name):
+    """Returns what `compare` does, where not too many images are unreadable."""
+    step = file.batch_size or 1
+    batch_size = step * -(-_BATCH // step)
+    config = dataclasses.replace(config, gradient_accumulation_steps=1, batch_size=batch_size)
+    takes = Takes(includes_preprocessing=folding.scales(model))
+    predict = folding.in_float32(model).predict_on_batch
+    found, bad = compare(takes, predict, file, data, config, name)
+    if data is not None:
+        require_few(data, bad, name.removeprefix("images of "), config.max_unreadable)
+    return found, bad
 
 
 def check(model, path, kind):

@@ -5,6 +5,7 @@ import sys
 import time
 import typing
 
+import keras
 import tensorflow as tf
 
 from keras_mixers import files
@@ -40,7 +41,7 @@ class Trained(typing.NamedTuple):
     """What `train` returns."""
 
     model: typing.Any
-    """The trained `keras.Model`."""
+    """The trained `keras.Model`, on one device."""
     config: TrainingConfig
     """The settings as the run folder has them."""
     training: dataset.PictureData
@@ -116,7 +117,18 @@ def _train(config, training, validation, where, folder):
     if not engine.is_chief:
         return None
     plots.write_results(engine.model, history, time.monotonic() - start, folder)
-    return Trained(engine.model, config, training, validation)
+    return Trained(_without_replicas(engine.model, config, training), config, training, validation)
+
+
+def _without_replicas(trained, config, training):
+    """Returns `trained`, or its like on one device: on replicas, Keras predicts a batch by each."""
+    if keras.backend.backend() != "tensorflow":
+        return trained
+    if trained.distribute_strategy is tf.distribute.get_strategy():
+        return trained
+    copy = model.build(config, training.classes)
+    copy.set_weights(trained.get_weights())
+    return copy
 
 
 def _announce(config, training, validation, where, folder, begins):
