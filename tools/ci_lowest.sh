@@ -50,8 +50,14 @@ PY
 }
 
 # Not together: tpu has a TensorFlow of its own, and plan wants a newer JAX than the extra jax.
-sets=("tensorflow jax weights" "tensorflow jax weights train" "tensorflow weights export" "plan tensorflow train")
-pytest=$(sed -n 's/^ *pytest>=/pytest==/p' setup.cfg)
+sets=(
+  "tensorflow jax weights"
+  "tensorflow jax weights train"
+  "tensorflow weights export"
+  "tensorflow train plan"
+  "tensorflow detect"
+)
+pytest=$(sed -nE 's/^ *(pytest[a-z-]*)>=/\1==/p' setup.cfg) # And pytest-xdist, for its options.
 
 python3 -m venv "$scratch/venv"
 . "$scratch/venv/bin/activate"
@@ -68,7 +74,8 @@ if [ "${1:-}" = --resolve ]; then
 fi
 
 say "install"
-pip install --quiet -r "$scratch/tensorflow-jax-weights-train.txt" "$pytest"
+# shellcheck disable=SC2086
+pip install --quiet -r "$scratch/tensorflow-jax-weights-train.txt" $pytest
 pip install --quiet --no-deps -e .
 pip list 2>/dev/null | grep -iE '^(keras|numpy|h5py|tensorflow|jax|jaxlib|safetensors) '
 

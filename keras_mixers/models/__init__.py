@@ -101,7 +101,7 @@ def __dir__():
     return sorted([*globals(), *__all__])
 
 
-def list_models(pattern="*"):
+def list_models(pattern: str = "*") -> list[str]:
     """Returns the names of the variants' constructors, in the order of the papers.
 
     Args:

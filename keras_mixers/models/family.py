@@ -2,10 +2,17 @@
 
 import functools
 import inspect
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
 
 from keras_mixers import weights as weight_files
+from keras_mixers.preprocessing import Preprocessing
 
-_FAMILIES = {}
+if TYPE_CHECKING:
+    from keras_mixers.models.mixer_model import MixerModel
+    from keras_mixers.weights.names import Naming
+
+_FAMILIES: "dict[str, Family]" = {}
 
 
 class Family:
@@ -18,12 +25,16 @@ class Family:
             codebase.
     """
 
-    def __init__(self, name, preprocessing, namings=()):
+    def __init__(
+        self, name: str, preprocessing: Preprocessing, namings: "Iterable[Naming]" = ()
+    ) -> None:
         self.name, self.preprocessing, self.namings = name, preprocessing, tuple(namings)
-        self.variants = []
+        self.variants: list[Callable] = []
         _FAMILIES[name] = self
 
-    def variant(self, builder, **row):
+    def variant(
+        self, builder: "Callable[..., MixerModel]", **row: Any
+    ) -> "Callable[[Callable], Callable[..., MixerModel]]":
         """Decorator that makes a constructor of a function with nothing but a name and a docstring.
 
         The constructor has the signature of `builder`, with the arguments in `row` as its defaults:

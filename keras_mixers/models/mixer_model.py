@@ -1,8 +1,13 @@
 """The model class that every constructor returns."""
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import keras
+
+if TYPE_CHECKING:
+    from keras_mixers.preprocessing import Preprocessing
+    from keras_mixers.weights.names import Naming
 
 
 class Block(NamedTuple):
@@ -14,11 +19,11 @@ class Block(NamedTuple):
         roles: Name of each of its layers within the block, such as "token_mixing".
     """
 
-    layers: tuple
-    roles: tuple
+    layers: tuple[keras.layers.Layer, ...]
+    roles: tuple[str, ...]
 
     @property
-    def output(self):
+    def output(self) -> keras.KerasTensor:
         """The tensor that the next block takes, `(batch, height, width, channels)`."""
         return self.layers[-1].output
 
@@ -31,11 +36,11 @@ class Stage(NamedTuple):
         reduction: Pixels of the image per position of its feature maps, in each direction.
     """
 
-    blocks: tuple
+    blocks: tuple[Block, ...]
     reduction: int
 
     @property
-    def output(self):
+    def output(self) -> keras.KerasTensor:
         """The last feature map of the stage, `(batch, height, width, channels)`."""
         return self.blocks[-1].output
 
@@ -54,26 +59,26 @@ class MixerModel(keras.Model):
         name: As of `keras.Model`.
     """
 
-    def __init__(self, inputs, outputs, name=None, **kwargs):
+    def __init__(self, inputs: Any, outputs: Any, name: str | None = None, **kwargs: Any) -> None:
         super().__init__(inputs, outputs, name=name, **kwargs)
 
     @property
-    def preprocessing(self):
+    def preprocessing(self) -> "Preprocessing":
         """The `keras_mixers.preprocessing.Preprocessing` of its images."""
         return self._first.preprocessing
 
     @property
-    def includes_preprocessing(self):
+    def includes_preprocessing(self) -> bool:
         """Whether it takes pixels of 0 to 255 and scales them itself."""
         return self._first.scales
 
     @property
-    def family(self):
+    def family(self) -> str:
         """Name of the family, such as "mlp_mixer"."""
         return self._architecture["family"]
 
     @property
-    def namings(self):
+    def namings(self) -> "tuple[Naming, ...]":
         """What other codebases call its weights: `keras_mixers.weights.names.Naming`s."""
         from keras_mixers import models
         from keras_mixers.models import family
@@ -82,12 +87,12 @@ class MixerModel(keras.Model):
         return getattr(family.of(self), "namings", ())
 
     @property
-    def stem(self):
+    def stem(self) -> tuple[keras.layers.Layer, ...]:
         """The layers before the first block, without that of the preprocessing."""
         return self._named("stem")
 
     @property
-    def blocks(self):
+    def blocks(self) -> tuple[Block, ...]:
         """Its `Block`s, in order."""
         parts = zip(self._architecture["blocks"], self._architecture["roles"], strict=True)
         blocks = (Block(self._layers_of(names), tuple(roles)) for names, roles in parts)
@@ -95,7 +100,7 @@ class MixerModel(keras.Model):
         return tuple(block for block in blocks if len(block.layers) == len(block.roles))
 
     @property
-    def stages(self):
+    def stages(self) -> tuple[Stage, ...]:
         """Its `Stage`s, in order."""
         blocks, stages = self.blocks, []
         for depth in self._architecture["depths"]:
@@ -106,17 +111,17 @@ class MixerModel(keras.Model):
         return tuple(stages)
 
     @property
-    def final_norm(self):
+    def final_norm(self) -> tuple[keras.layers.Layer, ...]:
         """The layers between the last block and the pooling; none in some families."""
         return self._named("final_norm")
 
     @property
-    def head(self):
+    def head(self) -> keras.layers.Layer | None:
         """The classifier, or None where the model was built without its top."""
         return next(iter(self._named("head")), None)
 
     @property
-    def pyramid_outputs(self):
+    def pyramid_outputs(self) -> dict[str, keras.KerasTensor]:
         """`{"P2": tensor, ...}`: the last feature map of each stage, by the level of its size.
 
         Level n has one position for 2^n x 2^n pixels; keras-hub reads it. The norm before the head
@@ -129,7 +134,7 @@ class MixerModel(keras.Model):
         }
 
     @property
-    def pyramid_level_inputs(self):
+    def pyramid_level_inputs(self) -> dict[str, str]:
         """`{"P2": layer name, ...}`, of the same feature maps; keras-cv reads it."""
         return {
             f"P{stage.reduction.bit_length() - 1}": stage.blocks[-1].layers[-1].name
@@ -137,7 +142,9 @@ class MixerModel(keras.Model):
             if stage.reduction.bit_count() == 1
         }
 
-    def features(self, stages=None, blocks=None):
+    def features(
+        self, stages: Sequence[int] | None = None, blocks: Sequence[int] | None = None
+    ) -> "MixerModel":
         """Returns a model of the same layers whose outputs are inner feature maps.
 
         Args:
@@ -170,7 +177,7 @@ class MixerModel(keras.Model):
             raise ValueError("`stages` or `blocks` must name at least one. Received: none")
         return MixerModel(self.input, outputs, name=f"{self.name}_features")
 
-    def preprocess(self, images):
+    def preprocess(self, images: Any) -> Any:
         """Returns images as this model takes them, cropped and resized, and scaled if need be.
 
         Args:

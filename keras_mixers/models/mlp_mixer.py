@@ -1,6 +1,9 @@
 """MLP-Mixer: https://arxiv.org/abs/2105.01601."""
 
+import os
 import re
+from collections.abc import Callable
+from typing import Any
 
 from keras_mixers import weights as weight_files
 from keras_mixers.layers import (
@@ -12,8 +15,9 @@ from keras_mixers.layers import (
 )
 from keras_mixers.models import assembly
 from keras_mixers.models.family import Family
+from keras_mixers.models.mixer_model import MixerModel
 from keras_mixers.models.predictions import decode_predictions as decode_predictions
-from keras_mixers.preprocessing import TO_MINUS_ONE_ONE
+from keras_mixers.preprocessing import TO_MINUS_ONE_ONE, Preprocessing
 from keras_mixers.weights import names
 
 # Flax's default, with which the official weights were trained.
@@ -75,27 +79,27 @@ FAMILY = Family("mlp_mixer", TO_MINUS_ONE_ONE, (_GOOGLE, _TIMM))
 
 
 def MLPMixer(
-    include_top=True,
-    weights=None,
-    input_tensor=None,
-    input_shape=None,
-    pooling=None,
-    classes=1000,
-    classifier_activation="softmax",
-    include_preprocessing=True,
-    name="mlp_mixer",
+    include_top: bool = True,
+    weights: str | os.PathLike | None = None,
+    input_tensor: Any = None,
+    input_shape: tuple[int | None, int | None, int] | None = None,
+    pooling: str | None = None,
+    classes: int = 1000,
+    classifier_activation: str | Callable | None = "softmax",
+    include_preprocessing: bool = True,
+    name: str = "mlp_mixer",
     *,
-    patch_size,
-    hidden_dim,
-    num_blocks,
-    tokens_mlp_dim,
-    channels_mlp_dim,
-    dropout_rate=0.0,
-    drop_path_rate=0.0,
-    activation=None,
-    resize="interpolate",
-    preprocessing=None,
-):
+    patch_size: int,
+    hidden_dim: int,
+    num_blocks: int,
+    tokens_mlp_dim: int,
+    channels_mlp_dim: int,
+    dropout_rate: float = 0.0,
+    drop_path_rate: float = 0.0,
+    activation: str | Callable | None = None,
+    resize: str = "interpolate",
+    preprocessing: Preprocessing | None = None,
+) -> MixerModel:
     """An MLP-Mixer: perceptrons across the positions and across the channels, in turn.
 
     A functional model of named layers: `stem`, then per block, counted from 0,
@@ -190,7 +194,7 @@ def _norm(name):
     return LayerNormalization(epsilon=_EPSILON, name=name)
 
 
-def preprocess_input(images):
+def preprocess_input(images: Any) -> Any:
     """Returns `images` as they are: the models scale pixels of 0 to 255 themselves.
 
     It is here because `keras.applications` have it. A model with `include_preprocessing=False`

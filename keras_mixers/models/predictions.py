@@ -1,6 +1,8 @@
 """From class scores to the names of classes, as keras.applications do it."""
 
 import os
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -9,7 +11,11 @@ from keras_mixers.layers import checks
 from keras_mixers.models import class_lists
 
 
-def decode_predictions(predictions, top=5, class_names=None):
+def decode_predictions(
+    predictions: Any,
+    top: int = 5,
+    class_names: Sequence[str] | str | os.PathLike | None = None,
+) -> list[list[tuple[str | int, str, float]]]:
     """Returns the classes of the highest scores, with their names.
 
     The classes are those of the published weights, told by their number: 1,000 of ImageNet-1k,

@@ -1,5 +1,9 @@
 """S2-MLP: https://arxiv.org/abs/2106.07477."""
 
+import os
+from collections.abc import Callable
+from typing import Any
+
 from keras_mixers import weights as weight_files
 from keras_mixers.layers import (
     ChannelMixing,
@@ -12,8 +16,9 @@ from keras_mixers.layers import (
 from keras_mixers.layers.initializers import fan_in_uniform
 from keras_mixers.models import assembly
 from keras_mixers.models.family import Family
+from keras_mixers.models.mixer_model import MixerModel
 from keras_mixers.models.predictions import decode_predictions as decode_predictions
-from keras_mixers.preprocessing import BY_IMAGENET
+from keras_mixers.preprocessing import BY_IMAGENET, Preprocessing
 
 # PyTorch's defaults: the authors published no code, and public reimplementations use these.
 _EPSILON = 1e-5
@@ -24,25 +29,25 @@ FAMILY = Family("s2_mlp", BY_IMAGENET)
 
 
 def S2MLP(
-    include_top=True,
-    weights=None,
-    input_tensor=None,
-    input_shape=None,
-    pooling=None,
-    classes=1000,
-    classifier_activation="softmax",
-    include_preprocessing=True,
-    name="s2_mlp",
+    include_top: bool = True,
+    weights: str | os.PathLike | None = None,
+    input_tensor: Any = None,
+    input_shape: tuple[int | None, int | None, int] | None = None,
+    pooling: str | None = None,
+    classes: int = 1000,
+    classifier_activation: str | Callable | None = "softmax",
+    include_preprocessing: bool = True,
+    name: str = "s2_mlp",
     *,
-    patch_size,
-    hidden_dim,
-    num_blocks,
-    channels_mlp_dim,
-    dropout_rate=0.0,
-    drop_path_rate=0.0,
-    directions="four",
-    preprocessing=None,
-):
+    patch_size: int,
+    hidden_dim: int,
+    num_blocks: int,
+    channels_mlp_dim: int,
+    dropout_rate: float = 0.0,
+    drop_path_rate: float = 0.0,
+    directions: str = "four",
+    preprocessing: Preprocessing | None = None,
+) -> MixerModel:
     """An S2-MLP: channels are shifted by one position instead of mixing tokens by weights.
 
     A functional model of named layers: `stem`, then per block, counted from 0,
@@ -139,7 +144,7 @@ def _dense(dim, activation, name):
     )
 
 
-def preprocess_input(images):
+def preprocess_input(images: Any) -> Any:
     """Returns `images` as they are: the models scale pixels of 0 to 255 themselves.
 
     It is here because `keras.applications` have it. A model with `include_preprocessing=False`

@@ -1,6 +1,9 @@
 """sMLPNet: https://arxiv.org/abs/2109.05422."""
 
+import os
 import re
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 
@@ -18,8 +21,9 @@ from keras_mixers.layers import (
 from keras_mixers.layers.initializers import fan_in_uniform
 from keras_mixers.models import assembly
 from keras_mixers.models.family import Family
+from keras_mixers.models.mixer_model import MixerModel
 from keras_mixers.models.predictions import decode_predictions as decode_predictions
-from keras_mixers.preprocessing import BY_IMAGENET
+from keras_mixers.preprocessing import BY_IMAGENET, Preprocessing
 from keras_mixers.weights import names
 
 # PyTorch's defaults, with which the official code trains; momentum 0.9 is PyTorch's 0.1.
@@ -63,25 +67,25 @@ FAMILY = Family("smlpnet", BY_IMAGENET, (_SPACH,))
 
 
 def SMLPNet(
-    include_top=True,
-    weights=None,
-    input_tensor=None,
-    input_shape=None,
-    pooling=None,
-    classes=1000,
-    classifier_activation="softmax",
-    include_preprocessing=True,
-    name="smlpnet",
+    include_top: bool = True,
+    weights: str | os.PathLike | None = None,
+    input_tensor: Any = None,
+    input_shape: tuple[int | None, int | None, int] | None = None,
+    pooling: str | None = None,
+    classes: int = 1000,
+    classifier_activation: str | Callable | None = "softmax",
+    include_preprocessing: bool = True,
+    name: str = "smlpnet",
     *,
-    hidden_dim,
-    depths,
-    patch_size=4,
-    mlp_ratio=3,
-    dropout_rate=0.0,
-    drop_path_rate=0.0,
-    fusion="concat",
-    preprocessing=None,
-):
+    hidden_dim: int,
+    depths: Sequence[int],
+    patch_size: int = 4,
+    mlp_ratio: int = 3,
+    dropout_rate: float = 0.0,
+    drop_path_rate: float = 0.0,
+    fusion: str = "concat",
+    preprocessing: Preprocessing | None = None,
+) -> MixerModel:
     """An sMLPNet: a pyramid whose tokens are mixed along rows and columns only.
 
     A functional model of named layers: `stem`, then per block, counted from 0 over all stages,
@@ -214,7 +218,7 @@ def _check_sides(shape, patch_size, stages):
         )
 
 
-def preprocess_input(images):
+def preprocess_input(images: Any) -> Any:
     """Returns `images` as they are: the models scale pixels of 0 to 255 themselves.
 
     It is here because `keras.applications` have it. A model with `include_preprocessing=False`

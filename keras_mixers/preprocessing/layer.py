@@ -1,5 +1,7 @@
 """The first layer of a model, which scales pixels and keeps what the model says of itself."""
 
+from typing import Any
+
 import keras
 
 from keras_mixers.preprocessing.preprocessing import Preprocessing
@@ -21,7 +23,13 @@ class ImagePreprocessing(keras.layers.Layer):
     Input and output shape: `(batch, height, width, channels)`.
     """
 
-    def __init__(self, preprocessing, scales=True, architecture=None, **kwargs):
+    def __init__(
+        self,
+        preprocessing: Preprocessing | dict[str, Any],
+        scales: bool = True,
+        architecture: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
         # The dtype of a model's policy is for the layers behind this one.
         super().__init__(**{**kwargs, "dtype": "float32"}, autocast=False)
         if not isinstance(preprocessing, Preprocessing):
@@ -29,14 +37,14 @@ class ImagePreprocessing(keras.layers.Layer):
         self.preprocessing, self.scales = preprocessing, scales
         self.architecture = architecture
 
-    def call(self, images):
+    def call(self, images: Any) -> Any:
         return self.preprocessing.scale(images) if self.scales else images
 
-    def compute_output_spec(self, images):
+    def compute_output_spec(self, images: keras.KerasTensor) -> keras.KerasTensor:
         dtype = "float32" if self.scales else images.dtype
         return keras.KerasTensor(images.shape, dtype=dtype)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {
             "preprocessing": self.preprocessing.get_config(),
             "scales": self.scales,

@@ -3,6 +3,8 @@
 import dataclasses
 import math
 import os
+from collections.abc import Sequence
+from typing import Any, Self
 
 import numpy as np
 
@@ -41,8 +43,8 @@ class Preprocessing:
     image_size: int | tuple[int, int] | None = 224
     crop: float = 0.875
     interpolation: str = "bilinear"
-    mean: tuple[float, ...] = (0.5,)
-    std: tuple[float, ...] = (0.5,)
+    mean: float | Sequence[float] = (0.5,)
+    std: float | Sequence[float] = (0.5,)
 
     def __post_init__(self):
         for name in ("mean", "std"):
@@ -74,13 +76,13 @@ class Preprocessing:
         )
 
     @property
-    def size(self):
+    def size(self) -> tuple[int, int] | None:
         """`(height, width)` in pixels, or None where any size is left as it is."""
         if self.image_size is None or isinstance(self.image_size, tuple):
             return self.image_size
         return (self.image_size, self.image_size)
 
-    def __call__(self, image, channels=3):
+    def __call__(self, image: Any, channels: int = 3) -> Any:
         """Returns float32 images as the model sees them.
 
         Args:
@@ -90,7 +92,7 @@ class Preprocessing:
         """
         return self.scale(self.pixels(image, channels))
 
-    def pixels(self, image, channels=3):
+    def pixels(self, image: Any, channels: int = 3) -> Any:
         """Returns uint8 images, cropped and resized but not scaled; arguments as of a call."""
         from keras_mixers.preprocessing import cropping
 
@@ -101,7 +103,7 @@ class Preprocessing:
             return cropping.decode_central(image, self, channels)
         return cropping.central(image, self)
 
-    def scale(self, images):
+    def scale(self, images: Any) -> Any:
         """Returns `(images / 255 - mean) / std` in float32, `images` being left as they are.
 
         Args:
@@ -114,14 +116,14 @@ class Preprocessing:
         mean, std = self._per_channel(images.shape[-1])
         return (_as_float32(images) / 255 - mean) / std
 
-    def factors(self, channels):
+    def factors(self, channels: int) -> tuple[np.ndarray, np.ndarray]:
         """Returns `(scale, offset)` per channel, float64: `scale(x)` is `x * scale + offset`."""
         mean, std = (np.asarray(n, "float64") for n in (self.mean, self.std))
         self._per_channel(channels)
         ones = np.ones(channels)
         return ones / (255 * std), -ones * mean / std
 
-    def for_channels(self, channels):
+    def for_channels(self, channels: int) -> Self:
         """Returns this preprocessing for images of another number of channels.
 
         Where mean and std differ by colour, the other channels get the average of each.
@@ -131,13 +133,13 @@ class Preprocessing:
         mean, std = (float(np.mean(n)) for n in (self.mean, self.std))
         return dataclasses.replace(self, mean=(mean,), std=(std,))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Returns the arguments as a dict that JSON can hold."""
         config = dataclasses.asdict(self)
         return {k: list(v) if isinstance(v, tuple) else v for k, v in config.items()}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Self:
         """Returns what `get_config` was asked of, also after JSON made lists of its tuples."""
         return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in config.items()})
 

@@ -3,14 +3,17 @@
 import logging
 import math
 import os
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from keras_mixers.layers import ChannelMixing
 from keras_mixers.preprocessing import Preprocessing
 from keras_mixers.weights import channels, formats, hdf5_names, names, origin, resizing
+
+if TYPE_CHECKING:
+    import keras
 
 _HEAD = ("head/kernel", "head/bias")
 _MAX_SIDE = 100_000  # Of a grid of positions; and hidden units.
@@ -46,7 +49,11 @@ class Source(NamedTuple):
     preprocessing: Preprocessing | None = None
 
 
-def describe(path, entry=None, namings=()):
+def describe(
+    path: str | os.PathLike | None,
+    entry: str | None = None,
+    namings: Sequence[names.Naming] = (),
+) -> Source | None:
     """Returns the `Source` that a weight file names, without reading its weights; None of None.
 
     Args:
@@ -138,12 +145,12 @@ def _two(shape):
     return shape if shape and len(shape) == 2 else (None, None)
 
 
-def activation(asked, source):
+def activation(asked: str | Callable | None, source: Source | None) -> str | Callable:
     """Returns the activation to build with: what was asked for, or else what the source has."""
     return asked or (source and source.activation) or "gelu_tanh"
 
 
-def tiles(source, grid):
+def tiles(source: Source | None, grid: Sequence[int]) -> int:
     """Returns how often the grid of the source fits into `grid`; 1 without a source.
 
     Raises:
@@ -158,7 +165,13 @@ def tiles(source, grid):
     return math.prod(resizing.factor(old, grid))
 
 
-def load(model, path, resize="interpolate", entry=None, namings=None):
+def load(
+    model: "keras.Model",
+    path: str | os.PathLike,
+    resize: str = "interpolate",
+    entry: str | None = None,
+    namings: Sequence[names.Naming] | None = None,
+) -> None:
     """Sets every weight of `model` from a file that holds these and no others.
 
     The file may be Keras' own (`.weights.h5`, `.keras`), or have the names that another codebase

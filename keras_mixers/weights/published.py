@@ -3,7 +3,7 @@
 import fnmatch
 import logging
 import os
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from keras_mixers import download
 from keras_mixers.preprocessing import (
@@ -79,7 +79,7 @@ def _spach(size, top_1):
     return {"imagenet1k": Published(url, 1000, "ImageNet-1k", BY_IMAGENET, top_1, _SPACH_TABLE)}
 
 
-PUBLISHED = {
+PUBLISHED: dict[str, dict[str, Published]] = {
     "MLPMixerS32": _gsam("S_32"),
     "MLPMixerS16": _gsam("S_16"),
     "MLPMixerB32": _sam("B_32", 72.47) | _gsam("B_32"),
@@ -105,7 +105,7 @@ _CACHE = os.path.join("models", "keras_mixers")
 _log = logging.getLogger("keras_mixers")
 
 
-def list_weights(pattern="*"):
+def list_weights(pattern: str = "*") -> list[tuple[str, str]]:
     """Returns the published weights as pairs of a constructor's name and a name of weights.
 
     Args:
@@ -142,7 +142,7 @@ def list_weights(pattern="*"):
     ]
 
 
-def name_of(variant, weights):
+def name_of(variant: str, weights: Any) -> Any:
     """Returns what `"imagenet"` stands for; anything else as it is.
 
     That is the variant's ImageNet-1k weights of the highest published top-1, or the first of those
@@ -155,7 +155,7 @@ def name_of(variant, weights):
     return max(names, key=lambda name: published[name].top_1 or 0, default=IMAGENET)
 
 
-def published_row(variant, weights):
+def published_row(variant: str, weights: Any) -> Published | None:
     """Returns the `Published` of a name, or None of what is no name of this variant.
 
     Args:
@@ -167,7 +167,7 @@ def published_row(variant, weights):
     return PUBLISHED.get(variant, {}).get(name_of(variant, weights))
 
 
-def path_of(variant, weights):
+def path_of(variant: str, weights: str | os.PathLike | None) -> str | os.PathLike | None:
     """Returns the local path of published weights, fetched if need be; a path as it is.
 
     Args:

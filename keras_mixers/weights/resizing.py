@@ -24,7 +24,11 @@ from keras_mixers.preprocessing import ImagePreprocessing
 METHODS = ("interpolate", "block_diagonal")
 
 
-def resize(model, input_shape, method="interpolate"):
+def resize(
+    model: keras.Model,
+    input_shape: tuple[int | None, int | None, int],
+    method: str = "interpolate",
+) -> keras.Model:
     """Returns a model for pictures of another size, with the weights of `model`, left as it is.
 
     Args:

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 
-def save(model, path):
+def save(model: keras.Model, path: str | os.PathLike) -> None:
     """Writes the weights of an MLP-Mixer for Google's or timm's code to read.
 
     They hold no activation: Google's code computes with `"gelu_tanh"`, timm's with `"gelu"`, and
