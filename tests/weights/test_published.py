@@ -12,9 +12,11 @@ import pytest
 
 import keras_mixers
 from keras_mixers import weights as weight_files
+from keras_mixers.preprocessing import Preprocessing
 from keras_mixers.weights import published
 from tests.weights import foreign
 
+SCALING = Preprocessing(mean=0.25, std=0.75)
 S32 = dict(blocks=8, grid=(7, 7), patch=32, dim=512, tokens_dim=256, channels_dim=2048)
 
 
@@ -66,7 +68,7 @@ def cache(tmp_path, monkeypatch):
 
 
 def publish(monkeypatch, variant, name, url):
-    about = published.Published(url, 1000, "here", "none", None, "this test")
+    about = published.Published(url, 1000, "here", SCALING, None, "this test")
     monkeypatch.setitem(weight_files.PUBLISHED, variant, {name: about})
 
 
@@ -81,6 +83,8 @@ def test_a_name_is_fetched_once_and_loaded(server, cache, rng, tmp_path, monkeyp
     assert [path.name for path in cache.iterdir()] == ["MLPMixerS32_imagenet1k.npz"]
     kernel = model.get_layer("block_7_token_mixing").fc2.kernel
     np.testing.assert_array_equal(kernel, arrays["MixerBlock_7/token_mixing/Dense_1/kernel"])
+    # What is published of them comes first; then what their names tell.
+    assert model.preprocessing == SCALING
     assert f"{len(server.content)}/{len(server.content)}" in capfd.readouterr().out  # The bar.
 
 
@@ -186,8 +190,5 @@ def test_the_table_is_complete(variant):
         assert about.url.startswith("https://")
         assert about.classes >= 1000
         assert about.trained
-        assert about.preprocessing
+        assert isinstance(about.preprocessing, Preprocessing)
         assert about.source.startswith("https://")
-        if about.preprocessing.startswith("keras_mixers."):
-            family = about.preprocessing.split(".")[1]
-            assert callable(getattr(keras_mixers, family).preprocess_input)
