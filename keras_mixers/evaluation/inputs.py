@@ -82,13 +82,14 @@ def preparation(args, model, config, batch_size, warn):
     usual = config or settings.TrainingConfig()
     if model.preprocessing is not None:
         usual = usual.with_preprocessing(model.preprocessing)
-    elif config is None and not {"mean", "std"} <= set(given):
-        warn(f"MODEL does not say how its images are prepared; assumed: {usual.preprocessing}.")
+    assumed = model.preprocessing is None and config is None and not {"mean", "std"} <= set(given)
     changes = given | {"max_bad_images": args.max_bad_images}
     changes |= {"accumulation": 1, "image_size": size}
     changes["batch_size"] = max(step, batch_size // step * step)
     config = dataclasses.replace(usual, **changes)
     settings.check(config)
+    if assumed:
+        warn(f"MODEL does not say how its images are prepared; assumed: {config.preprocessing}.")
     return config
 
 

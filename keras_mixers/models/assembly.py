@@ -173,17 +173,17 @@ def _preprocessing(family, given, source, shape):
     A line says where the last was assumed of weights that do not say it.
     """
     found = given or (source and source.preprocessing)
-    if found is None:
-        found = family.preprocessing
-        if source is not None:
-            _log.warning(
-                "weights: their preprocessing is not known; assumed that of the family (%s): give "
-                "preprocessing= if they were trained with another",
-                found,
-            )
+    assumed = found is None and source is not None
+    found = found or family.preprocessing
     _, height, width, channels = shape
     size = None if None in (height, width) else (height, width)
     fitting = dataclasses.replace(found.for_channels(channels), image_size=size)
+    if assumed:
+        _log.warning(
+            "weights: their preprocessing is not known; assumed that of the family (%s): give "
+            "preprocessing= if they were trained with another",
+            fitting,
+        )
     if len(fitting.mean) != len(found.mean):
         _log.warning(
             "preprocessing: images of %d channels are scaled by the average mean and std of %d",

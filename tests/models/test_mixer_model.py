@@ -182,9 +182,11 @@ def test_an_unknown_size_is_left_as_it_is():
 
 @every_family
 def test_pixels_are_scaled_once(family, rng):
-    plain = build(family, classifier_activation=None)
+    options = dict(classifier_activation=None)  # And without a crop, for `preprocess`.
+    options["preprocessing"] = dataclasses.replace(DEFAULTS[family], crop=1)
+    plain = build(family, **options)
     reference.randomize(plain, rng)
-    model = build(family, classifier_activation=None, include_preprocessing=True)
+    model = build(family, include_preprocessing=True, **options)
     model.set_weights(plain.get_weights())
     pixels = rng.integers(0, 256, (2, *model.input_shape[1:]))
     scaled = plain.preprocessing.scale(pixels)
@@ -343,7 +345,7 @@ def test_weights_of_an_old_file_say_what_was_assumed(caplog):
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
     assert record.getMessage() == (
-        "weights: their preprocessing is not known; assumed that of the family (224 x 224, central "
+        "weights: their preprocessing is not known; assumed that of the family (16 x 24, central "
         "crop 0.875, bilinear, mean 0.5, std 0.5): give preprocessing= if they were trained with "
         "another"
     )
@@ -406,7 +408,8 @@ def test_a_backbone_of_keras_cv_for_detection(rng, tmp_path):
     model = keras_cv.models.RetinaNet(
         num_classes=4, bounding_box_format="xyxy", backbone=backbone(128)
     )
-    model.compile(keras.optimizers.SGD(1e-3), box_loss="smoothl1", classification_loss="focal")
+    losses = dict(box_loss="smoothl1", classification_loss="focal")
+    model.compile(optimizer=keras.optimizers.SGD(1e-3), **losses)
     x = rng.integers(0, 256, (2, 128, 128, 3)).astype("float32")
     boxes = np.array([[[10, 10, 60, 60]], [[20, 30, 90, 100]]], "float32")
     targets = {"boxes": boxes, "classes": np.array([[1], [2]], "float32")}

@@ -10,6 +10,7 @@ import pytest
 
 from keras_mixers import weights as weight_files
 from keras_mixers.models.mixer_model import MixerModel
+from keras_mixers.preprocessing import Preprocessing
 from keras_mixers.weights import formats
 from tests import reference
 from tests.models.small import FAMILIES, build
@@ -225,7 +226,7 @@ def test_the_activation_is_the_one_of_the_source(kind, theirs, rng, tmp_path, ca
         layers = [layer for layer in model.layers if layer.name.endswith("_mixing")]
         return {layer.get_config()["activation"] for layer in layers}
 
-    assert activations(build(weights=path)) == {theirs}
+    assert activations(build(weights=path, preprocessing=Preprocessing())) == {theirs}
     assert caplog.text == ""
     other = {"gelu": "gelu_tanh", "gelu_tanh": "gelu"}[theirs]
     assert activations(build(weights=path, activation=other)) == {other}

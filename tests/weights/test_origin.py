@@ -116,7 +116,7 @@ def test_what_was_assumed_is_said_in_a_line(tmp_path, caplog):
     (record,) = caplog.records
     assert (record.name, record.levelname) == ("keras_mixers", "WARNING")
     assert record.getMessage() == (
-        "weights: their preprocessing is not known; assumed that of the family (224 x 224, central "
+        "weights: their preprocessing is not known; assumed that of the family (12 x 12, central "
         "crop 0.875, bilinear, mean 0.5, std 0.5): give preprocessing= if they were trained with "
         "another"
     )
@@ -162,4 +162,4 @@ def test_published_preprocessing():
     assert found["MLPMixerB16", "miil_imagenet21k"] == TO_ZERO_ONE
     assert found["SMLPNetS", "imagenet1k"] == found["SMLPNetB", "imagenet1k"] == BY_IMAGENET
     rest = [v for k, v in found.items() if "miil" not in k[1] and "SMLP" not in k[0]]
-    assert rest == [TO_MINUS_ONE_ONE] * 11
+    assert rest == [TO_MINUS_ONE_ONE] * 10
