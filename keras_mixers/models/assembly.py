@@ -152,6 +152,8 @@ class Assembly:
         inputs = self._inputs
         if self._input_tensor is not None:
             inputs = keras.utils.get_source_inputs(inputs)
+            # A list of one would be asked for in each call.
+            inputs = inputs[0] if len(inputs) == 1 else inputs
         model = MixerModel(inputs, outputs, name=name)
         if weights is not None:
             weight_files.load(model, weights, resize, namings=self._family.namings)
