@@ -37,11 +37,12 @@ def preparation(model, config, batch_size, warn, **changes):
     usual = config or settings.TrainingConfig()
     if model.preprocessing is not None:
         usual = usual.with_preprocessing(model.preprocessing)
-    elif config is None and len(scaling) < 2:
-        warn(f"MODEL does not say how its images are prepared; assumed: {usual.preprocessing}.")
+    assumed = model.preprocessing is None and config is None and len(scaling) < 2
     changes |= {"gradient_accumulation_steps": 1, "image_size": size}
     changes["batch_size"] = max(step, batch_size // step * step)
     config = dataclasses.replace(usual, **changes)
+    if assumed:
+        warn(f"MODEL does not say how its images are prepared; assumed: {config.preprocessing}.")
     return config
 
 

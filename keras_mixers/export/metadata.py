@@ -31,7 +31,8 @@ def add(data, about, labels=None, scaling=None):
             people as well, `outputs` names what the numbers are.
         labels: Names of the classes, or None.
         scaling: `(scale, offset)`, arrays of one number per channel, by which a caller makes the
-            input of pixels: `pixel * scale + offset`; None where the input is the pixels.
+            input of pixels: `pixel * scale + offset`; None where the input is the pixels. MediaPipe
+            asks for these numbers of every input of real numbers, also where they change nothing.
     """
     model = flatbuffer.read(data)
     graph = model.subgraphs[0]
@@ -59,15 +60,15 @@ def _tables(about, labels, scaling, channels):
         1: "Pixels from 0 to 255" + (", normalized." if scaling else "."),
         3: {0: ("ubyte", _IMAGE_PROPERTIES), 1: image},
     }
-    if scaling:
-        scale, offset = ([float(x) for x in values] for values in scaling)
-        mean = [-o / s for s, o in zip(scale, offset, strict=True)]
-        deviation = [1 / s for s in scale]
-        pixels[4] = [{0: ("ubyte", _NORMALIZATION), 1: {0: mean, 1: deviation}}]
-        pixels[5] = {
-            0: [255 * s + o for s, o in zip(scale, offset, strict=True)],
-            1: offset,
-        }
+    scaling = scaling or ([1] * channels, [0] * channels)
+    scale, offset = ([float(x) for x in values] for values in scaling)
+    mean = [0.0 - o / s for s, o in zip(scale, offset, strict=True)]
+    deviation = [1 / s for s in scale]
+    pixels[4] = [{0: ("ubyte", _NORMALIZATION), 1: {0: mean, 1: deviation}}]
+    pixels[5] = {
+        0: [255 * s + o for s, o in zip(scale, offset, strict=True)],
+        1: offset,
+    }
     scores = {0: about["outputs"], 1: "A number for each class."}
     if labels:
         file = {0: LABELS, 1: "Names of the classes, in order.", 2: ("byte", _AXIS_LABELS)}

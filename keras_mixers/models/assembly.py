@@ -152,6 +152,8 @@ class Assembly:
         inputs = self._inputs
         if self._input_tensor is not None:
             inputs = keras.utils.get_source_inputs(inputs)
+            # A list of one would be asked for in each call.
+            inputs = inputs[0] if len(inputs) == 1 else inputs
         model = MixerModel(inputs, outputs, name=name)
         if weights is not None:
             weight_files.load(model, weights, resize, namings=self._family.namings)
@@ -173,17 +175,17 @@ def _preprocessing(family, given, source, shape):
     A line says where the last was assumed of weights that do not say it.
     """
     found = given or (source and source.preprocessing)
-    if found is None:
-        found = family.preprocessing
-        if source is not None:
-            _log.warning(
-                "weights: their preprocessing is not known; assumed that of the family (%s): give "
-                "preprocessing= if they were trained with another",
-                found,
-            )
+    assumed = found is None and source is not None
+    found = found or family.preprocessing
     _, height, width, channels = shape
     size = None if None in (height, width) else (height, width)
     fitting = dataclasses.replace(found.for_channels(channels), image_size=size)
+    if assumed:
+        _log.warning(
+            "weights: their preprocessing is not known; assumed that of the family (%s): give "
+            "preprocessing= if they were trained with another",
+            fitting,
+        )
     if len(fitting.mean) != len(found.mean):
         _log.warning(
             "preprocessing: images of %d channels are scaled by the average mean and std of %d",

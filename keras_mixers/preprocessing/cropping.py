@@ -12,10 +12,10 @@ def is_encoded(image):
 
 
 def central(images, preprocessing):
-    """Returns the central crop of pixels `(..., height, width, channels)`, resized, as uint8.
+    """Returns the central crop of pixels, resized, as uint8.
 
     Args:
-        images: Array or tensor, from 0 to 255.
+        images: Array or tensor from 0 to 255, `(height, width, channels)` or with a batch before.
         preprocessing: A `Preprocessing`.
     """
     if _is_tensorflow(images):

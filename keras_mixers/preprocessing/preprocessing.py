@@ -87,7 +87,8 @@ class Preprocessing:
 
         Args:
             image: The path of an image file; its bytes, as `bytes` or a string tensor; or pixels
-                from 0 to 255, an array or tensor of shape `(..., height, width, channels)`.
+                from 0 to 255, an array or tensor of shape `(height, width, channels)` or
+                `(batch, height, width, channels)`.
             channels: Of files: 3, or 1 for gray.
         """
         return self.scale(self.pixels(image, channels))

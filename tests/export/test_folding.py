@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from keras_mixers.export import folding
-from keras_mixers.preprocessing import pixels
+from keras_mixers.preprocessing import BY_IMAGENET, TO_MINUS_ONE_ONE, TO_ZERO_ONE
 from tests import reference
 from tests.models.small import FAMILIES, build
 
@@ -14,27 +14,59 @@ def some_pixels(model, rng):
     return rng.integers(0, 256, (4, *model.input_shape[1:])).astype("float32")
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("pixel_range", ["minus_one_one", "imagenet"])
-def test_scaling_goes_into_the_first_projection(family, pixel_range, rng):
+every_family = pytest.mark.parametrize("family", FAMILIES)
+every_scaling = pytest.mark.parametrize(
+    "preprocessing", [TO_MINUS_ONE_ONE, TO_ZERO_ONE, BY_IMAGENET]
+)
+
+
+@every_family
+@every_scaling
+def test_the_model_s_own_scaling_goes_into_the_first_projection(family, preprocessing, rng):
+    options = dict(classifier_activation=None, preprocessing=preprocessing)
+    model = build(family, include_preprocessing=True, **options)
+    reference.randomize(model, rng)
+    x = some_pixels(model, rng)
+    folded = folding.fold(model)
+    np.testing.assert_allclose(folded(x), model(x), atol=2e-5)
+    assert [layer.name for layer in folded.layers] == [layer.name for layer in model.layers]
+    assert folded.get_layer("stem").use_bias
+    assert folded.get_layer("preprocessing").scales is False
+    assert model.get_layer("preprocessing").scales is True
+    assert folding.scales(model)
+
+
+@every_family
+@every_scaling
+def test_scaling_from_outside_goes_into_the_first_projection(family, preprocessing, rng):
     model = build(family, classifier_activation=None)
     reference.randomize(model, rng)
     x = some_pixels(model, rng)
-    scale, offset = pixels.factors(pixel_range)
-    folded = folding.fold(model, (scale, offset))
-    expected = model.predict(x * scale + offset, verbose=0)
-    np.testing.assert_allclose(folded.predict(x, verbose=0), expected, atol=1e-5)
-    assert [layer.name for layer in folded.layers] == [layer.name for layer in model.layers]
+    folded = folding.fold(model, preprocessing.factors(3))
+    expected = keras.ops.convert_to_numpy(model(preprocessing.scale(x)))
+    np.testing.assert_allclose(folded(x), expected, atol=2e-5)
     assert folded.get_layer("stem").use_bias
+    assert not folding.scales(model)
 
 
-@pytest.mark.parametrize("pixel_range", ["minus_one_one", "imagenet"])
-def test_factors_are_those_of_the_training(pixel_range, rng):
-    x = rng.integers(0, 256, (2, 3, 3, 3), "uint8")
-    scale, offset = pixels.factors(pixel_range)
-    np.testing.assert_allclose(x * scale + offset, pixels.scale(x, pixel_range), atol=1e-6)
-    scale, offset = pixels.factors("minus_one_one", channels=1)
-    np.testing.assert_allclose([scale[0], offset[0]], [2 / 255, -1], rtol=1e-6)
+def test_scaling_is_folded_once(rng):
+    """A model that scales its images is not scaled again by what is given."""
+    model = build("mlp_mixer", include_preprocessing=True)
+    reference.randomize(model, rng)
+    x = some_pixels(model, rng)
+    folded = folding.fold(model, TO_ZERO_ONE.factors(3))
+    np.testing.assert_allclose(folded(x), model(x), atol=1e-5)
+
+
+def test_scaling_stays_where_something_comes_before_it(rng):
+    inputs = keras.Input((8, 12, 3))
+    before = keras.layers.Rescaling(0.5)(inputs)
+    model = build("mlp_mixer", input_shape=None, input_tensor=before, include_preprocessing=True)
+    reference.randomize(model, rng)
+    x = some_pixels(model, rng)
+    folded = folding.fold(model)
+    assert folded.get_layer("preprocessing").scales is True
+    np.testing.assert_allclose(folded(x), model(x), atol=1e-5)
 
 
 def test_the_norm_before_the_head_goes_into_the_head(rng):
@@ -79,10 +111,9 @@ def test_a_model_that_is_not_ours_is_scaled_by_a_layer(rng):
     inputs = keras.Input((4, 4, 3))
     x = keras.layers.Flatten()(keras.layers.Conv2D(4, 3, padding="same")(inputs))
     model = keras.Model(inputs, keras.layers.Dense(2)(x))
-    scale, offset = pixels.factors("imagenet")
     x = some_pixels(model, rng)
-    folded = folding.fold(model, (scale, offset))
-    expected = model.predict(x * scale + offset, verbose=0)
+    folded = folding.fold(model, BY_IMAGENET.factors(3))
+    expected = model.predict(BY_IMAGENET.scale(x), verbose=0)
     np.testing.assert_allclose(folded.predict(x, verbose=0), expected, atol=1e-5)
 
 

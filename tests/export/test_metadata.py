@@ -11,12 +11,13 @@ import pytest
 from PIL import Image
 
 import keras_mixers
+from keras_mixers.evaluation import exported
 from keras_mixers.evaluation.litert import LiteRTModel
 from keras_mixers.export import metadata
 from keras_mixers.export.exporter import export
 from keras_mixers.export.origin import Origin
 from keras_mixers.export.tflite import TFLite
-from keras_mixers.preprocessing import pixels
+from keras_mixers.preprocessing import BY_IMAGENET, TO_MINUS_ONE_ONE, TO_ZERO_ONE, Preprocessing
 from keras_mixers.training.config import TrainingConfig
 from tests import reference
 
@@ -38,60 +39,54 @@ print("found", json.dumps(found))
 """
 
 
-def write(model, tmp_path, precision, takes_pixels, pixel_range):
+def write(model, tmp_path, precision="float32", takes_pixels=False):
     rng = np.random.default_rng(0)
-    pictures = rng.uniform(-2, 2, (8, *model.input_shape[1:])).astype("float32")
+    pictures = rng.integers(0, 256, (8, *model.input_shape[1:]), "uint8")
     kind = TFLite(precision, takes_pixels, calibration=lambda: [pictures])
-    origin = Origin("runs/mine, step 7", TrainingConfig(pixel_range=pixel_range), LABELS)
+    origin = Origin("runs/mine, step 7", labels=LABELS)
     return export(model, tmp_path / f"{precision}-{takes_pixels}.tflite", kind, origin).path
 
 
-@pytest.fixture
-def model(rng):
+def build(preprocessing, included):
     model = keras_mixers.MLPMixer(
         input_shape=(32, 32, 3),
         classes=5,
-        patch_size=8,
-        hidden_dim=32,
-        num_blocks=2,
-        tokens_mlp_dim=16,
-        channels_mlp_dim=64,
+        include_preprocessing=included,
+        preprocessing=preprocessing,
+        **dict(patch_size=8, hidden_dim=32, num_blocks=2, tokens_mlp_dim=16, channels_mlp_dim=64),
     )
-    reference.randomize(model, rng)
+    reference.randomize(model, np.random.default_rng(0))
     return model
 
 
+ALL_KINDS = [("float32", False), ("dynamic", False), ("int8", False), ("float32", True)]
+ALL_KINDS += [("int8", True), ("int8-full", True)]
+
+
 @pytest.mark.parametrize(
-    ("pixel_range", "preprocess_input", "kinds"),
+    ("preprocessing", "included", "kinds"),
     [
-        (
-            "minus_one_one",
-            keras_mixers.mlp_mixer.preprocess_input,
-            [("float32", False), ("dynamic", False), ("int8", False), ("int8", True)],
-        ),
+        (BY_IMAGENET, True, ALL_KINDS),
+        (TO_MINUS_ONE_ONE, False, ALL_KINDS),
         # Mediapipe does not scale each colour by itself, so that pixels are what it needs.
-        (
-            "imagenet",
-            keras_mixers.smlpnet.preprocess_input,
-            [("float32", True), ("int8", True), ("int8-full", True)],
-        ),
+        (BY_IMAGENET, False, [("float32", True)]),
     ],
 )
-def test_mediapipe_finds_labels_and_scaling(
-    pixel_range, preprocess_input, kinds, model, rng, tmp_path
-):
-    paths = [write(model, tmp_path, *kind, pixel_range) for kind in kinds]
+def test_mediapipe_finds_labels_and_scaling(preprocessing, included, kinds, rng, tmp_path):
+    model = build(preprocessing, included)
+    paths = [write(model, tmp_path, *kind) for kind in kinds]
     picture = rng.integers(0, 256, (32, 32, 3), "uint8")
     Image.fromarray(picture).save(tmp_path / "x.png")
     command = [sys.executable, "-c", CLASSIFY, tmp_path / "x.png", *paths]
     run = subprocess.run([str(a) for a in command], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr[-2000:]
     found = json.loads(run.stdout.split("found ")[-1])
-    scaled = preprocess_input(picture[None])
-    exact = dict(zip(LABELS, model.predict(scaled, verbose=0)[0], strict=True))
+    images = picture[None].astype("float32")
+    given = images if included else preprocessing.scale(images)
+    exact = dict(zip(LABELS, np.asarray(model(given))[0], strict=True))
     for path, scores in zip(paths, found, strict=True):
         file = LiteRTModel(path)
-        mine = file.predict(picture[None] if file.takes_pixels else scaled)[0]
+        mine = file.predict(picture[None] if file.takes_pixels else given)[0]
         # Mediapipe's runtime is of another version, which rounds to eight bits in another way.
         most = 1e-5 if "float32" in path.name else 0.01
         assert scores == pytest.approx(dict(zip(LABELS, mine, strict=True)), abs=most), path
@@ -99,13 +94,30 @@ def test_mediapipe_finds_labels_and_scaling(
         assert scores == pytest.approx(exact, abs=most), path
 
 
-def test_our_own_reader(model, tmp_path):
-    about, labels = metadata.read(write(model, tmp_path, "float16", False, "imagenet"))
+@pytest.mark.parametrize("included", [True, False])
+@pytest.mark.parametrize("takes_pixels", [True, False])
+def test_our_own_reader(included, takes_pixels, tmp_path):
+    path = write(build(BY_IMAGENET, included), tmp_path, "float16", takes_pixels)
+    about, labels = exported.read_tflite(path)
     assert tuple(labels) == LABELS
     assert about["description"] == "mlp_mixer, float16, exported from runs/mine, step 7"
     assert about["source"] == "runs/mine, step 7"
     assert (about["outputs"], about["probabilities_by"]) == ("probabilities", None)
-    assert about["pixel_range"] == "imagenet"
+    assert about["preprocessing"] == {
+        "image_size": 32,
+        "crop": 0.875,
+        "interpolation": "bicubic",
+        "mean": [0.485, 0.456, 0.406],
+        "std": [0.229, 0.224, 0.225],
+    }
+    assert about["includes_preprocessing"] is (included or takes_pixels)
+    expected = Preprocessing(32, 0.875, "bicubic", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    assert exported.preprocessing_of(about) == (expected, included or takes_pixels)
+
+
+@pytest.mark.parametrize("about", [None, {}, {"pixel_range": "imagenet"}, []])
+def test_older_files_do_not_say_how_images_are_prepared(about):
+    assert exported.preprocessing_of(about) == (None, False)
 
 
 def test_logits_are_called_so(tmp_path, rng):
@@ -114,24 +126,43 @@ def test_logits_are_called_so(tmp_path, rng):
     for loss in ("softmax", "sigmoid"):
         origin = Origin(config=TrainingConfig(loss=loss))
         path = export(model, tmp_path / "m.tflite", TFLite(), origin).path
-        about, labels = metadata.read(path)
+        about, labels = exported.read_tflite(path)
         assert labels is None
         assert (about["outputs"], about["probabilities_by"]) == ("logits", loss)
 
 
 def test_files_without_metadata(tmp_path):
     (tmp_path / "a.tflite").write_bytes(b"TFL3" * 10)
-    assert metadata.read(tmp_path / "a.tflite") == (None, None)
+    assert exported.read_tflite(tmp_path / "a.tflite") == (None, None)
     with zipfile.ZipFile(tmp_path / "b.tflite", "w") as container:
         container.writestr("labels.txt", "x\ny\n")
-    assert metadata.read(tmp_path / "b.tflite") == (None, ["x", "y"])
+    assert exported.read_tflite(tmp_path / "b.tflite") == (None, ["x", "y"])
 
 
-@pytest.mark.parametrize("pixel_range", ["minus_one_one", "imagenet"])
-def test_the_range_of_the_input_is_that_of_scaled_pixels(pixel_range):
+def tables_of(scaling, channels=3):
     about = dict.fromkeys(("name", "description", "outputs"), "x")
-    tables = metadata._tables(about, None, pixels.factors(pixel_range), channels=3)
-    statistics = tables[3][0][2][0][5]
+    image = metadata._tables(about, None, scaling, channels)[3][0][2][0]
+    ((_, normalization),) = image[4]
+    return normalization[1], image[5]
+
+
+@pytest.mark.parametrize("preprocessing", [TO_MINUS_ONE_ONE, TO_ZERO_ONE, BY_IMAGENET])
+def test_the_range_of_the_input_is_that_of_scaled_pixels(preprocessing):
+    _, statistics = tables_of(preprocessing.factors(3))
     for place, pixel in enumerate((255, 0)):  # The largest, the smallest.
-        expected = pixels.scale(np.full((1, 3), pixel, "uint8"), pixel_range)
-        np.testing.assert_allclose(statistics[place], np.asarray(expected)[0], atol=1e-5)
+        expected = preprocessing.scale(np.full((1, 3), pixel, "uint8"))
+        np.testing.assert_allclose(statistics[place], expected[0], atol=1e-5)
+
+
+def test_normalization_by_hand():
+    """Mediapipe computes `(pixel - mean) / std`."""
+    normalization, _ = tables_of(TO_MINUS_ONE_ONE.factors(3))
+    assert normalization[0] == pytest.approx([127.5] * 3)
+    assert normalization[1] == pytest.approx([127.5] * 3)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pixels_are_normalized_by_nothing(channels):
+    normalization, statistics = tables_of(None, channels)
+    assert normalization == {0: [0.0] * channels, 1: [1.0] * channels}
+    assert statistics == {0: [255.0] * channels, 1: [0.0] * channels}

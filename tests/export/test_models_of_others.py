@@ -73,7 +73,7 @@ def test_what_makes_probabilities(rng):
 def test_pixels_go_into_what_stays_in_float32(rng, tmp_path):
     """The first operators are no product, and have no range."""
     model = functional(lambda x: small(layers.Rescaling(0.5, 0.1)(x)), rng)
-    images = [rng.uniform(-1, 1, (16, 8, 8, 3)).astype("float32")]
+    images = [rng.integers(0, 256, (16, 8, 8, 3), "uint8")]
     kind = TFLite("int8", takes_pixels=True, calibration=lambda: images)
     assert export(model, tmp_path / "model.tflite", kind).comparison.agreement == 1
 

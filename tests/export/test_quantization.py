@@ -1,5 +1,6 @@
 """Every precision, on small models with random weights; the digits' bars are in test_export.py."""
 
+import keras
 import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
@@ -10,7 +11,7 @@ from keras_mixers.export import PRECISIONS, flatbuffer
 from keras_mixers.export.exporter import export
 from keras_mixers.export.origin import Origin
 from keras_mixers.export.tflite import TFLite
-from keras_mixers.training.config import TrainingConfig
+from keras_mixers.preprocessing import BY_IMAGENET, TO_ZERO_ONE
 from tests import reference
 from tests.models.small import FAMILIES, build
 
@@ -19,19 +20,18 @@ pytestmark = pytest.mark.tensorflow
 
 @pytest.fixture(scope="module")
 def world():
-    """A model of each family, pictures, and what NumPy's mean difference allows."""
+    """A model of each family, of images from 0 to 1."""
     rng = np.random.default_rng(0)
     models = {}
     for family in FAMILIES:
-        models[family] = build(family, classifier_activation=None)
+        models[family] = build(family, classifier_activation=None, preprocessing=TO_ZERO_ONE)
         reference.randomize(models[family], rng)
     return models
 
 
 def write(model, tmp_path, precision, takes_pixels=False, seed=1, **options):
     rng = np.random.default_rng(seed)
-    shape = (40, *model.input_shape[1:])
-    pictures = rng.uniform(-1, 1, shape).astype("float32")
+    pictures = rng.integers(0, 256, (40, *model.input_shape[1:]), "uint8")
     kind = TFLite(precision, takes_pixels, calibration=lambda: [pictures], **options)
     return export(model, tmp_path / f"{precision}.tflite", kind)
 
@@ -86,7 +86,7 @@ def test_ranges_are_those_of_the_pictures(world, tmp_path):
     for times in (1, 10):
         model = world["mlp_mixer"]
         rng = np.random.default_rng(1)
-        pictures = times * rng.uniform(-1, 1, (8, *model.input_shape[1:])).astype("float32")
+        pictures = times * rng.uniform(0, 25.5, (8, *model.input_shape[1:])).astype("float32")
         path = tmp_path / f"{times}.tflite"
         export(model, path, TFLite("int8", calibration=lambda p=pictures: [p]))
         tensors = Interpreter(str(path)).get_tensor_details()
@@ -95,27 +95,50 @@ def test_ranges_are_those_of_the_pictures(world, tmp_path):
             for t in tensors
             if t["dtype"] == np.int8 and tuple(t["shape"]) == (1, *model.input_shape[1:])
         }
-        assert scales[times] == pytest.approx(np.ptp(pictures) / 255, rel=0.01)
+        assert scales[times] == pytest.approx(pictures.max() / 255 / 255, rel=0.01)
     assert scales[10] == pytest.approx(10 * scales[1], rel=1e-6)
 
 
+def test_pixels_as_real_numbers(tmp_path):
+    """Of a model that scales them itself: their range is that of a byte, whatever images have."""
+    model = build("mlp_mixer", include_preprocessing=True, classifier_activation=None)
+    reference.randomize(model, np.random.default_rng(0))
+    rng = np.random.default_rng(1)
+    dark = rng.integers(0, 100, (8, *model.input_shape[1:]), "uint8")
+    kind = TFLite("int8", calibration=lambda: [dark])
+    result = export(model, tmp_path / "m.tflite", kind)
+    assert result.agrees
+    tensors = Interpreter(str(result.path)).get_tensor_details()
+    (scale,) = {
+        t["quantization"][0]
+        for t in tensors
+        if t["dtype"] == np.int8 and tuple(t["shape"]) == (1, *model.input_shape[1:])
+    }
+    assert scale == pytest.approx(1, rel=1e-6)
+    file = kind.load(result.path)
+    assert (file.takes_pixels, file.includes_preprocessing) == (False, True)
+
+
+@pytest.mark.parametrize("included", [True, False])
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("family", FAMILIES)
-def test_pixels_as_input(family, precision, world, tmp_path):
-    model = world[family]
-    origin = Origin(config=TrainingConfig(pixel_range="imagenet"))
+def test_pixels_as_input(family, precision, included, tmp_path):
+    options = dict(classifier_activation=None, preprocessing=BY_IMAGENET)
+    model = build(family, include_preprocessing=included, **options)
+    reference.randomize(model, np.random.default_rng(0))
     rng = np.random.default_rng(2)
     pixels = rng.integers(0, 256, (40, *model.input_shape[1:]), "uint8")
     mean, deviation = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
     scaled = ((pixels / 255 - mean) / deviation).astype("float32")
-    kind = TFLite(precision, True, calibration=lambda: [scaled])
-    result = export(model, tmp_path / "m.tflite", kind, origin)
+    kind = TFLite(precision, True, calibration=lambda: [pixels])
+    result = export(model, tmp_path / "m.tflite", kind)
     assert result.agrees
     file = LiteRTModel(result.path)
     assert file.takes_pixels
     (entry,) = Interpreter(str(result.path)).get_input_details()
     assert (entry["dtype"], entry["quantization"]) == (np.uint8, (1.0, 0))
-    expected = model.predict(scaled, verbose=0)
+    given = pixels.astype("float32") if included else scaled
+    expected = keras.ops.convert_to_numpy(model(given))
     differences = np.abs(file.predict(pixels) - expected)
     most = {"float32": 1e-5, "float16": 0.003, "dynamic": 0.03}.get(precision, 0.1)
     assert differences.mean() < most * np.ptp(expected, axis=0).max()
@@ -135,14 +158,14 @@ def test_scores_of_int8_are_not_rounded_to_bytes(world, tmp_path):
     """256 steps would be seen in the outputs of a hundred pictures."""
     result = write(world["mlp_mixer"], tmp_path, "int8")
     rng = np.random.default_rng(3)
-    x = rng.uniform(-1, 1, (100, *world["mlp_mixer"].input_shape[1:])).astype("float32")
+    x = rng.uniform(0, 1, (100, *world["mlp_mixer"].input_shape[1:])).astype("float32")
     assert len(np.unique(LiteRTModel(result.path).predict(x))) > 400
 
 
 def test_every_pixel_has_its_number(world, tmp_path):
     """Also those that no picture of the calibration has: a byte is a byte."""
     model = world["mlp_mixer"]
-    dark = np.full((4, *model.input_shape[1:]), -0.9, "float32")
+    dark = np.full((4, *model.input_shape[1:]), 12, "uint8")
     path = tmp_path / "m.tflite"
     kind = TFLite("int8-full", calibration=lambda: [dark])
     kind.write(model, path, Origin())

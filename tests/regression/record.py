@@ -17,19 +17,20 @@ import pathlib
 import platform
 import tempfile
 
-from recipes.training import config as settings
-from recipes.training import model as models
-from recipes.training.run_folder import save_class_names
-
 # What is recorded of: where things are moved, only these lines change.
 from benchmarks.jpeg_digits import write as write_pictures
-from recipes.digits import DIGITS, MODELS, build, load_digits, training_config
-from recipes.digits import run as run_digits
-from recipes.imagenet import main as train
-from recipes.imagenet import preset
+from keras_mixers.commands.digits import MODELS, build, training_config
+from keras_mixers.commands.digits import run as run_digits
+from keras_mixers.commands.export import main as export
+from keras_mixers.commands.imagenet import main as train
+from keras_mixers.data.digits import CLASSES as DIGITS
+from keras_mixers.data.digits import load as load_digits
+from keras_mixers.evaluation.costs import multiply_adds, trainable_parameters
+from keras_mixers.presets import load as preset
+from keras_mixers.training import config as settings
+from keras_mixers.training import model as models
+from keras_mixers.training.run_folder import save_class_names
 from tests.reference import randomize
-from tools.export import main as export
-from tools.model_table import multiply_adds, trainable_parameters
 
 NUMBERS = pathlib.Path(__file__).with_name("numbers")
 STEPS = 20
@@ -71,7 +72,8 @@ def outputs(name):
     import keras_mixers
 
     keras.utils.set_random_seed(7)
-    model = getattr(keras_mixers, name)(classifier_activation=None)
+    # The numbers are of a model that took its images scaled.
+    model = getattr(keras_mixers, name)(classifier_activation=None, include_preprocessing=False)
     head = model.get_layer("head")
     initial = {
         weight.path: _moments(keras.ops.convert_to_numpy(weight))

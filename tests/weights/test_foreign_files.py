@@ -14,13 +14,15 @@ SMLPNET = dict(depths=(1, 2), side=16, patch=2, dim=6, ratio=3, classes=5)
 def build_mixer(**kwargs):
     sizes = dict(patch_size=4, hidden_dim=8, num_blocks=3, tokens_mlp_dim=10, channels_mlp_dim=12)
     shape = dict(input_shape=(12, 12, 3), classes=5, classifier_activation=None)
-    return keras_mixers.MLPMixer(**(sizes | shape | kwargs))
+    scaled = dict(include_preprocessing=False)
+    return keras_mixers.MLPMixer(**(sizes | shape | scaled | kwargs))
 
 
 def build_smlpnet(**kwargs):
     sizes = dict(patch_size=2, hidden_dim=6, depths=(1, 2))
     shape = dict(input_shape=(16, 16, 3), classes=5, classifier_activation=None)
-    return keras_mixers.SMLPNet(**(sizes | shape | kwargs))
+    scaled = dict(include_preprocessing=False)
+    return keras_mixers.SMLPNet(**(sizes | shape | scaled | kwargs))
 
 
 def write(path, arrays):

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from keras_mixers import weights as weight_files
+from keras_mixers.models.mixer_model import MixerModel
+from keras_mixers.preprocessing import Preprocessing
 from keras_mixers.weights import formats
 from tests import reference
 from tests.models.small import FAMILIES, build
@@ -96,15 +98,28 @@ def test_a_deeper_or_a_shallower_model_is_refused(kind, rng, tmp_path):
 def test_a_file_of_another_family_is_refused(kind, rng, tmp_path):
     arrays, suffix, _ = made(kind, rng)
     path = write(tmp_path / f"file{suffix}", arrays)
-    assert_refused(build("s2_mlp"), path, "it holds the weights of .*, which has nothing like")
+    assert_refused(build("s2_mlp"), path, "the names in it, such as .*, are not Keras'$")
     other = build_mixer() if kind == "spach" else build_smlpnet()
-    assert_refused(other, path, "it holds the weights of .*, which has nothing like")
+    title = "Google's MLP-Mixer, timm's MLP-Mixer" if kind == "spach" else "SPACH's sMLPNet"
+    assert_refused(other, path, f"are neither Keras' nor those of {title}$")
+
+
+def test_weights_that_the_names_do_not_have_are_refused(rng, tmp_path):
+    """A mixer's model, and the names of another family handed over."""
+    arrays, suffix, build = made("spach", rng)
+    path = write(tmp_path / f"file{suffix}", arrays)
+    match = "it holds the weights of SPACH's sMLPNet, which has nothing like stem/projection/bias$"
+    assert_refused(build_mixer(), path, match, namings=build().namings)
 
 
 def test_names_of_nobody_are_refused(tmp_path):
     path = write(tmp_path / "file.npz", {"a": np.ones(2), "b": np.ones(3)})
     match = "the names in it, such as a, b, are neither Keras' nor those of Google's MLP-Mixer"
     assert_refused(build_mixer(), path, match)
+    with pytest.raises(ValueError, match=match):
+        weight_files.describe(path, namings=build_mixer().namings)
+    with pytest.raises(ValueError, match="names in it, such as a, b, are not Keras'"):
+        weight_files.describe(path)
 
 
 def test_a_weight_under_both_of_its_names_is_refused(rng, tmp_path):
@@ -211,7 +226,7 @@ def test_the_activation_is_the_one_of_the_source(kind, theirs, rng, tmp_path, ca
         layers = [layer for layer in model.layers if layer.name.endswith("_mixing")]
         return {layer.get_config()["activation"] for layer in layers}
 
-    assert activations(build(weights=path)) == {theirs}
+    assert activations(build(weights=path, preprocessing=Preprocessing())) == {theirs}
     assert caplog.text == ""
     other = {"gelu": "gelu_tanh", "gelu_tanh": "gelu"}[theirs]
     assert activations(build(weights=path, activation=other)) == {other}
@@ -263,8 +278,17 @@ def test_a_mixer_is_written_for_others_bit_by_bit(suffix, rng, tmp_path):
 def test_what_cannot_be_written_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"`path` must end in \.npz or \.safetensors\. Received"):
         weight_files.save(build("mlp_mixer"), tmp_path / "file.pth")
-    with pytest.raises(ValueError, match=r"`model` must have the weights of Google's MLP-Mixer"):
+    message = r"`model` must be of a family whose names are written as \.npz, .* 'smlpnet'$"
+    with pytest.raises(ValueError, match=message):
         weight_files.save(build("smlpnet"), tmp_path / "file.npz")
+    plain = keras.Sequential([keras.Input((4, 4, 3)), keras.layers.Flatten()])
+    with pytest.raises(ValueError, match="`model` must be of a family whose names are written as"):
+        weight_files.save(plain, tmp_path / "file.npz")
+    widened = build("mlp_mixer")
+    more = keras.layers.Dense(2, name="more")(widened.output)
+    more = MixerModel(widened.input, more, name="more")
+    with pytest.raises(ValueError, match=r"`model` must have the weights of Google's .* more/ke"):
+        weight_files.save(more, tmp_path / "file.npz")
     with pytest.raises(ValueError, match=r"`path` must end in .* Received: path=3"):
         weight_files.save(build("mlp_mixer"), 3)
     with pytest.raises(ValueError, match=r"`model` must be a keras\.Model"):

@@ -58,7 +58,7 @@ def test_theirs_in_ours(size, suffix, timm, rng, tmp_path):
     else:
         np.savez(path, **{k: v.numpy() for k, v in theirs.state_dict().items()})
     build = getattr(keras_mixers, f"MLPMixer{size}")
-    ours = build(weights=path, classifier_activation=None)
+    ours = build(weights=path, classifier_activation=None, include_preprocessing=False)
     images = pictures(rng)
     expected = logits_of(theirs, images)
     assert expected.std() > 0.1
@@ -72,7 +72,7 @@ def test_ours_in_theirs(size, timm, rng, tmp_path):
     from safetensors.torch import load_file
 
     build = getattr(keras_mixers, f"MLPMixer{size}")
-    ours = build(classifier_activation=None, activation="gelu")
+    ours = build(classifier_activation=None, activation="gelu", include_preprocessing=False)
     reference.randomize(ours, rng)
     weight_files.save(ours, tmp_path / "ours.safetensors")
     theirs = timm.create_model(NAMES[size])

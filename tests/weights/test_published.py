@@ -10,10 +10,12 @@ import pytest
 
 import keras_mixers
 from keras_mixers import weights as weight_files
+from keras_mixers.preprocessing import Preprocessing
 from keras_mixers.weights import published
 from tests.helpers import file_server
 from tests.weights import foreign
 
+SCALING = Preprocessing(mean=0.25, std=0.75)
 S32 = dict(blocks=8, grid=(7, 7), patch=32, dim=512, tokens_dim=256, channels_dim=2048)
 
 
@@ -36,7 +38,7 @@ def cache(tmp_path, monkeypatch):
 
 
 def publish(monkeypatch, variant, *names, url, classes=1000, top_1=None):
-    about = published.Published(url, classes, "here", "none", top_1, "this test")
+    about = published.Published(url, classes, "here", SCALING, top_1, "this test")
     monkeypatch.setitem(weight_files.PUBLISHED, variant, dict.fromkeys(names, about))
 
 
@@ -51,6 +53,8 @@ def test_a_name_is_fetched_once_and_loaded(server, cache, rng, tmp_path, monkeyp
     assert [path.name for path in cache.iterdir()] == ["MLPMixerS32_imagenet1k.npz"]
     kernel = model.get_layer("block_7_token_mixing").fc2.kernel
     np.testing.assert_array_equal(kernel, arrays["MixerBlock_7/token_mixing/Dense_1/kernel"])
+    # What is published of them comes first; then what their names tell.
+    assert model.preprocessing == SCALING
     assert f"{len(server.content)}/{len(server.content)}" in capfd.readouterr().out  # The bar.
 
 
@@ -156,11 +160,8 @@ def test_the_table_is_complete(variant):
         assert about.url.startswith("https://")
         assert about.classes >= 1000
         assert about.trained
-        assert about.preprocessing
+        assert isinstance(about.preprocessing, Preprocessing)
         assert about.source.startswith("https://")
-        if about.preprocessing.startswith("keras_mixers."):
-            family = about.preprocessing.split(".")[1]
-            assert callable(getattr(keras_mixers, family).preprocess_input)
 
 
 @pytest.mark.parametrize(
@@ -183,10 +184,10 @@ def test_imagenet_is_the_best_of_imagenet_1k(variant, best):
 @pytest.mark.parametrize("figures", [(None, 71.0, 72.0), (72.0, None, 71.0), (None, None, None)])
 def test_the_highest_figure_is_the_best(figures, monkeypatch):
     names = {
-        f"{i}_{figure}": published.Published("", 1000, "here", "none", figure, "this test")
+        f"{i}_{figure}": published.Published("", 1000, "here", SCALING, figure, "this test")
         for i, figure in enumerate(figures)
     }
-    more = published.Published("", 21843, "here", "none", 99.0, "this test")
+    more = published.Published("", 21843, "here", SCALING, 99.0, "this test")
     monkeypatch.setitem(weight_files.PUBLISHED, "MLPMixerB32", {"more": more, **names})
     best = weight_files.name_of("MLPMixerB32", "imagenet")
     assert best[2:] == str(72.0 if any(figures) else None)
@@ -199,7 +200,7 @@ def test_imagenet_is_fetched_under_the_name_of_the_weights(server, cache, monkey
         path = weight_files.path_of("MLPMixerB32", "imagenet")
     assert path == weight_files.path_of("MLPMixerB32", "one") == str(cache / "MLPMixerB32_one.npz")
     assert server.requests == 1
-    assert caplog.messages == ["weights: 'imagenet' of MLPMixerB32 is 'one', made for none"]
+    assert caplog.messages == [f"weights: 'imagenet' of MLPMixerB32 is 'one', made for {SCALING}"]
 
 
 def test_imagenet_is_listed_where_there_is_one(monkeypatch):
