@@ -5,13 +5,11 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-import keras_mixers
 from keras_mixers.data import dataset as data_module
 from keras_mixers.data.batch_order import Share
 from keras_mixers.data.dataset import ArrayData, PictureData
 from keras_mixers.data.sources import open_source
 from keras_mixers.errors import UsageError
-from keras_mixers.preprocessing import pixels
 from keras_mixers.presets import digits_mixer, mixer_b16, smlpnet_t
 from tests.helpers import image_files
 
@@ -165,17 +163,6 @@ def test_labels_are_smoothed_and_mixed(data):
     # Both of a pair with the same weight: their sum is that of two labels.
     pairs = mixed.reshape(-1, 2, 3).sum(1) - 2 * 0.1 / 3
     np.testing.assert_allclose(pairs / 0.9, (pairs / 0.9).round(), atol=1e-4)
-
-
-@pytest.mark.parametrize(
-    ("pixel_range", "family"), [("minus_one_one", "mlp_mixer"), ("imagenet", "smlpnet")]
-)
-def test_pixels_are_scaled_as_the_family_expects(rng, pixel_range, family):
-    images = rng.integers(0, 256, (2, 4, 4, 3)).astype("uint8")
-    expected = getattr(keras_mixers, family).preprocess_input(images)
-    scaled = pixels.scale(tf.constant(images), pixel_range)
-    np.testing.assert_allclose(scaled, expected, atol=1e-5)
-    np.testing.assert_array_equal(pixels.scale(scaled, pixel_range), scaled)
 
 
 def test_pictures_travel_as_bytes(data, validation):

@@ -49,7 +49,12 @@ def data_set():
 
 def build(family):
     keras.utils.set_random_seed(0)
-    common = {"input_shape": (16, 16, 3), "classes": 5, "classifier_activation": None}
+    common = {
+        "input_shape": (16, 16, 3),
+        "classes": 5,
+        "classifier_activation": None,
+        "include_preprocessing": False,
+    }
     mixer = {"patch_size": 4, "num_blocks": 2, "hidden_dim": 32, "channels_mlp_dim": 64}
     builder, arguments = {
         "mlp_mixer": (keras_mixers.MLPMixer, mixer | {"tokens_mlp_dim": 16}),

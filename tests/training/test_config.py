@@ -11,6 +11,7 @@ import pytest
 from keras_mixers import presets
 from keras_mixers.commands import imagenet
 from keras_mixers.errors import SettingError, UsageError
+from keras_mixers.preprocessing import Preprocessing
 from keras_mixers.training import config as settings
 from keras_mixers.training.config import TrainingConfig
 
@@ -222,7 +223,8 @@ def test_settings_of_the_mixer_recipe():
         mixup=0.5,
         cutmix=0,
         drop_path_rate=0.1,
-        pixel_range="minus_one_one",
+        mean=(0.5,),
+        std=(0.5,),
         mixup_keeps_half=True,
         beta_1=0.9,
         beta_2=0.999,
@@ -245,7 +247,9 @@ def test_settings_of_the_smlpnet_recipes():
         assert (config.batch_size, config.learning_rate, config.weight_decay) == (1024, 1e-3, 0.05)
         assert (config.ema_decay, config.repeated_augmentation) == (0.99996, 3)
         assert (config.erasing, config.randaugment) == (0.25, "increasing")
-        assert (config.pixel_range, config.interpolation) == ("imagenet", "bicubic")
+        assert config.preprocessing == Preprocessing(
+            interpolation="bicubic", mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)
+        )
         assert config.clip_norm is None
         assert (config.final_learning_rate, config.warmup_learning_rate) == (1e-5, 1e-6)
         assert (config.epochs, config.warmup_epochs, config.schedule) == (300, 20, "cosine")
