@@ -179,7 +179,7 @@ def test_what_cannot_be_used_is_refused_in_one_sentence(saved, tmp_path, capsys)
     assert "must be a folder" in refuse([path, text, *tflite], capsys)
     any_size = tmp_path / "any.keras"
     build("s2_mlp", input_shape=(None, None, 3)).save(any_size)
-    assert "must have a fixed picture size" in refuse([any_size, out, *tflite], capsys)
+    assert "must have a fixed image size" in refuse([any_size, out, *tflite], capsys)
     assert not out.exists() or list(out.iterdir()) == []
 
 
@@ -282,9 +282,9 @@ def test_eight_bits_without_pictures_are_refused(saved, tmp_path, capsys):
     _, path = saved
     for precision in ("int8", "int8-full"):
         sentence = refuse([path, tmp_path / "out", "--precision", precision], capsys)
-        assert f"--precision {precision} needs pictures: give --data" in sentence
+        assert f"--precision {precision} needs images: give --data" in sentence
     sentence = refuse([path, tmp_path / "out", "--min-agreement", 0.9], capsys)
-    assert "--min-agreement needs pictures: give --data" in sentence
+    assert "--min-agreement needs images: give --data" in sentence
     assert not (tmp_path / "out").exists()
 
 
