@@ -13,35 +13,27 @@ import json
 import math
 import mmap
 import os
-import struct
 import zipfile
-from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
 
+from keras_mixers.weights.archives import check_unpacked, npy, open_archive, unpacked
+from keras_mixers.weights.stored import (
+    MAX_LIST,
+    Stored,
+    UnreadableFile,
+    check_name,
+    check_type,
+    check_unique,
+)
+
 _HDF5 = b"\x89HDF\r\n\x1a\n"
-_MAX_HEADER = 1_000  # Bytes of a .npy header: a name of a type and a shape.
-_MAX_LIST = 1_000_000  # Bytes of a list of arrays, which is some 100 bytes for each.
 _MAX_CONFIG = 1_000_000  # Bytes, some 6,000 for each block of a model.
 _MAX_OBJECTS = 5_000  # Groups and arrays in an HDF5 file.
-_MAX_NAME = 300
-_MAX_ZIP_END = 22 + 2**16  # With the longest comment.
 _MAX_SIDES = 8
 _MAX_NUMBERS = 2**30  # In all arrays, of a file that has fewer bytes; twice H/14's.
 ENDINGS = (".weights.h5", ".keras", ".npz", ".safetensors", ".pth")
 KINDS = f"{', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}"
-
-
-class UnreadableFile(ValueError):
-    """A file that is damaged, or no weight file at all."""
-
-
-class Stored(NamedTuple):
-    """An array in a file: `shape` as the file says, and `read()`, which returns it in float32."""
-
-    shape: tuple
-    read: Callable
 
 
 @contextlib.contextmanager
@@ -75,7 +67,7 @@ def _in_a_line(error):
 
 
 def _guarded(name, stored):
-    _check_name(name)
+    check_name(name)
     shape = tuple(int(side) for side in stored.shape)
     if len(shape) > _MAX_SIDES or min(shape, default=0) < 0:
         raise UnreadableFile(f"its array {name!r} has a shape of no weight")
@@ -98,28 +90,10 @@ def _check_amount(arrays, size):
         raise UnreadableFile("its arrays have more numbers than it can hold")
 
 
-def _check_name(name):
-    if not isinstance(name, str) or len(name) > _MAX_NAME or not name.isprintable():
-        raise UnreadableFile("one of its arrays has no readable name")
-
-
-def _check_unique(names):
-    if len(set(names)) < len(names):
-        raise UnreadableFile("two of its arrays have the same name")
-
-
-def _check_type(dtype):
-    import ml_dtypes  # Comes with Keras.
-
-    # V2 is how NumPy saves bfloat16.
-    if dtype.kind != "f" and dtype not in (np.dtype("V2"), np.dtype(ml_dtypes.bfloat16)):
-        raise UnreadableFile(f"it holds {dtype}, not floating-point numbers")
-
-
 def _to_float32(array):
     import ml_dtypes
 
-    _check_type(array.dtype)
+    check_type(array.dtype)
     if array.dtype == np.dtype("V2"):
         array = array.view(ml_dtypes.bfloat16)
     return np.asarray(array, "float32")
@@ -168,55 +142,18 @@ _READERS = {
 
 
 def _zip(path, stack, entry):
-    archive = _archive(path, stack)
+    archive = open_archive(path, stack)
     names = archive.namelist()
     if "model.weights.h5" in names:
-        return _hdf5(io.BytesIO(_unpacked(archive, "model.weights.h5")), stack, entry)
+        return _hdf5(io.BytesIO(unpacked(archive, "model.weights.h5")), stack, entry)
     if any(name.endswith("data.pkl") for name in names):
         for name in names:
-            _check_unpacked(archive, name)
+            check_unpacked(archive, name)
         return _torch(path, stack, entry)
     _check_one_set(entry)
     arrays = [name.removesuffix(".npy") for name in names]
-    _check_unique(arrays)
-    return {array: _npy(archive, name) for array, name in zip(arrays, names, strict=True)}
-
-
-def _archive(path, stack):
-    size, start = _list_of_zip(path)
-    if size > _MAX_LIST:  # ZipFile reads the whole list, whatever its length.
-        raise UnreadableFile("it has too many arrays, or their names are too long")
-    archive = stack.enter_context(zipfile.ZipFile(path))
-    if archive.start_dir != start:  # PyTorch would read another list there.
-        raise UnreadableFile("it is an archive behind something else")
-    names = archive.namelist()
-    _check_unique(names)
-    for name in names:
-        _check_name(name)
-    return archive
-
-
-def _list_of_zip(path):
-    """Returns the length of the list of a zip's entries, and where it begins, by the zip's end."""
-    with open(path, "rb") as file:
-        file.seek(max(0, os.path.getsize(path) - _MAX_ZIP_END))
-        end = file.read()
-    place = end.rfind(b"PK\5\6")
-    if place < 0 or place + 22 > len(end):
-        raise zipfile.BadZipFile("it has no end")
-    return struct.unpack_from("<2L", end, place + 12)
-
-
-def _unpacked(archive, name):
-    _check_unpacked(archive, name)
-    return archive.read(name)
-
-
-def _check_unpacked(archive, name):
-    """Raises an error where an entry is compressed, and could be of any size, or claims to be."""
-    stored = archive.getinfo(name)
-    if stored.compress_type != zipfile.ZIP_STORED or stored.file_size != stored.compress_size:
-        raise UnreadableFile(f"{name!r} in it is packed, as Keras and PyTorch never do")
+    check_unique(arrays)
+    return {array: npy(archive, name) for array, name in zip(arrays, names, strict=True)}
 
 
 def config_in(path):
@@ -229,43 +166,16 @@ def config_in(path):
         if _opener(path) is not _zip:
             return None
         with contextlib.ExitStack() as stack:
-            archive = _archive(path, stack)
+            archive = open_archive(path, stack)
             if archive.getinfo("config.json").file_size > _MAX_CONFIG:
                 raise UnreadableFile("its config.json is too long")
-            return json.loads(_unpacked(archive, "config.json"))
+            return json.loads(unpacked(archive, "config.json"))
     except (KeyError, zipfile.BadZipFile):
         return None
     except UnreadableFile:
         raise
     except Exception as error:
         raise UnreadableFile(f"it cannot be read: {_in_a_line(error)}") from error
-
-
-def _npy(archive, name):
-    packed = archive.getinfo(name).compress_type
-    if packed not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        # Others unpack a few kilobytes to gigabytes at once.
-        raise UnreadableFile(f"its array {name!r} is packed, as NumPy never does")
-    with archive.open(name) as file:
-        start = io.BytesIO(file.read(_MAX_HEADER))  # NumPy reads a header, whatever its length.
-    version = np.lib.format.read_magic(start)
-    read_header = {
-        (1, 0): np.lib.format.read_array_header_1_0,
-        (2, 0): np.lib.format.read_array_header_2_0,
-    }[version]
-    shape, _, dtype = read_header(start, max_header_size=_MAX_HEADER)
-    if dtype.hasobject:
-        raise UnreadableFile(f"its array {name!r} is pickled, and pickles are not opened")
-
-    def read():
-        _check_type(dtype)
-        with archive.open(name) as file:
-            array = np.lib.format.read_array(file, allow_pickle=False, max_header_size=_MAX_HEADER)
-            if file.read(1):  # At the end the checksum is compared, too.
-                raise UnreadableFile("it is longer than its shape says")
-        return array
-
-    return Stored(shape, read)
 
 
 def _hdf5(file, stack, entry):
@@ -276,7 +186,7 @@ def _hdf5(file, stack, entry):
     names, arrays = [], {}
 
     def visit(name):
-        _check_name(name)
+        check_name(name)
         names.append(name)
         if len(names) > _MAX_OBJECTS:
             raise UnreadableFile(f"it has more than {_MAX_OBJECTS} groups and arrays")
@@ -288,12 +198,12 @@ def _hdf5(file, stack, entry):
             arrays[name] = Stored(item.shape, lambda: _dataset(item))
 
     contents.visit(visit)
-    _check_unique(names)
+    check_unique(names)
     return arrays
 
 
 def _dataset(item):
-    _check_type(item.dtype)
+    check_type(item.dtype)
     # Packed, in another file, or never written; of one piece, HDF5 sees that it ends in this file.
     if item.id.get_offset() is None:
         raise UnreadableFile("it does not lie in one piece, as Keras writes it")
@@ -305,12 +215,12 @@ def _safetensors(path, stack, entry):
     _check_one_set(entry)
     with open(path, "rb") as file:
         length = int.from_bytes(file.read(8), "little")
-        if length > _MAX_LIST:
+        if length > MAX_LIST:
             raise UnreadableFile("it has too many arrays, or their names are too long")
         header = file.read(length)
     file = stack.enter_context(safetensors.safe_open(os.fspath(path), framework="numpy"))
     # The package takes the last of two arrays of one name.
-    json.loads(header, object_pairs_hook=lambda pairs: _check_unique([key for key, _ in pairs]))
+    json.loads(header, object_pairs_hook=lambda pairs: check_unique([key for key, _ in pairs]))
     return {name: _tensor(file, name) for name in file.keys()}  # noqa: SIM118
 
 
