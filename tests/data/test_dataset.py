@@ -104,10 +104,9 @@ def test_arrays_are_evaluated_in_order_once_each():
     assert len(labels) == 12
 
 
-@pytest.mark.parametrize("batch_size", [0, 11])
-def test_batch_size_must_fit_the_data(batch_size):
-    config = dataclasses.replace(NUMBERED, batch_size=batch_size)
-    with pytest.raises(UsageError, match=rf"from 1 to .* 10\. Received: {batch_size}"):
+def test_batch_size_must_fit_the_data():
+    config = dataclasses.replace(NUMBERED, batch_size=11)
+    with pytest.raises(UsageError, match=r"from 1 to .* 10\. Received: 11"):
         take(numbered(10), config, 1)
 
 
@@ -372,7 +371,7 @@ def test_the_crop_draws_from_another_seed_than_the_augmentation(data, monkeypatc
     seeds = {}
 
     def record(name, result):
-        def function(first, seed, config):
+        def function(first, seed, *rest):
             seeds[name] = seed.numpy()
             return result
 
