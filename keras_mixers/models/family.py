@@ -42,7 +42,7 @@ class Family:
                 bound.apply_defaults()
                 weights = bound.arguments["weights"]
                 if bound.arguments["preprocessing"] is None:
-                    known = weight_files.published(function.__name__, weights)
+                    known = weight_files.published_of(function.__name__, weights)
                     bound.arguments["preprocessing"] = known and known.preprocessing
                 bound.arguments["weights"] = weight_files.path_of(function.__name__, weights)
                 return builder(*bound.args, **bound.kwargs)

@@ -101,7 +101,7 @@ PUBLISHED = {
 _CACHE = os.path.join("models", "keras_mixers")
 
 
-def published(variant, weights):
+def published_of(variant, weights):
     """Returns the `Published` of a name, or None of what is no name of this variant.
 
     Args:
