@@ -1,11 +1,14 @@
 """What is known of a model beside itself."""
 
 import dataclasses
+import logging
 
 import keras
 
 from keras_mixers.preprocessing import Preprocessing
 from keras_mixers.training.config import TrainingConfig
+
+_log = logging.getLogger("keras_mixers")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +33,12 @@ class Origin:
             height, width, channels = model.input_shape[1:]
             preprocessing = self.config.preprocessing.for_channels(channels)
             preprocessing = dataclasses.replace(preprocessing, image_size=(height, width))
+            if self.config == type(self)().config:
+                _log.warning(
+                    "the model does not say how its images are prepared; the file says: %s (give "
+                    "Origin(preprocessing=...) if that is wrong)",
+                    preprocessing,
+                )
         config = self.config.with_preprocessing(preprocessing)
         return dataclasses.replace(self, config=config, preprocessing=preprocessing)
 

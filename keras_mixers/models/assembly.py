@@ -8,7 +8,7 @@ import keras
 from keras_mixers import weights as weight_files
 from keras_mixers.layers import DropPath, ResidualAdd, checks, initializers
 from keras_mixers.models.mixer_model import MixerModel
-from keras_mixers.preprocessing import ImagePreprocessing
+from keras_mixers.preprocessing import ImagePreprocessing, Preprocessing
 
 _log = logging.getLogger("keras_mixers")
 
@@ -174,6 +174,11 @@ def _preprocessing(family, given, source, shape):
 
     A line says where the last was assumed of weights that do not say it.
     """
+    if not isinstance(given, Preprocessing | None):
+        raise ValueError(
+            "`preprocessing` must be None or a keras_mixers.preprocessing.Preprocessing. "
+            f"Received: preprocessing={given!r}"
+        )
     found = given or (source and source.preprocessing)
     assumed = found is None and source is not None
     found = found or family.preprocessing

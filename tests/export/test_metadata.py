@@ -142,8 +142,8 @@ def test_files_without_metadata(tmp_path):
 def tables_of(scaling, channels=3):
     about = dict.fromkeys(("name", "description", "outputs"), "x")
     image = metadata._tables(about, None, scaling, channels)[3][0][2][0]
-    ((_, normalization),) = image[4]
-    return normalization[1], image[5]
+    (unit,) = image[4]
+    return unit[1], image[5]
 
 
 @pytest.mark.parametrize("preprocessing", [TO_MINUS_ONE_ONE, TO_ZERO_ONE, BY_IMAGENET])

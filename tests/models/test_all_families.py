@@ -253,6 +253,7 @@ ERRORS = [
     (dict(weights="imagenet"), "`weights` must be None.* the path of .* weights='imagenet'"),
     (dict(weights="no.weights.h5"), "`weights` must be None or the path of an existing"),
     (dict(weights=3), "Received: weights=3"),
+    (dict(preprocessing="imagenet"), "`preprocessing` must be None or a .* preprocessing='imag"),
     (dict(patch_size=0), "`patch_size` must be a positive integer. Received: patch_size=0"),
     (dict(hidden_dim=0), "`hidden_dim` must be a positive integer. Received: hidden_dim=0"),
 ]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_mixers.training import distribution
+from keras_mixers.training import distribution, remat
 from keras_mixers.training.remat import Recomputed, _units
 from tests.helpers import losses
 from tests.training.test_backends import FAMILIES, engine, run_jax
