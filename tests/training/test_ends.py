@@ -74,7 +74,7 @@ def test_sigterm_over_and_over_is_one(folder, tmp_path, monkeypatch, capfd):
 def test_signals_are_the_commands_own_again_while_models_are_written(folder, tmp_path, monkeypatch):
     during, before = [], signal.getsignal(signal.SIGTERM)
     monkeypatch.setattr(
-        run_folder, "save_models", lambda *_: during.append(signal.getsignal(signal.SIGTERM))
+        run_folder, "save_models", lambda *_, **__: during.append(signal.getsignal(signal.SIGTERM))
     )
     assert run(folder, tmp_path, "--epochs", "2") == 0
     assert during == [before]
@@ -210,13 +210,13 @@ def test_a_full_disk_ends_the_run(folder, tmp_path, capfd, monkeypatch):
 def test_a_disk_that_tensorboard_finds_full(folder, tmp_path, capfd, monkeypatch):
     import tensorflow as tf
 
-    from keras_mixers.training.logging import Journal
+    from keras_mixers.training.logging import Log
 
     def full(self, kind, step, values):
         raise tf.errors.ResourceExhaustedError(None, None, "events; No space left on device")
 
-    record = Journal.record
-    monkeypatch.setattr(Journal, "record", lambda *a: (full if a[2] > 3 else record)(*a))
+    record = Log.record
+    monkeypatch.setattr(Log, "record", lambda *a: (full if a[2] > 3 else record)(*a))
     assert run(folder, tmp_path, "--checkpoint-steps", "1") == 1
     error = capfd.readouterr().err
     assert "cannot be written: No space left" in error
@@ -225,7 +225,7 @@ def test_a_disk_that_tensorboard_finds_full(folder, tmp_path, capfd, monkeypatch
 
 
 def test_a_disk_that_is_full_at_the_very_end(folder, tmp_path, capfd, monkeypatch):
-    def full(engine, folder):
+    def full(engine, folder, averages):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(run_folder, "save_models", full)
