@@ -76,7 +76,7 @@ def test_averaged_weights(world, tmp_path, capsys):  # noqa: F811
 def test_unreadable_pictures_have_status_1(split, world, tmp_path, capsys):  # noqa: F811
     """Those to compare on, and those to find ranges on."""
     data, out = tmp_path / "data", tmp_path / "out"
-    test_evaluate.write_pictures(data)
+    test_evaluate.write_images(data)
     (data / split / "bee" / "0.png").write_bytes(b"no picture")
     options = ("--data", data, "--precision", "int8")
     status, table, error = run_tool(capsys, world.run, out, *options)
