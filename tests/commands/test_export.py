@@ -179,7 +179,7 @@ def test_what_cannot_be_used_is_refused_in_one_sentence(saved, tmp_path, capsys)
     assert "must be a folder" in refuse([path, text, *tflite], capsys)
     any_size = tmp_path / "any.keras"
     build("s2_mlp", input_shape=(None, None, 3)).save(any_size)
-    assert "must have a fixed picture size" in refuse([any_size, out, *tflite], capsys)
+    assert "must have a fixed image size" in refuse([any_size, out, *tflite], capsys)
     assert not out.exists() or list(out.iterdir()) == []
 
 
@@ -282,9 +282,9 @@ def test_eight_bits_without_pictures_are_refused(saved, tmp_path, capsys):
     _, path = saved
     for precision in ("int8", "int8-full"):
         sentence = refuse([path, tmp_path / "out", "--precision", precision], capsys)
-        assert f"--precision {precision} needs pictures: give --data" in sentence
+        assert f"--precision {precision} needs images: give --data" in sentence
     sentence = refuse([path, tmp_path / "out", "--min-agreement", 0.9], capsys)
-    assert "--min-agreement needs pictures: give --data" in sentence
+    assert "--min-agreement needs images: give --data" in sentence
     assert not (tmp_path / "out").exists()
 
 
@@ -342,7 +342,7 @@ def digits_run(tmp_path):
     folder = tmp_path / "run"
     folder.mkdir()
     build("mlp_mixer", input_shape=(8, 8, 1), classes=10).save(folder / "model.keras")
-    about = {"data": "digits", "image_size": 8, "pixel_range": "minus_one_one"}
+    about = {"data": "digits", "image_size": 8, "mean": [0.5], "std": [0.5]}
     (folder / "config.json").write_text(json.dumps(about))
     return folder
 
@@ -401,9 +401,7 @@ def test_an_interrupted_export_leaves_nothing(saved, tmp_path, capsys, monkeypat
 
     monkeypatch.setattr(tflite.TFLite, "load", interrupted)
     assert export_tool.main([str(path), str(out)]) == 130
-    assert capsys.readouterr().err.endswith(
-        "keras-mixers export: error: stopped; nothing was written\n"
-    )
+    assert capsys.readouterr().err.endswith("keras-mixers export: stopped; nothing was written\n")
     assert list(out.iterdir()) == []
 
 
