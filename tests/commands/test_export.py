@@ -325,9 +325,9 @@ def test_every_precision_at_224(name, tmp_path, rng):
     model = getattr(keras_mixers, name)(classifier_activation=None)
     head = model.get_layer("head")
     head.set_weights([rng.normal(0, 0.05, weight.shape) for weight in head.weights])
-    pictures = rng.uniform(-1, 1, (4, 224, 224, 3)).astype("float32")
+    images = rng.uniform(0, 255, (4, 224, 224, 3)).astype("float32")
     for precision in ("float16", "dynamic", "int8", "int8-full"):
-        kind = TFLite(precision, calibration=lambda: [pictures])
+        kind = TFLite(precision, calibration=lambda: [images])
         result = export(model, tmp_path / "m.tflite", kind)
         if precision != "int8-full":
             assert result.partitions == 1, precision
