@@ -158,11 +158,11 @@ def test_settings_override_the_recipe():
         (("--batch-size", "0"), "--batch-size must be greater than 0"),
         (
             ("--tpu-scoped-vmem", "1"),
-            "vmem must be greater than or equal to 2048, or None. Received: 1$",
+            "--tpu-scoped-vmem must be greater than or equal to 2048, or None. Received: 1$",
         ),
         (
             ("--tpu-scoped-vmem", "131073"),
-            "vmem must be less than or equal to 131072, or None",
+            "--tpu-scoped-vmem must be less than or equal to 131072, or None",
         ),
         (
             ("--batch-size", "128", "--gradient-accumulation-steps", "3"),
