@@ -6,9 +6,10 @@ MODEL is one of these:
   FILE.keras      nothing in it is executed
   FILE.tflite, or the folder of a SavedModel, as keras-mixers export writes them
 
-Run folders and checkpoints know how their images are prepared; they are computed in float32. A
-model file beside the config.json of a run takes that from there, any other from the options, whose
-defaults are those of the recipes. An option overrides what a configuration says.
+Runs, models and exported files of this package say how their images are prepared; runs and
+checkpoints are computed in float32. For any other model the config.json beside it says it, if there
+is one, or the options, whose defaults are those of the recipes. An option overrides what was said;
+--mean and --std are for models that do not scale their images themselves.
 
 A class counts as right only if no other one is as probable. Exit status: 0; 1 when more images
 than allowed cannot be read; 2 when the model, the data or the arguments cannot be used.

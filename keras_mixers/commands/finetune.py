@@ -65,6 +65,8 @@ def _defaults(argv):
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     for flag in ("--data", "--model", "--weights", "--epochs"):
         first.add_argument(flag)
+    for flag in ("--mean", "--std"):
+        first.add_argument(flag, nargs="+")
     try:
         chosen, _ = first.parse_known_args(argv)
     except argparse.ArgumentError as error:
@@ -73,7 +75,10 @@ def _defaults(argv):
         raise UsageError("--data is missing: give a folder with a folder of images per class.")
     _check_folder(chosen.data)
     epochs = int(chosen.epochs) if (chosen.epochs or "").isdecimal() else fine_tuning.EPOCHS
-    return fine_tuning.defaults(chosen.model, chosen.weights, chosen.data, epochs)
+    scaling_is_given = bool(chosen.mean and chosen.std)
+    return fine_tuning.defaults(
+        chosen.model, chosen.weights, chosen.data, epochs, scaling_is_given=scaling_is_given
+    )
 
 
 def _check_folder(data):

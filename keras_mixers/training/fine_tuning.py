@@ -42,7 +42,7 @@ def usual(epochs=EPOCHS):
     )
 
 
-def defaults(model, weights, data, epochs=EPOCHS):
+def defaults(model, weights, data, epochs=EPOCHS, scaling_is_given=False):
     """Returns `usual(epochs)` with what the weights and the data say.
 
     Args:
@@ -50,6 +50,8 @@ def defaults(model, weights, data, epochs=EPOCHS):
         weights: A name of published ones, a file or an earlier run; None for `usual`'s.
         data: What is trained on; None where that is not known yet.
         epochs: As `usual` takes them.
+        scaling_is_given: Whether mean and std are given anyway: then nothing is said of weights
+            that do not say how their images are prepared.
 
     Raises:
         UsageError: The folder `weights` is not an earlier run.
@@ -57,7 +59,9 @@ def defaults(model, weights, data, epochs=EPOCHS):
     config, run = usual(epochs), _run_of(weights)
     base = run or config
     name = model or base.model
-    preprocessing = run.preprocessing if run else _preprocessing(name, weights or config.weights)
+    preprocessing = run and run.preprocessing
+    if run is None:
+        preprocessing = _preprocessing(name, weights or config.weights, scaling_is_given)
     splits = {}
     if data:
         from keras_mixers.data import sources
@@ -94,7 +98,7 @@ def _run_of(weights):
         raise UsageError(f"--weights {weights} is no run: {error}") from None
 
 
-def _preprocessing(model, weights):
+def _preprocessing(model, weights, scaling_is_given):
     """Returns the `Preprocessing` that weights expect; that of the family where nothing says it."""
     from keras_mixers import models
     from keras_mixers import weights as weight_files
@@ -113,7 +117,7 @@ def _preprocessing(model, weights):
         found = weight_files.describe(path, namings=own.namings).preprocessing
     except ValueError:  # What cannot be read is refused where it is loaded.
         return own.preprocessing
-    if found is None:
+    if found is None and not scaling_is_given:
         _log.warning(
             "--weights %s does not say how its images are prepared; assumed: %s (give --mean and "
             "--std if it was trained with others)",

@@ -20,6 +20,12 @@ FORMATS = {
     "timm": (foreign.timm_shapes, MIXER, ".safetensors"),
     "spach": (foreign.spach_shapes, SMLPNET, ".safetensors"),
 }
+# By which their authors prepared the images; timm's file says nothing, and its family's is taken.
+MEAN_AND_STD = {
+    "google": (0.5, 0.5),
+    "timm": (0.5, 0.5),
+    "spach": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+}
 
 
 def made(kind, rng, folder, **changed):
@@ -59,11 +65,32 @@ def test_the_model_is_found_from_the_shapes(kind, rng, tmp_path):
     assert convert(path, tmp_path / "out.keras") == 0
     model = keras.models.load_model(tmp_path / "out.keras")
     side = 16 if kind == "spach" else 12
-    images = rng.normal(size=(2, side, side, 3)).astype("float32")
+    images = rng.uniform(0, 255, (2, side, side, 3)).astype("float32")
     forward = getattr(foreign, f"{kind}_forward")
-    arguments = (arrays, images) + ((SMLPNET["depths"],) if kind == "spach" else ())
-    _, logits = forward(*arguments)
+    scaled = (images / 255 - MEAN_AND_STD[kind][0]) / MEAN_AND_STD[kind][1]
+    _, logits = forward(arrays, scaled, *((SMLPNET["depths"],) if kind == "spach" else ()))
     np.testing.assert_allclose(model.predict(images, verbose=0), logits, atol=2e-4, rtol=2e-4)
+
+
+def test_how_images_are_prepared_is_said_or_asked_for(rng, tmp_path, capsys):
+    """Google's names say it; timm's do not, but the folder's name may, and --mean and --std."""
+    asked = "IN does not say how its images are prepared"
+
+    def prepared(path, *options):
+        assert convert(path, tmp_path / "out.keras", "--overwrite", *options) == 0
+        says = keras.models.load_model(tmp_path / "out.keras").preprocessing
+        return says.mean, says.std, capsys.readouterr().err.count(asked)
+
+    assert prepared(made("google", rng, tmp_path)[0]) == ((0.5,), (0.5,), 0)
+    path, _ = made("timm", rng, tmp_path)
+    assert prepared(path) == ((0.5,), (0.5,), 1)
+    assert prepared(path, "--mean", 0.25) == ((0.25,), (0.5,), 1)
+    numbers = ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    assert prepared(path, "--mean", *numbers[0], "--std", *numbers[1]) == (*numbers, 0)
+    known = tmp_path / "mixer_b16_224.miil_in21k_ft_in1k"
+    known.mkdir()
+    path = path.rename(known / "model.safetensors")
+    assert prepared(path) == ((0.0,), (1.0,), 0)
 
 
 def test_numbers_that_are_none_are_kept(rng, tmp_path):
@@ -117,7 +144,7 @@ def test_what_cannot_be_used_is_refused_in_a_sentence(rng, tmp_path, capsys):
     assert "give its .keras file" in refused(tmp_path / "own.weights.h5", out)
     build("smlpnet").save(tmp_path / "smlpnet.keras")
     sentence = refused(tmp_path / "smlpnet.keras", tmp_path / "out.npz")
-    assert "must have the weights of Google's MLP-Mixer" in sentence
+    assert "must be of a family whose names are written as .npz, such as MLP-Mixer" in sentence
     arrays = dict(np.load(path))
     del arrays["MixerBlock_1/LayerNorm_0/scale"]
     np.savez(tmp_path / "less.npz", **arrays)

@@ -21,6 +21,7 @@ from keras_mixers.evaluation import loading, metrics
 from keras_mixers.export.exporter import export
 from keras_mixers.export.saved_model import SavedModel
 from keras_mixers.export.tflite import TFLite
+from keras_mixers.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from keras_mixers.training import run as training_run
 from keras_mixers.training.checkpoints import Checkpoints, load
 from tests.helpers.image_files import encode, write_folder
@@ -31,12 +32,13 @@ pytestmark = pytest.mark.tensorflow
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SIZE = 24
 CLASSES = ("ant", "bee", "cow", "dog", "eel", "fox", "gnu")
-PER_CLASS = (4, 3, 5, 2, 4, 3, 4)  # Pictures for validation: no two classes can be mixed up.
+PER_CLASS = (4, 3, 5, 2, 4, 3, 4)  # Images for validation: no two classes can be mixed up.
 OPTIONS = ("patch_size=8", "hidden_dim=16", "num_blocks=1")
 OPTIONS += ("tokens_mlp_dim=8", "channels_mlp_dim=16")
+PREPARED = "24 x 24, central crop 1, bilinear, mean 0.485 0.456 0.406, std 0.229 0.224 0.225"
 
 
-def write_pictures(folder):
+def write_images(folder):
     """Seven classes that are hard to tell apart; PNG of the model's size: nothing is resized."""
     rng = np.random.default_rng(0)
     colours = rng.uniform(90, 166, (7, 3))
@@ -50,6 +52,12 @@ def write_pictures(folder):
     return folder
 
 
+def images_and_labels(folder):
+    paths = sorted(folder.glob("*/*.png"))
+    images = np.stack([np.asarray(Image.open(path), "float32") for path in paths])
+    return images, np.array([CLASSES.index(path.parent.name) for path in paths])
+
+
 @dataclasses.dataclass(frozen=True)
 class World:
     data: pathlib.Path
@@ -60,18 +68,20 @@ class World:
     """What the training said of its last epoch."""
     labels: np.ndarray
     order: np.ndarray
-    """Classes by falling output, for each picture: by NumPy, not by the code under test."""
+    """Classes by falling output, for each image: by NumPy, not by the code under test."""
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     folder = tmp_path_factory.mktemp("evaluate")
-    data, run = write_pictures(folder / "data"), folder / "run"
+    data, run = write_images(folder / "data"), folder / "run"
     config = dataclasses.replace(
         presets.load("digits_mixer"),
         model_options=OPTIONS,
         image_size=SIZE,
         crop_min_area=1.0,
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
         data=str(data),
         out=str(run),
         epochs=3,
@@ -84,21 +94,21 @@ def world(tmp_path_factory):
     )
     training_run.train(config)
     model = keras.models.load_model(run / "model.keras")
-    for kind in (TFLite(batch_size=3), SavedModel()):
-        assert export(model, folder / "out" / f"model.{kind.name}", kind).agrees
+    kinds = {"model": TFLite(batch_size=3), "pixels": TFLite(takes_pixels=True)}
+    for name, kind in (kinds | {"saved": SavedModel()}).items():
+        assert export(model, folder / "out" / f"{name}.{kind.name}", kind).agrees
     models = {
         "run": run,
         "checkpoint": max((run / "checkpoints").iterdir()),
         "keras": run / "model.keras",
         "tflite": folder / "out" / "model.tflite",
-        "savedmodel": folder / "out" / "model.savedmodel",
+        "tflite of uint8": folder / "out" / "pixels.tflite",
+        "savedmodel": folder / "out" / "saved.savedmodel",
     }
     lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     history = [line for line in lines if line["kind"] == "epoch"][-1]
-    paths = sorted((data / "validation").glob("*/*.png"))
-    images = np.stack([np.asarray(Image.open(path), "float32") for path in paths])
-    labels = np.array([CLASSES.index(path.parent.name) for path in paths])
-    order = np.argsort(-model.predict(images / 127.5 - 1, verbose=0), axis=-1)
+    images, labels = images_and_labels(data / "validation")
+    order = np.argsort(-model.predict(images, verbose=0), axis=-1)
     return World(data, run, models, history, labels, order)
 
 
@@ -130,15 +140,16 @@ def numbers(table):
     return {name: table[name] for name in ("images", "unreadable", "top-1", "top-5")}
 
 
-@pytest.mark.parametrize("kind", ["run", "checkpoint", "keras", "tflite", "savedmodel"])
+@pytest.mark.parametrize(
+    "kind", ["run", "checkpoint", "keras", "tflite", "tflite of uint8", "savedmodel"]
+)
 def test_every_kind_of_model_gives_the_numbers_of_numpy(kind, world, capsys, tmp_path):
     labels, order = world.labels, world.order
     assert len(set(order[:, 0])) > 2  # Else a mistake in the table would not show.
     top_1, top_5 = (np.mean(np.any(order[:, :k] == labels[:, None], axis=1)) for k in (1, 5))
     assert 1 / 7 < top_1 < top_5 < 1
-    options = () if kind in ("run", "checkpoint", "keras") else ("--eval-crop", 1.0)
     files = ("--per-class", tmp_path / "new.csv", "--confusion", tmp_path / "confusion.csv")
-    arguments = ("--data", world.data, "--batch-size", 7, *options, *files)
+    arguments = ("--data", world.data, "--batch-size", 7, *files)
     status, table, error = run_tool(capsys, world.models[kind], *arguments)
     assert status == 0
     assert numbers(table) == {
@@ -148,9 +159,9 @@ def test_every_kind_of_model_gives_the_numbers_of_numpy(kind, world, capsys, tmp
         "top-5": f"{top_5:.2%}",
     }
     assert str(world.models[kind]) in table["model"]
-    assert table["prepared"] == "24 x 24, central 1, bilinear, minus_one_one"
+    assert table["prepared"] == PREPARED
     assert float(table["images/s"].replace(",", "")) > 0
-    assert (f"prepared as {world.run / 'config.json'} says" in error) == (kind == "keras")
+    assert "prepared" not in error  # Every file says it itself.
     assert "25/25" in error.replace("25.0", "25")  # The bar reaches its end.
     matrix = np.zeros((7, 7), int)
     for truth, predicted in zip(labels, order[:, 0], strict=True):
@@ -158,6 +169,25 @@ def test_every_kind_of_model_gives_the_numbers_of_numpy(kind, world, capsys, tmp
     expected = [[name, *map(str, row)] for name, row in zip(CLASSES, matrix, strict=True)]
     assert rows_of(tmp_path / "confusion.csv") == [["truth", *CLASSES], *expected]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["confusion.csv", "new.csv"]
+
+
+def test_one_accuracy_in_every_form(world, capsys):
+    """The images are scaled once, and as the run did it, whatever the file's input is."""
+    images, labels = images_and_labels(world.data / "train")
+    model = keras.models.load_model(world.run / "model.keras")
+
+    def accuracy(images):
+        found = model.predict(images.astype("float32"), verbose=0).argmax(axis=-1)
+        return f"{np.mean(found == labels):.2%}"
+
+    scaled_twice = (images / 255 - IMAGENET_MEAN) / IMAGENET_STD
+    scaled_otherwise = 255 * ((images / 127.5 - 1) * IMAGENET_STD + IMAGENET_MEAN)  # To [-1, 1].
+    right = accuracy(images)
+    assert right not in (accuracy(scaled_twice), accuracy(scaled_otherwise))
+    for kind in ("run", "keras", "savedmodel", "tflite", "tflite of uint8"):
+        options = ("--data", world.data, "--split", "train")
+        status, table, _ = run_tool(capsys, world.models[kind], *options)
+        assert (status, table["top-1"]) == (0, right), kind
 
 
 def test_per_class(world, capsys, tmp_path):
@@ -194,7 +224,7 @@ def test_what_the_training_said(world, capsys):
 
 def test_averaged_weights_are_put_where_they_belong(world):
     state, _ = load(epath.Path(world.models["checkpoint"]))
-    x = np.random.default_rng(0).normal(size=(2, SIZE, SIZE, 3)).astype("float32")
+    x = np.random.default_rng(0).uniform(0, 255, (2, SIZE, SIZE, 3)).astype("float32")
     for averaged, name in ((False, "model.keras"), (True, "model_ema.keras")):
         expected = keras.models.load_model(world.run / name).predict(x, verbose=0)
         got = loading.read_model(epath.Path(world.run), averaged).predict(x)
@@ -223,21 +253,44 @@ def test_options_and_configurations(world, capsys, tmp_path):
     moved = shutil.copy(world.run / "model.keras", tmp_path / "moved.keras")
     data = ("--data", world.data)
     _, table, error = run_tool(capsys, moved, *data)
-    assert table["prepared"] == "24 x 24, central 0.875, bilinear, minus_one_one"
+    assert table["prepared"] == PREPARED
     assert "config.json" not in error
-    _, table, error = run_tool(capsys, moved, *data, "--config", world.run / "config.json")
-    assert table["prepared"] == "24 x 24, central 1, bilinear, minus_one_one"
-    assert "config.json says" in error
     mixing = json.loads((world.run / "config.json").read_text()) | {"mixup": 0.5}
     (tmp_path / "mixing.json").write_text(json.dumps(mixing))
     given = ("--config", tmp_path / "mixing.json", "--batch-size", 5)  # Odd: there is no pair.
     assert run_tool(capsys, moved, *data, *given)[1]["top-1"] == table["top-1"]
-    options = ("--pixel-range", "imagenet", "--eval-crop", 0.5, "--interpolation", "bicubic")
+    options = ("--eval-crop", 0.5, "--interpolation", "bicubic")
     for model in (moved, world.run):
         _, table, _ = run_tool(capsys, model, *data, *options)
-        assert table["prepared"] == "24 x 24, central 0.5, bicubic, imagenet"
+        expected = PREPARED.replace("crop 1, bilinear", "crop 0.5, bicubic")
+        assert table["prepared"] == expected != PREPARED
     _, table, _ = run_tool(capsys, moved, *data, "--split", "validation[:40%]")
     assert table["images"] == "10"
+
+
+def test_a_model_that_does_not_say_how_images_are_prepared(world, capsys, tmp_path):
+    """Then the configuration beside it says it, or one that is given, or the options."""
+    data = ("--data", world.data)
+    inputs = keras.Input((SIZE, SIZE, 3))
+    outputs = keras.layers.Dense(len(CLASSES))(keras.layers.GlobalAveragePooling2D()(inputs))
+    keras.Model(inputs, outputs).save(tmp_path / "other.keras")
+    _, table, error = run_tool(capsys, tmp_path / "other.keras", *data)
+    assumed = "24 x 24, central crop 0.875, bilinear, mean 0.5, std 0.5"
+    assert table["prepared"] == assumed
+    sentence = f"MODEL does not say how its images are prepared; assumed: {assumed}."
+    assert error.splitlines().count(sentence) == 1
+    scaling = ("--mean", 0.1, 0.2, 0.3, "--std", 0.4, 0.5, 0.6)
+    _, table, error = run_tool(capsys, tmp_path / "other.keras", *data, *scaling)
+    assert table["prepared"].endswith("mean 0.1 0.2 0.3, std 0.4 0.5 0.6")
+    assert "prepared" not in error
+    given = ("--config", world.run / "config.json")
+    _, table, error = run_tool(capsys, tmp_path / "other.keras", *data, *given)
+    assert table["prepared"] == PREPARED
+    assert f"The images are prepared as {given[1]} says." in error.splitlines()
+    beside = shutil.copy(given[1], tmp_path / "config.json")
+    _, table, error = run_tool(capsys, tmp_path / "other.keras", *data, *scaling[:4])
+    assert table["prepared"].endswith("mean 0.1 0.2 0.3, std 0.229 0.224 0.225")
+    assert f"The images are prepared as {beside} says." in error.splitlines()
 
 
 def test_three_classes_have_no_top_5(capsys, tmp_path):
@@ -248,7 +301,7 @@ def test_three_classes_have_no_top_5(capsys, tmp_path):
     assert "top-5" not in table
 
 
-def test_unreadable_pictures(world, capsys, tmp_path):
+def test_unreadable_images(world, capsys, tmp_path):
     data = tmp_path / "data"
     shutil.copytree(world.data, data)
     good = run_tool(capsys, world.run, "--data", data, "--split", "validation")[1]
@@ -384,7 +437,11 @@ def test_arguments_and_data_that_cannot_be_used(world, capsys, tmp_path):
         capsys, keras_file, *data, "--max-unreadable", 2
     )
     assert "at least 1. Received: 0" in refuse(capsys, keras_file, *data, "--batch-size", 0)
-    assert "invalid choice: 'rgb'" in refuse(capsys, keras_file, *data, "--pixel-range", "rgb")
+    assert "--mean: invalid float value: 'x'" in refuse(capsys, keras_file, *data, "--mean", "x")
+    assert re.search(
+        r"--mean and --std are for models that take scaled images: .*model\.keras takes pixels",
+        refuse(capsys, keras_file, *data, "--mean", 0.5),
+    )
     assert "--confusion must be a .csv file. Received: x.keras" in refuse(
         capsys, keras_file, *data, "--confusion", "x.keras"
     )

@@ -325,9 +325,9 @@ def test_every_precision_at_224(name, tmp_path, rng):
     model = getattr(keras_mixers, name)(classifier_activation=None)
     head = model.get_layer("head")
     head.set_weights([rng.normal(0, 0.05, weight.shape) for weight in head.weights])
-    pictures = rng.uniform(-1, 1, (4, 224, 224, 3)).astype("float32")
+    images = rng.uniform(0, 255, (4, 224, 224, 3)).astype("float32")
     for precision in ("float16", "dynamic", "int8", "int8-full"):
-        kind = TFLite(precision, calibration=lambda: [pictures])
+        kind = TFLite(precision, calibration=lambda: [images])
         result = export(model, tmp_path / "m.tflite", kind)
         if precision != "int8-full":
             assert result.partitions == 1, precision
@@ -342,7 +342,7 @@ def digits_run(tmp_path):
     folder = tmp_path / "run"
     folder.mkdir()
     build("mlp_mixer", input_shape=(8, 8, 1), classes=10).save(folder / "model.keras")
-    about = {"data": "digits", "image_size": 8, "pixel_range": "minus_one_one"}
+    about = {"data": "digits", "image_size": 8, "mean": [0.5], "std": [0.5]}
     (folder / "config.json").write_text(json.dumps(about))
     return folder
 
@@ -401,9 +401,7 @@ def test_an_interrupted_export_leaves_nothing(saved, tmp_path, capsys, monkeypat
 
     monkeypatch.setattr(tflite.TFLite, "load", interrupted)
     assert export_tool.main([str(path), str(out)]) == 130
-    assert capsys.readouterr().err.endswith(
-        "keras-mixers export: error: stopped; nothing was written\n"
-    )
+    assert capsys.readouterr().err.endswith("keras-mixers export: stopped; nothing was written\n")
     assert list(out.iterdir()) == []
 
 

@@ -11,8 +11,9 @@ from ai_edge_litert.interpreter import Interpreter
 
 from keras_mixers.commands import digits
 from keras_mixers.data import digits as digits_data
+from keras_mixers.evaluation import exported
 from keras_mixers.evaluation.litert import LiteRTModel
-from keras_mixers.export import flatbuffer, metadata
+from keras_mixers.export import flatbuffer
 from keras_mixers.export.saved_model import LoadedSavedModel
 from keras_mixers.export.tflite import TFLite
 from tests.commands.test_export import refuse, run_tool
@@ -73,7 +74,7 @@ def test_the_report_of_a_run_says_what_numpy_says(precision, digits_run, tmp_pat
     shares = {k: v["share_of_multiply_adds"] for k, v in said["operators"].items()}
     assert shares[{"dynamic": flatbuffer.DYNAMIC}.get(precision, precision)] > 0.97
     assert sum(shares.values()) == pytest.approx(1)
-    about, names = metadata.read(path)
+    about, names = exported.read_tflite(path)
     assert names == list("0123456789")
     assert about["source"] == str(digits_run / "model.keras")
 
@@ -113,7 +114,7 @@ def test_labels(digits_run, tmp_path, capsys):
     names.write_text("\n".join(f"a {n}" for n in range(10)) + "\n")
     status, _, _ = run_tool(capsys, digits_run, tmp_path / "out", "--labels", names)
     assert status == 0
-    _, labels = metadata.read(tmp_path / "out" / "smlpnet.tflite")
+    _, labels = exported.read_tflite(tmp_path / "out" / "smlpnet.tflite")
     assert labels == [f"a {n}" for n in range(10)]
     names.write_text("one\ntwo\n")
     sentence = refuse([digits_run, tmp_path / "c", "--labels", names], capsys)
@@ -136,9 +137,9 @@ def test_pixels_and_saved_models_of_a_run(digits_run, tmp_path, capsys):
     file = LiteRTModel(tmp_path / "smlpnet.tflite")
     assert file.takes_pixels
     images, _ = digits_data.load()[2]
-    pixels = np.round((images + 1) * 127.5).astype("uint8")
+    pixels = np.round(images).astype("uint8")
     model = keras.models.load_model(digits_run / "model.keras")
-    expected = model.predict((pixels / 127.5 - 1).astype("float32"), verbose=0)
+    expected = model.predict(pixels.astype("float32"), verbose=0)
     np.testing.assert_allclose(file.predict(pixels), expected, atol=1e-4)
     status, out, _ = run_tool(capsys, digits_run, tmp_path, "--format", "savedmodel")
     assert status == 0

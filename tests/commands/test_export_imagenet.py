@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from keras_mixers.commands import evaluate
+from keras_mixers.evaluation import exported
 from keras_mixers.evaluation.litert import LiteRTModel
-from keras_mixers.export import metadata
 from keras_mixers.export.saved_model import LoadedSavedModel
 from tests.commands import test_evaluate
 from tests.commands.test_evaluate import CLASSES, world  # noqa: F401  (a fixture)
@@ -38,16 +38,15 @@ def test_a_run_and_its_evaluation_agree(precision, kind, world, tmp_path, capsys
     path = pathlib.Path(said["file"])
     _, images, labels = pixels_and_labels(world)
     file = LiteRTModel(path)
-    outputs = file.predict(images if kind == "uint8" else (images / 127.5 - 1).astype("float32"))
+    outputs = file.predict(images if kind == "uint8" else images.astype("float32"))
     top_1 = (outputs.argmax(axis=-1) == labels).mean()
     assert said["top_1_file"] == pytest.approx(top_1)
     assert said["top_1_model"] == pytest.approx((world.order[:, 0] == labels).mean())
     assert said["pictures"] == len(labels)
     assert said["agreement"] > 0.85
-    _, names = metadata.read(path)
+    _, names = exported.read_tflite(path)
     assert tuple(names) == CLASSES
-    arguments = [path, "--data", world.data, "--config", world.run / "config.json"]
-    assert evaluate.main([str(argument) for argument in arguments]) == 0
+    assert evaluate.main([str(path), "--data", str(world.data)]) == 0
     assert f"top-1       {top_1:.2%}" in capsys.readouterr().out
 
 
@@ -65,7 +64,7 @@ def test_files_of_pictures_to_labels(world, tmp_path, capsys):  # noqa: F811
 def test_averaged_weights(world, tmp_path, capsys):  # noqa: F811
     status, _, _ = run_tool(capsys, world.run, tmp_path, "--averaged")
     assert status == 0
-    x = np.random.default_rng(0).normal(size=(3, 24, 24, 3)).astype("float32")
+    x = np.random.default_rng(0).uniform(0, 255, (3, 24, 24, 3)).astype("float32")
     got = LiteRTModel(tmp_path / "run.tflite").predict(x)
     averaged = keras.models.load_model(world.run / "model_ema.keras").predict(x, verbose=0)
     np.testing.assert_allclose(got, averaged, atol=1e-4)
@@ -73,10 +72,10 @@ def test_averaged_weights(world, tmp_path, capsys):  # noqa: F811
 
 
 @pytest.mark.parametrize("split", ["validation", "train"])
-def test_unreadable_pictures_have_status_1(split, world, tmp_path, capsys):  # noqa: F811
+def test_unreadable_images_have_status_1(split, world, tmp_path, capsys):  # noqa: F811
     """Those to compare on, and those to find ranges on."""
     data, out = tmp_path / "data", tmp_path / "out"
-    test_evaluate.write_pictures(data)
+    test_evaluate.write_images(data)
     (data / split / "bee" / "0.png").write_bytes(b"no picture")
     options = ("--data", data, "--precision", "int8")
     status, table, error = run_tool(capsys, world.run, out, *options)

@@ -17,9 +17,9 @@ from keras_mixers.commands import finetune, imagenet
 from keras_mixers.data.dataset import PictureData
 from keras_mixers.data.sources import open_source
 from keras_mixers.errors import UsageError
-from keras_mixers.evaluation import litert, metrics, review
-from keras_mixers.export import comparison, metadata
-from keras_mixers.preprocessing import pixels
+from keras_mixers.evaluation import exported, litert, loading, metrics, review
+from keras_mixers.export import comparison
+from keras_mixers.preprocessing import IMAGENET_MEAN, IMAGENET_STD, TO_ZERO_ONE
 from keras_mixers.training import config as settings
 from keras_mixers.training import distribution, fine_tuning, model, optimizers, plots
 from keras_mixers.training import run as training_run
@@ -34,10 +34,13 @@ pytestmark = pytest.mark.tensorflow
 
 MIXER = ("patch_size=8", "hidden_dim=16", "num_blocks=2", "tokens_mlp_dim=8", "channels_mlp_dim=16")
 BLOCKS = ("--image-size", "32", "--resize", "block_diagonal")
+BY_IMAGENET = ("--mean", *map(str, IMAGENET_MEAN), "--std", *map(str, IMAGENET_STD))
 CONFIG = settings.TrainingConfig(model="MLPMixer", model_options=MIXER, image_size=24)
 SMLPNET = settings.TrainingConfig(
     model="SMLPNet", model_options=("patch_size=2", "hidden_dim=6", "depths=(1,2,1)"), image_size=16
 )
+
+EXPECTS, NOT_SAID = " expects images of mean ", " does not say how its images are prepared"
 
 
 def changed(config, **changes):
@@ -137,7 +140,7 @@ def test_sgd_is_that_of_the_papers():
 def earlier(folder, tmp_path_factory):
     """A run on ants, bees and cows."""
     out = tmp_path_factory.mktemp("earlier")
-    assert run(folder, out, "--epochs", "2", "--pixel-range", "imagenet") == 0
+    assert run(folder, out, "--epochs", "2", *BY_IMAGENET) == 0
     return out
 
 
@@ -164,15 +167,18 @@ def test_from_a_run_to_a_file_for_phones(earlier, others, tmp_path, capsys, capl
     assert tune(earlier, others, out, "--export", tmp_path / "phones") == 0
     printed = capsys.readouterr()
     config = settings.load(out / "config.json")
-    # The model is the earlier one's, and so is how pictures are prepared.
+    # The model is the earlier one's, and so is how images are prepared.
     before = settings.load(earlier / "config.json")
-    for name in ("model", "image_size", "pixel_range"):
+    for name in ("model", "image_size", "mean", "std"):
         assert getattr(config, name) == getattr(before, name)
-    assert config.pixel_range == "imagenet"
+    assert (config.mean, config.std) == (IMAGENET_MEAN, IMAGENET_STD)
     assert set(before.model_options) <= set(config.model_options)
     assert "32 images (train[:80%]) of 2 classes, validated on 8 (train[80%:])" in printed.err
     assert "the head of 3 classes was left out; the model has a new head of 2" in caplog.text
+    assert EXPECTS not in caplog.text
+    assert NOT_SAID not in caplog.text
     tuned = keras.models.load_model(out / "model.keras")
+    assert (tuned.preprocessing.mean, tuned.preprocessing.std) == (IMAGENET_MEAN, IMAGENET_STD)
     assert tuned.output_shape == (None, 2)
     assert (out / "labels.txt").read_text() == "dog\neel\n"
     history = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
@@ -206,9 +212,9 @@ def test_what_is_exported_is_the_model_in_memory(precision, finished, folder, tm
     assert finetune._export(trained, target, precision) == 0
     assert f"12 images of {folder}, validation" in capsys.readouterr().out
     images = np.stack([image_files.colourful(label, 3, (24, 24)) for label in range(3)])
-    images = (images / 127.5 - 1).astype("float32")
+    images = images.astype("float32")
     assert litert.LiteRTModel(target).predict(images).argmax(axis=-1).tolist() == [0, 1, 2]
-    about, labels = metadata.read(target)
+    about, labels = exported.read_tflite(target)
     assert (about["precision"], tuple(labels)) == (precision, image_files.CLASSES)
     assert not (tmp_path / "gone").exists()
 
@@ -280,7 +286,7 @@ def test_defaults_are_those_of_the_paper_and_of_the_run(tmp_path):
         assert getattr(config, name) == value, name
     assert fine_tuning.defaults(None, None, None, epochs=1).warmup_epochs == 0.25
     run_of = dict(flip=False, eval_crop=0.9, crop_min_area=0.5, interpolation="bilinear")
-    run_of |= dict(pixel_range="zero_one", image_size=16, model_options=SMLPNET.model_options)
+    run_of |= dict(mean=(0.0,), std=(1.0,), image_size=16, model_options=SMLPNET.model_options)
     settings.save(changed(SMLPNET, **run_of), tmp_path / "config.json")
     (tmp_path / "model_ema.keras").write_text("")
     for weights in (tmp_path, tmp_path / "model_ema.keras"):
@@ -288,7 +294,7 @@ def test_defaults_are_those_of_the_paper_and_of_the_run(tmp_path):
         for name, value in run_of.items():
             assert getattr(config, name) == value, name
     other = fine_tuning.defaults("SMLPNetT", str(tmp_path), None)
-    assert (other.pixel_range, other.model_options) == ("zero_one", ())
+    assert (other.mean, other.std, other.model_options) == ((0.0,), (1.0,), ())
     (tmp_path / "config.json").write_text('{"architecture": "mixer_b16_224"}')
     assert fine_tuning._run_of(str(tmp_path / "model_ema.keras")) is None
 
@@ -326,13 +332,11 @@ def test_what_goes_on_needs_the_weights_no_more(earlier, others, tmp_path, capsy
     assert "a run must have come to its end, with model.keras" in capsys.readouterr().err
     config = settings.load(out / "config.json")
     newest = max((out / "checkpoints").glob("step-*.npz"))
-    from keras_mixers.evaluation import loading
-
-    candidate = loading.read_model(newest)
-    images = np.random.default_rng(0).normal(size=(3, 24, 24, 3)).astype("float32")
+    loaded = loading.read_model(newest)
+    images = np.random.default_rng(0).uniform(0, 255, (3, 24, 24, 3)).astype("float32")
     trained = keras.models.load_model(out / "model.keras")
     np.testing.assert_allclose(
-        candidate.predict(images), trained.predict(images, verbose=0), rtol=1e-4, atol=1e-5
+        loaded.predict(images), trained.predict(images, verbose=0), rtol=1e-4, atol=1e-5
     )
     assert config.weights == str(copy)
 
@@ -395,36 +399,99 @@ def test_the_activation_is_that_of_the_weights(rng, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "weights", "expected"),
+    ("name", "weights", "mean", "std"),
     [
-        ("MLPMixerB16", None, "minus_one_one"),
-        ("MLPMixerB16", "miil_imagenet1k", "zero_one"),
-        ("SMLPNetB", "imagenet1k", "imagenet"),
-        ("SMLPNetB", "smlp_b.pth", "imagenet"),
-        ("MLPMixerL16", "Mixer-L_16.npz", "minus_one_one"),
-        ("S2MLPDeep", "own.keras", "imagenet"),
+        ("MLPMixerB16", None, (0.5,), (0.5,)),
+        ("MLPMixerB16", "miil_imagenet1k", (0.0,), (1.0,)),
+        ("SMLPNetB", "imagenet1k", IMAGENET_MEAN, IMAGENET_STD),
+        ("SMLPNetB", "smlp_b.pth", IMAGENET_MEAN, IMAGENET_STD),
+        ("MLPMixerL16", "Mixer-L_16.npz", (0.5,), (0.5,)),
+        ("S2MLPDeep", "own.keras", IMAGENET_MEAN, IMAGENET_STD),
     ],
 )
-def test_pixels_are_what_the_weights_expect(name, weights, expected):
+def test_images_are_scaled_as_the_weights_expect(name, weights, mean, std):
     config = fine_tuning.defaults(name, weights, None)
-    assert config.pixel_range == expected
+    assert (config.mean, config.std) == (mean, std)
 
 
-def test_every_published_preprocessing_is_known():
-    for published in keras_mixers.weights.PUBLISHED.values():
-        assert {about.preprocessing for about in published.values()} <= set(
-            fine_tuning._PIXEL_RANGES
-        )
+def test_every_published_preprocessing_is_taken():
+    for variant, published in keras_mixers.weights.PUBLISHED.items():
+        for name, about in published.items():
+            assert fine_tuning.defaults(variant, name, None).preprocessing == about.preprocessing
 
 
 def test_pixels_from_zero_to_one():
     images = np.array([[[[0, 51, 255]]]], "uint8")
     expected = np.array([[[[0, 0.2, 1]]]], "float32")
-    np.testing.assert_allclose(pixels.scale(images, "zero_one"), expected, rtol=1e-6)
-    np.testing.assert_allclose(pixels.scale(tf.constant(images), "zero_one"), expected, rtol=1e-6)
-    scale, offset = pixels.factors("zero_one")
+    np.testing.assert_allclose(TO_ZERO_ONE.scale(images), expected, rtol=1e-6)
+    np.testing.assert_allclose(TO_ZERO_ONE.scale(tf.constant(images)), expected, rtol=1e-6)
+    scale, offset = TO_ZERO_ONE.factors(3)
     np.testing.assert_allclose(scale, 1 / 255)
     np.testing.assert_allclose(offset, 0)
+
+
+@pytest.fixture
+def miil(rng, tmp_path):
+    """A small file as MIIL's at timm: its names, and a head of 1,000 classes."""
+    sizes = dict(blocks=2, grid=(3, 3), patch=8, dim=16, tokens_dim=8, channels_dim=16)
+    arrays = foreign.random_arrays(foreign.timm_shapes(**sizes, classes=1000), rng)
+    folder = tmp_path / "mixer_b16_224.miil_in21k_ft_in1k"
+    folder.mkdir()
+    return write(folder / "model.safetensors", arrays)
+
+
+def tune_mixer(weights, others, out, *arguments):
+    model_options = ("--model", "MLPMixer", "--model-options", *MIXER, "--image-size", "24")
+    return tune(weights, others, out, *model_options, "--epochs", "1", *arguments)
+
+
+def lines_with(words, caplog):
+    return [record.getMessage() for record in caplog.records if words in record.getMessage()]
+
+
+def test_weights_by_their_path_are_known_by_the_name_of_their_folder(
+    miil, others, tmp_path, caplog
+):
+    """They were trained on pixels from 0 to 1, which nothing in the file itself says."""
+    out = tmp_path / "tuned"
+    assert tune_mixer(miil, others, out) == 0
+    config = settings.load(out / "config.json")
+    assert (config.mean, config.std) == ((0.0,), (1.0,))
+    says = keras.models.load_model(out / "model.keras").preprocessing
+    assert (says.mean, says.std) == ((0.0,), (1.0,))
+    assert lines_with(NOT_SAID, caplog) == lines_with(EXPECTS, caplog) == []
+
+
+def test_what_is_assumed_of_unknown_weights_is_said_once(miil, others, tmp_path, caplog):
+    path, out = miil.rename(tmp_path / "own.safetensors"), tmp_path / "tuned"
+    assert tune_mixer(path, others, out) == 0
+    (line,) = lines_with(NOT_SAID, caplog)
+    assert str(path) in line
+    assert "assumed: 224 x 224, central crop 0.875, bilinear, mean 0.5, std 0.5 (give" in line
+    config = settings.load(out / "config.json")
+    assert (config.mean, config.std) == ((0.5,), (0.5,))
+
+
+def test_nothing_is_assumed_where_it_is_given(miil, others, tmp_path, caplog):
+    path = miil.rename(tmp_path / "own.safetensors")
+    words = ["--data", others, "--weights", path, "--model", "MLPMixer", *BY_IMAGENET]
+    config, _ = finetune.read_command(list(map(str, words)))
+    assert (config.mean, config.std) == (IMAGENET_MEAN, IMAGENET_STD)
+    assert lines_with(NOT_SAID, caplog) == []
+
+
+def test_weights_of_another_scaling_are_said_in_a_line(miil, caplog):
+    config = changed(CONFIG, weights=str(miil))
+    model.settled(config)
+    assert lines_with(EXPECTS, caplog) == [
+        f"--weights {miil} expects images of mean 0 and std 1; this run scales them by --mean 0.5 "
+        "and --std 0.5"
+    ]
+    caplog.clear()
+    # As many numbers as channels, or one for all of them: the same.
+    for mean, std in (((0.0,), (1.0,)), ((0.0,) * 3, (1.0,) * 3)):
+        model.settled(changed(config, mean=mean, std=std))
+    assert lines_with(EXPECTS, caplog) == []
 
 
 def test_worst_mistakes_are_the_clearest(folder, tmp_path):
@@ -538,6 +605,9 @@ def test_imagenet_begins_with_weights_too(earlier, others, tmp_path, caplog):
     command += ["--validation-split", "train[80%:]", "--weights", str(earlier), "--epochs", "2"]
     assert imagenet.main([*command, "--out", str(tmp_path / "run")]) == 0
     assert "the head of 3 classes was left out" in caplog.text
+    (line,) = lines_with(EXPECTS, caplog)  # The recipe scales to [-1, 1].
+    expected = "mean 0.485 0.456 0.406 and std 0.229 0.224 0.225; this run scales them by --mean "
+    assert line == f"--weights {earlier} expects images of {expected}0.5 and --std 0.5"
 
 
 def test_help_is_complete(capsys):

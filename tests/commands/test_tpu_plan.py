@@ -156,8 +156,14 @@ def test_settings_override_the_recipe():
         (("--model", "S2MLP"), "; S2MLPWide and S2MLPDeep need none."),
         (("--model-options", "depth=3"), "Received: depth"),
         (("--batch-size", "0"), "--batch-size must be greater than 0"),
-        (("--tpu-scoped-vmem", "1"), "--tpu-scoped-vmem must be from 2048 to 131072 KiB"),
-        (("--tpu-scoped-vmem", "131073"), "--tpu-scoped-vmem must be from 2048 to 131072 KiB"),
+        (
+            ("--tpu-scoped-vmem", "1"),
+            "--tpu-scoped-vmem must be greater than or equal to 2048, or None. Received: 1$",
+        ),
+        (
+            ("--tpu-scoped-vmem", "131073"),
+            "--tpu-scoped-vmem must be less than or equal to 131072, or None",
+        ),
         (
             ("--batch-size", "128", "--gradient-accumulation-steps", "3"),
             "a divisor of --batch-size 128",
