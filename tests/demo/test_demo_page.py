@@ -14,9 +14,8 @@ from keras_mixers.evaluation.litert import LiteRTModel
 from keras_mixers.export.exporter import export
 from keras_mixers.export.origin import Origin
 from keras_mixers.export.tflite import TFLite
-from keras_mixers.training.config import TrainingConfig
 from tests import reference
-from tests.demo.serving import ANIMALS, Serving, need
+from tests.demo.serving import ANIMALS, PREPROCESSING, Serving, need
 
 pytestmark = pytest.mark.tensorflow
 
@@ -170,8 +169,7 @@ def softmax(x):
 
 def by_litert(path, pixels):
     """Probabilities of the digits' model, from pixels (8, 8, 1)."""
-    images = pixels[None].astype("float32") * np.float32(2 / 255) - 1
-    return softmax(LiteRTModel(path).predict(images)[0])
+    return softmax(LiteRTModel(path).predict(pixels[None].astype("float32"))[0])
 
 
 def bars(page):
@@ -184,7 +182,7 @@ def bars(page):
 def test_digits_of_the_test_split_as_litert_knows_them(browser, served, of_digits):
     """All ten probabilities, to what the page rounds them to; by a file of the very pixels."""
     images, labels = digits_data.load()[2]
-    pixels = np.round((images[:12] + 1) * 127.5).astype("uint8")
+    pixels = np.round(images[:12]).astype("uint8")
     answers = []
     with Page(browser, served) as page:
         for one in pixels:
@@ -231,8 +229,7 @@ def test_a_digit_is_drawn(browser, served, of_digits):
             assert page.text("answer") == "\N{EN DASH}"
             draw(page, strokes(image))
             pixels = page.seen()[..., :1]
-            ink = (image + 1) / 2
-            assert np.corrcoef(pixels.ravel(), ink.ravel())[0, 1] > 0.8
+            assert np.corrcoef(pixels.ravel(), image.ravel())[0, 1] > 0.8
             expected = by_litert(of_digits, pixels)
             np.testing.assert_allclose(page.probabilities(digits_data.CLASSES), expected, atol=1e-3)
             assert page.text("answer") == str(expected.argmax())
@@ -286,7 +283,7 @@ PointerEvent.prototype.getCoalescedEvents = function () {
 
 def test_dark_ink_on_light_paper(browser, served):
     image = digits_data.load()[2][0][0]
-    pixels = np.round((image + 1) * 127.5).astype("uint8")
+    pixels = np.round(image).astype("uint8")
     with Page(browser, served) as page:
         page.upload(png(255 - pixels))
         page.page.check("#invert")
@@ -305,7 +302,7 @@ def test_a_model_of_integers(browser, litert_js, tmp_path):
     path = tmp_path / "m.tflite"
     kind = TFLite("int8-full", calibration=lambda: [images[:8]])
     export(model, path, kind, Origin("a test", config, digits_data.CLASSES))
-    pixels = np.round((images[0] + 1) * 127.5).astype("uint8")
+    pixels = np.round(images[0]).astype("uint8")
     expected = 1 / (1 + np.exp(-LiteRTModel(path).predict(pixels[None])[0]))
     best = np.argsort(-expected)[:3]
     with Serving(path, "--top-k", 3) as serving, Page(browser, serving) as page:
@@ -323,12 +320,9 @@ def photograph():
 
 
 def test_a_photograph_as_the_evaluation_prepares_it(browser, served_colours, of_colours):
-    from keras_mixers.preprocessing import cropping, pixels
-
-    config = TrainingConfig(interpolation="bicubic", image_size=32)
     data = png(photograph())
-    seen = cropping.central_crop(tf.constant(data), config).numpy()
-    scores = LiteRTModel(of_colours).predict(np.asarray(pixels.scale(seen[None], "imagenet")))[0]
+    seen = PREPROCESSING.pixels(data).numpy()
+    scores = LiteRTModel(of_colours).predict(PREPROCESSING.scale(seen[None]))[0]
     expected = 1 / (1 + np.exp(-scores))
     with Page(browser, served_colours) as page:
         page.upload(data)
