@@ -321,7 +321,7 @@ def photograph():
 
 def test_a_photograph_as_the_evaluation_prepares_it(browser, served_colours, of_colours):
     data = png(photograph())
-    seen = PREPROCESSING.pixels(data).numpy()
+    seen = PREPROCESSING.pixels(data)
     scores = LiteRTModel(of_colours).predict(PREPROCESSING.scale(seen[None]))[0]
     expected = 1 / (1 + np.exp(-scores))
     with Page(browser, served_colours) as page:
@@ -350,8 +350,27 @@ def test_the_box_shows_what_the_model_sees(browser, served_colours):
         page.upload(png(picture))
         assert page.box()[4:-4, 4:-4].min() == 255  # Smoothing may look over the edge.
         assert page.seen().min() == 255
-        script = "async () => (await import('/picture.js')).squareOf(500, 300, 0.875)"
-        assert page.page.evaluate(script) == {"side": 262, "left": 119, "top": 19}
+        script = "async () => (await import('/picture.js')).windowOf(500, 300, 0.875, [32, 32])"
+        window = {"width": 262, "height": 262, "left": 119, "top": 19}
+        assert page.page.evaluate(script) == window
+
+
+@pytest.mark.parametrize("size", [(427, 640), (300, 300), (201, 67)], ids=str)
+def test_an_image_of_another_aspect_ratio(browser, served_colours, size):
+    """A model that is not square sees a crop of its own aspect ratio."""
+    image = photograph()[: size[0], : size[1]]
+    expected = dataclasses.replace(PREPROCESSING, image_size=(16, 64)).pixels(png(image))
+    with Page(browser, served_colours) as page:
+        script = """async ([data, shape]) => {
+            const {centralCrop, toPixels} = await import('/picture.js');
+            const blob = new Blob([Uint8Array.from(atob(data), (c) => c.charCodeAt(0))]);
+            const picture = await createImageBitmap(blob);
+            const crop = centralCrop(picture, picture.width, picture.height, 0.875, shape);
+            return Array.from(toPixels(crop, shape, 'bicubic', false)); }"""
+        data = base64.b64encode(png(image)).decode()
+        found = np.reshape(page.page.evaluate(script, [data, [16, 64, 3]]), (16, 64, 3))
+    assert np.abs(found - expected).max() <= 1
+    assert (found != expected).mean() < 0.01
 
 
 def test_gray_as_tensorflow_makes_it(browser, served):
@@ -363,9 +382,9 @@ def test_gray_as_tensorflow_makes_it(browser, served):
 
 
 def test_large_pictures_are_read_smaller(browser, served_colours):
-    script = """async () => { const {centralSquare} = await import('/picture.js');
+    script = """async () => { const {centralCrop} = await import('/picture.js');
         const canvas = Object.assign(document.createElement('canvas'), {width: 9, height: 9});
-        return centralSquare(canvas, 5000, 5000, 1).width; }"""
+        return centralCrop(canvas, 5000, 5000, 1, [32, 32]).width; }"""
     with Page(browser, served_colours) as page:
         assert page.page.evaluate(script) == 2048
 
