@@ -32,7 +32,7 @@ def test_python_examples_run(tmp_path, monkeypatch, rng, capsys):
     assert len(examples) == 5
     for example in examples:
         exec(compile(example, "README.md", "exec"), {})
-    assert (tmp_path / "smlpnet.keras").exists()
+    assert (tmp_path / "mixer.keras").exists()
     printed = capsys.readouterr().out
     assert re.search(r"\[\('n\d{8}', 'class \d+', 0\.\d+\), ", printed)
     assert "\nMLPMixerB16 imagenet21k 224 x 224, central crop 0.875, bilinear" in printed
