@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from keras_mixers import files
-from keras_mixers.data import dataset
+from keras_mixers.data import batch_order, dataset
 from keras_mixers.data.sources import open_source
 from keras_mixers.errors import UsageError
 from keras_mixers.training import distribution, logging, loop, model, plots, run_folder
@@ -83,7 +83,8 @@ def train(config):
             "--data must have two classes or more, in a folder each. Received one alone: "
             f"{training.class_names[0]}"
         )
-    dataset.steps_per_epoch(len(training), config.batch_size)  # Refused before anything is written.
+    # Refused before anything is written.
+    batch_order.steps_per_epoch(len(training), config.batch_size)
     where = distribution.connect(config)
     with run_folder.alone(folder) if where.is_chief else contextlib.nullcontext():
         return _train(config, training, validation, where, folder)

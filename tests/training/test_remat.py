@@ -67,7 +67,7 @@ def test_what_is_stored_has_one_axis_of_positions(family, monkeypatch):
     """A TPU pads rows and columns of a grid to tiles, each by itself."""
     stored = []
 
-    def remat(function):
+    def noting(function):
         def noted(x, *weights):
             y, *state = function(x, *weights)
             stored.extend((x, y))
@@ -75,7 +75,7 @@ def test_what_is_stored_has_one_axis_of_positions(family, monkeypatch):
 
         return noted
 
-    monkeypatch.setattr(remat, "_remat", remat)
+    monkeypatch.setattr(remat, "_remat", noting)
     model = losses.build(family)
     y = Recomputed(model)(tf.zeros((2, 16, 16, 3)))
     assert stored
