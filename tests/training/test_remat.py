@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from keras_mixers.training import distribution
+from keras_mixers.training import remat as remat_module
 from keras_mixers.training.remat import Recomputed, _units
 from tests.helpers import losses
 from tests.training.test_backends import FAMILIES, engine, run_jax
@@ -75,7 +76,7 @@ def test_what_is_stored_has_one_axis_of_positions(family, monkeypatch):
 
         return noted
 
-    monkeypatch.setattr(remat, "_remat", noting)
+    monkeypatch.setattr(remat_module, "_remat", noting)
     model = losses.build(family)
     y = Recomputed(model)(tf.zeros((2, 16, 16, 3)))
     assert stored
