@@ -141,7 +141,7 @@ def _print(found, classes, args):
         for way, accuracies in found.items()
     ]
     print(
-        f"{args.per_class} pictures each of {', '.join(classes)}; {args.epochs} epochs; "
+        f"{args.per_class} images each of {', '.join(classes)}; {args.epochs} epochs; "
         f"{args.seeds} seed{'s' if args.seeds > 1 else ''}\n"
     )
     names = ("MLP-Mixer at 64 x 64", "top-1, %", "min - max", "over from scratch")

@@ -2,7 +2,7 @@
 
 DATA is a folder of benchmarks/jpeg_digits.py. The small models of recipes/presets are trained at
 64 x 64; then, at each other size:
-  resized picture   the model as it is, of pictures that are prepared at that size and resized to 64
+  resized image     the model as it is, of images that are prepared at that size and resized to 64
   interpolate       its weights carried by keras_mixers.resize, as they are, and after one epoch
   block_diagonal    the same, where the size is a whole multiple (MLP-Mixer only)
   from scratch      a model of that size, trained as long as the first one and one epoch more
@@ -120,7 +120,7 @@ def measure(task, size):
     """Returns a row of the table: accuracies by way, None where a way does not lead to `size`."""
     import keras_mixers
 
-    row = {"pictures": f"{size} x {size}", "resized picture": task.right(task.model, size)}
+    row = {"images": f"{size} x {size}", "resized image": task.right(task.model, size)}
     for method in ("interpolate", "block_diagonal"):
         whole = size % _TRAINED_AT == 0 and task.config.model == "MLPMixer"
         possible = method == "interpolate" or whole

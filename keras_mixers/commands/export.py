@@ -186,10 +186,10 @@ def _parse(argv):
     of_saved = parser.add_argument_group("SavedModel")
     shown = f"classes that classify returns (default: {_TOP_K})"
     of_saved.add_argument("--top-k", type=int, metavar="N", help=shown)
-    of_pictures = parser.add_argument_group("pictures")
-    options.add(of_pictures, data_default=" (default: the run's)")
+    of_images = parser.add_argument_group("images")
+    options.add(of_images, data_default=" (default: the run's)")
     shown = "images to compare on, such as validation[:1000] (default: validation)"
-    of_pictures.add_argument("--split", help=shown)
+    of_images.add_argument("--split", help=shown)
     args = parser.parse_args(argv)
     _check(parser, args)
     return parser, args

@@ -81,7 +81,7 @@ def describe(path, labels=None, mean=None, std=None, top_k=5):
             )
         scale, offset = [1.0] * channels, [0.0] * channels
     else:
-        # A file of another tool: the whole central square.
+        # A file of another tool: the largest central crop.
         preprocessing = preprocessing or Preprocessing(crop=1.0)
         changes = {"mean": mean, "std": std}
         changes = {name: value for name, value in changes.items() if value is not None}

@@ -65,12 +65,20 @@ def weights():
             f"{about.classes:,}",
             about.trained,
             "" if about.top_1 is None else str(about.top_1),
-            f"`{about.preprocessing.removeprefix('keras_mixers.')}`",
+            _preparation(about.preprocessing),
             f"[file]({about.url}), [source]({about.source.split(',')[0]})",
         )
         for variant, published in weight_files.PUBLISHED.items()
         for name, about in published.items()
     ]
-    headers = ("model", "name", "classes", "trained on", "top-1, %", "images", "")
+    headers = ("model", "name", "classes", "trained on", "top-1, %", "preprocessing", "")
     alignment = ("left", "left", "right", "left", "right", "left", "left")
     return tabulate(rows, headers, "github", disable_numparse=True, colalign=alignment)
+
+
+def _preparation(preprocessing):
+    mean, std = (
+        " ".join(f"{number:g}" for number in numbers)
+        for numbers in (preprocessing.mean, preprocessing.std)
+    )
+    return f"mean {mean}, std {std}, {preprocessing.interpolation}"

@@ -16,7 +16,7 @@ from keras_mixers.weights import formats
 
 
 class Published(NamedTuple):
-    """A file of published weights, of pictures of 224 x 224.
+    """A file of published weights, of images of 224 x 224.
 
     Attributes:
         url: Where it is.

@@ -15,10 +15,14 @@ from keras_mixers.demo import serving
 from keras_mixers.export.exporter import export
 from keras_mixers.export.origin import Origin
 from keras_mixers.export.tflite import TFLite
+from keras_mixers.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from keras_mixers.training.config import TrainingConfig
 from tests import reference
 
 ANIMALS = ("cat", "dog", "an animal whose name is longer than any telephone is wide", "eel", "<b>")
+
+# Of images that the model of colours takes scaled.
+PREPROCESSING = Preprocessing(32, interpolation="bicubic", mean=IMAGENET_MEAN, std=IMAGENET_STD)
 
 
 def need(what, is_there):
@@ -34,7 +38,7 @@ def parse(*arguments):
 
 def options(args):
     """What `description.describe` takes, of a command line."""
-    return {name: getattr(args, name) for name in ("labels", "pixel_range", "top_k")}
+    return {name: getattr(args, name) for name in ("labels", "mean", "std", "top_k")}
 
 
 class Serving:
@@ -69,7 +73,7 @@ class Serving:
 
 
 def write_colours(path):
-    """Writes a model of random weights: real scores, cubics, and pictures scaled as ImageNet's."""
+    """Writes a model of random weights: real scores, cubics, and images scaled as ImageNet's."""
     keras.utils.set_random_seed(1)
     model = keras_mixers.MLPMixer(
         input_shape=(32, 32, 3),
@@ -80,12 +84,19 @@ def write_colours(path):
         tokens_mlp_dim=16,
         channels_mlp_dim=16,
         classifier_activation=None,
+        include_preprocessing=False,
+        preprocessing=PREPROCESSING,
         name="tiny",
     )
     reference.randomize(model, np.random.default_rng(0))
     config = TrainingConfig(
-        loss="sigmoid", pixel_range="imagenet", interpolation="bicubic", image_size=32
+        loss="sigmoid",
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
+        interpolation="bicubic",
+        image_size=32,
     )
+    assert config.preprocessing == PREPROCESSING
     export(model, path, TFLite(), Origin("/home/somebody/runs/colours", config, ANIMALS))
     return path
 

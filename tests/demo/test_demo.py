@@ -281,7 +281,7 @@ def test_a_file_of_another_tool(tmp_path, activation, by):
     picture = keras.Input((4, 4, 3), batch_size=1)
     scores = keras.layers.Dense(7, activation)(keras.layers.Flatten()(picture))
     path = tflite_of(picture, scores, tmp_path / "theirs.tflite")
-    about = describe(path, "--pixel-range", "imagenet")
+    about = describe(path, "--mean", 0.4, 0.5, 0.6, "--std", 0.2, 0.3, 0.4)
     assert about["name"] == "theirs"
     assert about["labels"] == list("0123456")
     assert about["probabilities_by"] == by
@@ -308,7 +308,7 @@ def test_softmax_behind_a_conversion(tmp_path, rng):
 
 
 def test_options_override_what_the_file_says(of_colours):
-    arguments = (of_colours, "--pixel-range", "minus_one_one")
+    arguments = (of_colours, "--mean", 0.5, "--std", 0.5)
     np.testing.assert_allclose(describe(*arguments)["pixel_scale"], 2 / 255)
 
 

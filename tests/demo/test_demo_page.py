@@ -14,9 +14,8 @@ from keras_mixers.evaluation.litert import LiteRTModel
 from keras_mixers.export.exporter import export
 from keras_mixers.export.origin import Origin
 from keras_mixers.export.tflite import TFLite
-from keras_mixers.training.config import TrainingConfig
 from tests import reference
-from tests.demo.serving import ANIMALS, Serving, need
+from tests.demo.serving import ANIMALS, PREPROCESSING, Serving, need
 
 pytestmark = pytest.mark.tensorflow
 
@@ -170,8 +169,7 @@ def softmax(x):
 
 def by_litert(path, pixels):
     """Probabilities of the digits' model, from pixels (8, 8, 1)."""
-    images = pixels[None].astype("float32") * np.float32(2 / 255) - 1
-    return softmax(LiteRTModel(path).predict(images)[0])
+    return softmax(LiteRTModel(path).predict(pixels[None].astype("float32"))[0])
 
 
 def bars(page):
@@ -184,7 +182,7 @@ def bars(page):
 def test_digits_of_the_test_split_as_litert_knows_them(browser, served, of_digits):
     """All ten probabilities, to what the page rounds them to; by a file of the very pixels."""
     images, labels = digits_data.load()[2]
-    pixels = np.round((images[:12] + 1) * 127.5).astype("uint8")
+    pixels = np.round(images[:12]).astype("uint8")
     answers = []
     with Page(browser, served) as page:
         for one in pixels:
@@ -231,8 +229,7 @@ def test_a_digit_is_drawn(browser, served, of_digits):
             assert page.text("answer") == "\N{EN DASH}"
             draw(page, strokes(image))
             pixels = page.seen()[..., :1]
-            ink = (image + 1) / 2
-            assert np.corrcoef(pixels.ravel(), ink.ravel())[0, 1] > 0.8
+            assert np.corrcoef(pixels.ravel(), image.ravel())[0, 1] > 0.8
             expected = by_litert(of_digits, pixels)
             np.testing.assert_allclose(page.probabilities(digits_data.CLASSES), expected, atol=1e-3)
             assert page.text("answer") == str(expected.argmax())
@@ -286,7 +283,7 @@ PointerEvent.prototype.getCoalescedEvents = function () {
 
 def test_dark_ink_on_light_paper(browser, served):
     image = digits_data.load()[2][0][0]
-    pixels = np.round((image + 1) * 127.5).astype("uint8")
+    pixels = np.round(image).astype("uint8")
     with Page(browser, served) as page:
         page.upload(png(255 - pixels))
         page.page.check("#invert")
@@ -305,7 +302,7 @@ def test_a_model_of_integers(browser, litert_js, tmp_path):
     path = tmp_path / "m.tflite"
     kind = TFLite("int8-full", calibration=lambda: [images[:8]])
     export(model, path, kind, Origin("a test", config, digits_data.CLASSES))
-    pixels = np.round((images[0] + 1) * 127.5).astype("uint8")
+    pixels = np.round(images[0]).astype("uint8")
     expected = 1 / (1 + np.exp(-LiteRTModel(path).predict(pixels[None])[0]))
     best = np.argsort(-expected)[:3]
     with Serving(path, "--top-k", 3) as serving, Page(browser, serving) as page:
@@ -323,12 +320,9 @@ def photograph():
 
 
 def test_a_photograph_as_the_evaluation_prepares_it(browser, served_colours, of_colours):
-    from keras_mixers.preprocessing import cropping, pixels
-
-    config = TrainingConfig(interpolation="bicubic", image_size=32)
     data = png(photograph())
-    seen = cropping.central_crop(tf.constant(data), config).numpy()
-    scores = LiteRTModel(of_colours).predict(np.asarray(pixels.scale(seen[None], "imagenet")))[0]
+    seen = PREPROCESSING.pixels(data)
+    scores = LiteRTModel(of_colours).predict(PREPROCESSING.scale(seen[None]))[0]
     expected = 1 / (1 + np.exp(-scores))
     with Page(browser, served_colours) as page:
         page.upload(data)
@@ -356,8 +350,27 @@ def test_the_box_shows_what_the_model_sees(browser, served_colours):
         page.upload(png(picture))
         assert page.box()[4:-4, 4:-4].min() == 255  # Smoothing may look over the edge.
         assert page.seen().min() == 255
-        script = "async () => (await import('/picture.js')).squareOf(500, 300, 0.875)"
-        assert page.page.evaluate(script) == {"side": 262, "left": 119, "top": 19}
+        script = "async () => (await import('/picture.js')).windowOf(500, 300, 0.875, [32, 32])"
+        window = {"width": 262, "height": 262, "left": 119, "top": 19}
+        assert page.page.evaluate(script) == window
+
+
+@pytest.mark.parametrize("size", [(427, 640), (300, 300), (201, 67)], ids=str)
+def test_an_image_of_another_aspect_ratio(browser, served_colours, size):
+    """A model that is not square sees a crop of its own aspect ratio."""
+    image = photograph()[: size[0], : size[1]]
+    expected = dataclasses.replace(PREPROCESSING, image_size=(16, 64)).pixels(png(image))
+    with Page(browser, served_colours) as page:
+        script = """async ([data, shape]) => {
+            const {centralCrop, toPixels} = await import('/picture.js');
+            const blob = new Blob([Uint8Array.from(atob(data), (c) => c.charCodeAt(0))]);
+            const picture = await createImageBitmap(blob);
+            const crop = centralCrop(picture, picture.width, picture.height, 0.875, shape);
+            return Array.from(toPixels(crop, shape, 'bicubic', false)); }"""
+        data = base64.b64encode(png(image)).decode()
+        found = np.reshape(page.page.evaluate(script, [data, [16, 64, 3]]), (16, 64, 3))
+    assert np.abs(found - expected).max() <= 1
+    assert (found != expected).mean() < 0.01
 
 
 def test_gray_as_tensorflow_makes_it(browser, served):
@@ -369,9 +382,9 @@ def test_gray_as_tensorflow_makes_it(browser, served):
 
 
 def test_large_pictures_are_read_smaller(browser, served_colours):
-    script = """async () => { const {centralSquare} = await import('/picture.js');
+    script = """async () => { const {centralCrop} = await import('/picture.js');
         const canvas = Object.assign(document.createElement('canvas'), {width: 9, height: 9});
-        return centralSquare(canvas, 5000, 5000, 1).width; }"""
+        return centralCrop(canvas, 5000, 5000, 1, [32, 32]).width; }"""
     with Page(browser, served_colours) as page:
         assert page.page.evaluate(script) == 2048
 

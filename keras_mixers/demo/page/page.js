@@ -1,6 +1,6 @@
 /** What the page does: takes pictures, by whatever way, and shows what the model says of them. */
 
-import {centralSquare, paint, squareOf, toPixels} from './picture.js';
+import {centralCrop, paint, toPixels, windowOf} from './picture.js';
 
 const TIMED = 15; // Runs, the median of whose times is shown.
 const LONG = 12; // Letters of a name: more are written smaller.
@@ -117,11 +117,11 @@ function setBusy(isBusy) {
   at('answer').setAttribute('aria-busy', String(isBusy));
 }
 
-/** @param {ImageData} square */
-async function answer(square) {
+/** @param {ImageData} image */
+async function answer(image) {
   at('invert-row').hidden = isDrawing || !canBeDrawn();
   const isInverted = at('invert').checked && !isDrawing;
-  const pixels = toPixels(square, about.shape, about.interpolation, isInverted);
+  const pixels = toPixels(image, about.shape, about.interpolation, isInverted);
   paint(at('seen'), pixels, about.shape);
   const mine = turn;
   const {probabilities, milliseconds} = await model.run(pixels);
@@ -178,15 +178,27 @@ function wipe() {
   isDrawing = false;
 }
 
-/** Shows in the box what was chosen. */
+/** Returns the part of a picture that the model sees. */
+function crop(picture, width, height) {
+  return centralCrop(picture, width, height, about.eval_crop, about.shape);
+}
+
+/** Shows that part in the box. */
 function show(picture, width, height) {
-  const {side, left, top} = squareOf(width, height, about.eval_crop);
-  ink.fillStyle = 'white'; // What is transparent, as for the model.
+  const part = windowOf(width, height, about.eval_crop, about.shape);
+  const scale = box.width / Math.max(part.width, part.height);
+  const place = [
+    (box.width - scale * part.width) / 2, (box.height - scale * part.height) / 2,
+    scale * part.width, scale * part.height,
+  ];
+  ink.fillStyle = 'black'; // Beside it, where it is not square.
   ink.fillRect(0, 0, box.width, box.height);
+  ink.fillStyle = 'white'; // What is transparent, as for the model.
+  ink.fillRect(...place);
   ink.imageSmoothingQuality = 'high';
   // A few pixels are shown as such.
-  ink.imageSmoothingEnabled = side > 64;
-  ink.drawImage(picture, left, top, side, side, 0, 0, box.width, box.height);
+  ink.imageSmoothingEnabled = part.width > 64;
+  ink.drawImage(picture, part.left, part.top, part.width, part.height, ...place);
 }
 
 /** Shows a file, and asks what it is, unless something else is asked for meanwhile. */
@@ -203,15 +215,15 @@ async function takeFile(file, remark = '') {
   wipe();
   at('hint').hidden = true;
   show(picture, picture.width, picture.height);
-  const square = centralSquare(picture, picture.width, picture.height, about.eval_crop);
+  const taken = crop(picture, picture.width, picture.height);
   picture.close();
-  ask(() => square);
+  ask(() => taken);
 }
 
 async function startCamera() {
   if (!navigator.mediaDevices) {
     return say(isSecureContext ? 'This browser has no camera for pages; choose a picture instead.'
-      : 'Browsers give the camera only to pages of https:// and http://localhost (python '
+      : 'Browsers give the camera only to pages of https:// and http://localhost ('
         + 'keras-mixers demo --help says how a phone gets one); choose a picture instead.', true);
   }
   const isAsked = asking !== null;
@@ -257,7 +269,7 @@ function whyNoCamera(error) {
 /** Takes a picture of the camera whenever the last one was answered. */
 async function look() {
   while (camera) {
-    await ask(() => centralSquare(video, video.videoWidth, video.videoHeight, about.eval_crop));
+    await ask(() => crop(video, video.videoWidth, video.videoHeight));
     await new Promise(requestAnimationFrame);
   }
 }
@@ -270,7 +282,7 @@ function release(stream) {
 function stopCamera() {
   if (!camera) return;
   // The last frame stays.
-  const last = centralSquare(video, video.videoWidth, video.videoHeight, about.eval_crop);
+  const last = crop(video, video.videoWidth, video.videoHeight);
   wanted = null;
   again = () => last;
   show(video, video.videoWidth, video.videoHeight);
@@ -304,7 +316,7 @@ function draw(event) {
     ink.lineTo(...(pen = place(one)));
     ink.stroke();
   }
-  ask(() => centralSquare(box, box.width, box.height, about.eval_crop));
+  ask(() => crop(box, box.width, box.height));
 }
 
 function beginStroke(event) {

@@ -1,5 +1,5 @@
 /**
- * From a picture to the pixels that a model sees, as its evaluation does it: the central square,
+ * From a picture to the pixels that a model sees, as its evaluation does it: the central crop,
  * then tf.image.resize(antialias=True), then whole numbers from 0 to 255.
  *
  * A canvas resizes otherwise, each browser in its own way; hence the arithmetic below. What is left
@@ -9,7 +9,7 @@
 /** As tf.image.rgb_to_grayscale. */
 const GRAY = [0.2989, 0.587, 0.114];
 
-/** Pixels on a side of what is read: more would exceed the largest canvas of some phones. */
+/** Pixels on the longer side of what is read: more would exceed the largest canvas of some phones. */
 const LARGEST = 2048;
 
 /** Of a resized pixel: how far it looks on either side, and the weight of what it finds there. */
@@ -22,11 +22,24 @@ const KERNELS = {
   },
 };
 
-/** Where the central square of a picture is, as recipes/training/cropping.py has it. */
-export function squareOf(width, height, share) {
-  const side = Math.max(1, roundHalfToEven(
-    Math.fround(Math.min(width, height) * Math.fround(share))));
-  return {side, left: Math.floor((width - side) / 2), top: Math.floor((height - side) / 2)};
+/**
+ * Where the central crop of a picture is, as keras_mixers/preprocessing/cropping.py has it.
+ *
+ * @param {number} width Of the picture.
+ * @param {number} height Of the picture.
+ * @param {number} share Size of the crop, as a share of the largest one.
+ * @param {number[]} shape Of the model's pictures, whose aspect ratio the crop has.
+ */
+export function windowOf(width, height, share, [rows, columns]) {
+  const area = Math.min(height * columns, width * rows);
+  const side = (other) => Math.max(1, roundHalfToEven(
+    Math.fround(Math.fround(area / other) * Math.fround(share))));
+  const size = {width: side(rows), height: side(columns)};
+  return {
+    ...size,
+    left: Math.floor((width - size.width) / 2),
+    top: Math.floor((height - size.height) / 2),
+  };
 }
 
 function roundHalfToEven(x) {
@@ -35,23 +48,27 @@ function roundHalfToEven(x) {
 }
 
 /**
- * The central square of a picture, as RGBA. What is transparent becomes white.
+ * The central crop of a picture, as RGBA. What is transparent becomes white.
  *
  * @param {CanvasImageSource} picture
  * @param {number} width Of the picture.
  * @param {number} height Of the picture.
- * @param {number} share Side of the square, of the picture's shorter side.
+ * @param {number} share Size of the crop, as a share of the largest one.
+ * @param {number[]} shape Of the model's pictures.
  * @return {ImageData}
  */
-export function centralSquare(picture, width, height, share) {
-  const {side, left, top} = squareOf(width, height, share);
+export function centralCrop(picture, width, height, share, shape) {
+  const crop = windowOf(width, height, share, shape);
+  const shrink = Math.min(1, LARGEST / Math.max(crop.width, crop.height));
   const canvas = document.createElement('canvas');
-  canvas.width = canvas.height = Math.min(side, LARGEST);
+  canvas.width = Math.max(1, Math.round(shrink * crop.width));
+  canvas.height = Math.max(1, Math.round(shrink * crop.height));
   const context = canvas.getContext('2d', {willReadFrequently: true});
   context.fillStyle = 'white';
   context.fillRect(0, 0, canvas.width, canvas.height);
   context.imageSmoothingQuality = 'high';
-  context.drawImage(picture, left, top, side, side, 0, 0, canvas.width, canvas.height);
+  context.drawImage(picture, crop.left, crop.top, crop.width, crop.height,
+    0, 0, canvas.width, canvas.height);
   return context.getImageData(0, 0, canvas.width, canvas.height);
 }
 
