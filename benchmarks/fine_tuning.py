@@ -1,10 +1,10 @@
 """What weights of other classes are worth: fine-tuning beside the same training from scratch.
 
 DATA is a folder of benchmarks/jpeg_digits.py. A small MLP-Mixer (recipes/presets/digits_mixer.py)
-is trained on all pictures of the first half of the classes. Then, for each seed, it is fine-tuned
-on a few pictures of each class of the other half, drawn by that seed, and evaluated on all
-validation pictures of these classes; and so is the same model from random weights. All of it by the
-settings of recipes/finetune.py, but no flips (of digits), milder crops and 10 pictures a step.
+is trained on all images of the first half of the classes. Then, for each seed, it is fine-tuned
+on a few images of each class of the other half, drawn by that seed, and evaluated on all
+validation images of these classes; and so is the same model from random weights. All of it by the
+settings of recipes/finetune.py, but no flips (of digits), milder crops and 10 images a step.
 
 Two CPU cores need about 8 minutes. Exit status: 0, or 2 when the arguments cannot be used.
 
@@ -34,7 +34,7 @@ _PRETRAINING_EPOCHS = 8
 
 
 def halves(data, split):
-    """Returns the pictures of a split as two `FolderSource`s: the first classes, and the rest."""
+    """Returns the images of a split as two `FolderSource`s: the first classes, and the rest."""
     from keras_mixers.data.sources import open_source
 
     source = open_source(data, "", split)
@@ -56,7 +56,7 @@ def _of_classes(source, first, last):
 
 
 def few(source, per_class, seed):
-    """Returns as many pictures of each class, drawn by `seed`."""
+    """Returns as many images of each class, drawn by `seed`."""
     rng = np.random.default_rng(seed)
     places = np.concatenate(
         [
@@ -68,16 +68,16 @@ def few(source, per_class, seed):
 
 
 def train(config, training, validation, name):
-    """Returns the trained model and its accuracy on the validation pictures."""
-    from keras_mixers.data.dataset import PictureData
+    """Returns the trained model and its accuracy on the validation images."""
+    from keras_mixers.data.dataset import ImageData
     from keras_mixers.training import distribution, loop, model, run
 
-    config = model.settled(config)
+    config = model.resolved(config)
     engine, history = loop.train(
         config,
         lambda: model.build_to_begin(config, training.classes, run.warn),
-        PictureData(training),
-        PictureData(validation),
+        ImageData(training),
+        ImageData(validation),
         distribution.connect(config).make_engine,
         name=name,
     )
@@ -119,11 +119,11 @@ def measure(args):
         }
         found = {way: [] for way in ways}
         for seed in range(args.seeds):
-            pictures = few(new, args.per_class, seed)
+            images = few(new, args.per_class, seed)
             for way, settings in ways.items():
                 settings = dataclasses.replace(settings, seed=seed)
                 name = f"{way}, seed {seed}"
-                found[way].append(train(settings, pictures, new_validation, name)[1])
+                found[way].append(train(settings, images, new_validation, name)[1])
     return found, new.classes
 
 
@@ -156,9 +156,9 @@ def _parse(argv):
     )
     parser.add_argument("data", help="folder with train/<class>/ and validation/<class>/")
     for flag, default, shown in (
-        ("--per-class", 10, "pictures of each class to fine-tune on"),
+        ("--per-class", 10, "images of each class to fine-tune on"),
         ("--epochs", 20, "passes over them"),
-        ("--seeds", 3, "draws of the pictures"),
+        ("--seeds", 3, "draws of the images"),
     ):
         shown = f"{shown} (default: {default})"
         parser.add_argument(flag, type=int, default=default, help=shown, metavar="N")

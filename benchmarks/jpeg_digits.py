@@ -70,7 +70,7 @@ def draw(digit, photographs, rng):
     from PIL import Image, ImageFilter
 
     width, height = SIZES[rng.integers(len(SIZES))]
-    picture = _background(photographs[rng.integers(len(photographs))], width, height, rng)
+    image = _background(photographs[rng.integers(len(photographs))], width, height, rng)
     size = int(rng.integers(*DIGIT_SIZES, endpoint=True))
     small = Image.fromarray(np.pad(255 * digit, 1).astype("uint8"))  # A margin for the outline.
     ink = small.resize((size * 10 // 8,) * 2, Image.Resampling.LANCZOS)
@@ -86,9 +86,9 @@ def draw(digit, photographs, rng):
     dark = rng.integers(0, 50, 3)
     light = 255 - rng.integers(0, 110, 3) * rng.integers(0, 2, 3)
     light[rng.integers(3)] = 255  # Never grey.
-    picture.paste(tuple(dark.tolist()), place, outline)
-    picture.paste(tuple(light.tolist()), place, mask)
-    return picture
+    image.paste(tuple(dark.tolist()), place, outline)
+    image.paste(tuple(light.tolist()), place, mask)
+    return image
 
 
 def _background(photograph, width, height, rng):
@@ -123,9 +123,9 @@ def write_folder(folder, counts, seed):
     def write(split, number):
         rng = np.random.default_rng([seed, SPLITS.index(split), number])
         of_class = sources[split][number % 10]
-        picture = draw(of_class[rng.integers(len(of_class))], photographs, rng)
+        image = draw(of_class[rng.integers(len(of_class))], photographs, rng)
         path = folder / split / NAMES[number % 10] / f"{number:05d}.jpg"
-        picture.save(path, quality=QUALITY)
+        image.save(path, quality=QUALITY)
 
     for split, count in counts.items():
         for name in NAMES:
@@ -184,8 +184,8 @@ def write_contact_sheet(folder, path):
     pen = ImageDraw.Draw(sheet)
     for index, file in enumerate(files_of(folder, "train")[: columns * rows]):
         left, top = index % columns * _TILE, index // columns * (_TILE + 20)
-        with Image.open(file) as picture:
-            sheet.paste(ImageOps.pad(picture, (_TILE - 4,) * 2, color="white"), (left + 2, top))
+        with Image.open(file) as image:
+            sheet.paste(ImageOps.pad(image, (_TILE - 4,) * 2, color="white"), (left + 2, top))
         pen.text((left + 4, top + _TILE), file.parent.name, "black")
     path.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(path)

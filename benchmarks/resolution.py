@@ -38,23 +38,23 @@ _TRAINED_AT = 64
 
 
 class Task:
-    """Training and validation pictures, and a first model at `_TRAINED_AT`.
+    """Training and validation images, and a first model at `_TRAINED_AT`.
 
     Args:
-        data: Folder of pictures.
+        data: Folder of images.
         recipe: Name of a preset.
         epochs: Of the first model, or None for the preset's own.
         folder: For its file.
     """
 
     def __init__(self, data, recipe, epochs, folder):
-        from keras_mixers.data.dataset import PictureData
+        from keras_mixers.data.dataset import ImageData
         from keras_mixers.data.sources import open_source
 
         config = dataclasses.replace(presets.load(recipe), ema_decay=None)
         self.config = dataclasses.replace(config, epochs=epochs or config.epochs)
         self._training, self.validation = (
-            PictureData(open_source(data, "", split)) for split in ("train", "validation")
+            ImageData(open_source(data, "", split)) for split in ("train", "validation")
         )
         self.model, self.accuracy = self.train(f"{recipe} at {_TRAINED_AT}", self.config)
         self._weights = str(pathlib.Path(folder, f"{recipe}.keras"))
@@ -64,7 +64,7 @@ class Task:
         """Returns the trained model and its validation accuracy."""
         from keras_mixers.training import distribution, loop, model, run
 
-        config = model.settled(config)
+        config = model.resolved(config)
         engine, history = loop.train(
             config,
             lambda: model.build_to_begin(config, self._training.class_names, run.warn),
@@ -102,7 +102,7 @@ class Task:
         return self.train(f"{method}, an epoch at {size}", config)[1]
 
     def right(self, model, size):
-        """Returns the accuracy of a model on pictures prepared at `size`, resized to its own."""
+        """Returns the accuracy of a model on images prepared at `size`, resized to its own."""
         import keras
 
         config = dataclasses.replace(self.config, image_size=size)
@@ -158,7 +158,7 @@ def _parse(argv):
     add = parser.add_argument
     add("data", help="folder with train/<class>/ and validation/<class>/")
     add("--recipes", nargs="+", choices=RECIPES, default=RECIPES, help="default: both")
-    shown = f"sides of the pictures, in pixels (default: {' '.join(map(str, SIZES))})"
+    shown = f"sides of the images, in pixels (default: {' '.join(map(str, SIZES))})"
     add("--sizes", nargs="+", type=int, default=SIZES, help=shown, metavar="N")
     shown = "of the first model (default: the recipe's)"
     add("--epochs", type=int, help=shown, metavar="N")

@@ -2,12 +2,12 @@
 
 A step: forward, backward, clipping to a global norm, AdamW with decay of the kernels, and the loss
 fetched, so that nothing is left to do. Ours is taken as recipes/imagenet.py takes it. The peer has
-the same pictures (random, with soft labels, in the host's memory), settings, precision and number
+the same images (random, with soft labels, in the host's memory), settings, precision and number
 of threads, and PyTorch's fused AdamW; neither is compiled by XLA or torch.compile. Each lives in a
 process of its own, which sleeps while the other one works. They take turns, and who begins changes
 every round. On JAX (KERAS_BACKEND=jax) our step is always compiled, and takes the threads it likes.
 
-GFLOP/s counts 6 operations per picture and multiply-add (MAC): 2 forward, 4 backward.
+GFLOP/s counts 6 operations per image and multiply-add (MAC): 2 forward, 4 backward.
 "ours / this" is our time by the peer's: median of the rounds, and their range; below 1, ours is
 faster. Exit status: 0; 1 when a process was killed; 2 when the arguments cannot be used.
 
@@ -29,7 +29,7 @@ if __package__ is None:
     sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
 
 import keras_mixers.training  # noqa: F401  (sets what TensorFlow reads when it is imported)
-from benchmarks.turns import Process, alternate, machine, prepare, ratio
+from benchmarks.timing import Process, alternate, machine, prepare, ratio
 from keras_mixers.commands import cli
 
 CLASSES = 1000
@@ -65,9 +65,9 @@ def ours(config, cores):
     where = distribution.connect(config)
     engine = where.make_engine(config, lambda: build(config, CLASSES), 1000)
 
-    def data(share):
-        size = config.batch_size // share.parts
-        part = tuple(array[:size] for array in _pictures(config))
+    def data(shard):
+        size = config.batch_size // shard.parts
+        part = tuple(array[:size] for array in _images(config))
         return tf.data.Dataset.from_tensors(part).repeat()
 
     batch = next(iter(engine.batches(data)))
@@ -127,7 +127,7 @@ def peer(config, cores, card, precision):
         **adamw_settings(config),
         fused=True,  # PyTorch's fastest.
     )
-    images, labels = map(torch.from_numpy, _pictures(config))
+    images, labels = map(torch.from_numpy, _images(config))
     images = (images / 127.5 - 1).permute(0, 3, 1, 2).contiguous()  # Ours scales its own.
     if card:
         images, labels = images.pin_memory(), labels.pin_memory()
@@ -203,7 +203,7 @@ def plain_mixer(size, drop_path_rate):
     return Mixer()
 
 
-def _pictures(config):
+def _images(config):
     import numpy as np
 
     rng = np.random.default_rng(0)
@@ -218,7 +218,7 @@ def _versions(*modules):
 
 
 def multiply_adds(names, size):
-    """Returns the multiply-adds of each model for one picture. For a process of its own."""
+    """Returns the multiply-adds of each model for one image. For a process of its own."""
     # The count reads TensorFlow's graph, and the GPU's memory is for those that are measured.
     os.environ |= {"KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": "-1"}
     from keras_mixers.evaluation.costs import multiply_adds
@@ -267,7 +267,7 @@ def row(config, macs, facts, times, mine=None):
 
     Args:
         config: A `TrainingConfig`.
-        macs: Multiply-adds per picture.
+        macs: Multiply-adds per image.
         facts: What `ours` or `peer` says, and of the card in either case.
         times: Rounds of seconds.
         mine: Our rounds, where these are the peer's.
@@ -311,7 +311,7 @@ def _parse(argv):
         "--models", nargs="+", default=models, help=f"default: {' '.join(models)}", metavar="NAME"
     )
     numbers = {
-        "--batch-size": (16, "pictures of a step"),
+        "--batch-size": (16, "images of a step"),
         "--steps": (5, "of a round"),
         "--rounds": (5, "of each model"),
         "--image-size": (224, "pixels a side"),

@@ -9,7 +9,7 @@ _BUCKETS = ("gs", "s3")
 
 
 @contextlib.contextmanager
-def aside(path):
+def atomic_writer(path):
     """Yields a path to write to, which becomes `path`, an `epath.Path`, where that succeeds."""
     part = path.parent / f"{path.name}.part"
     try:
@@ -25,7 +25,7 @@ def aside(path):
 
 def write(path, data):
     """Writes bytes, or text, to an `epath.Path`."""
-    with aside(path) as part:
+    with atomic_writer(path) as part:
         part.write_bytes(data.encode() if isinstance(data, str) else data)
 
 

@@ -40,7 +40,7 @@ def rng():
 def folder(tmp_path_factory):
     from tests.helpers import image_files
 
-    return image_files.write_folder(tmp_path_factory.mktemp("pictures"))
+    return image_files.write_folder(tmp_path_factory.mktemp("images"))
 
 
 @pytest.fixture(scope="module")

@@ -35,7 +35,7 @@ def install(python, *what):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return image_files.write_folder(tmp_path_factory.mktemp("pictures"))
+    return image_files.write_folder(tmp_path_factory.mktemp("images"))
 
 
 def train(python, folder, out, *arguments):

@@ -213,7 +213,7 @@ def _report(args, model):
         ("written", args.out),
         ("made of", args.source),
         ("parameters", f"{model.count_params():,}"),
-        ("pictures", " x ".join(map(str, model.input_shape[1:]))),
+        ("images", " x ".join(map(str, model.input_shape[1:]))),
         ("outputs", " x ".join(map(str, model.output_shape[1:]))),
         ("size", f"{args.out.stat().st_size / 1e6:,.1f} MB"),
     ]

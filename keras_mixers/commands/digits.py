@@ -232,10 +232,10 @@ def main(argv=None):
         return error.status
 
     images, labels = splits[-1]
-    picture = args.out / "report.png"
-    learning_curves_and_mistakes(results, images, labels, picture)
+    image = args.out / "report.png"
+    learning_curves_and_mistakes(results, images, labels, image)
     print(table(results, labels))
-    print(f"\nLearning curves and misclassified digits: {picture}")
+    print(f"\nLearning curves and misclassified digits: {image}")
     print(f"Models: {args.out}/*/model.keras and model.tflite")
     print(f"{time.perf_counter() - start:.0f} seconds in all")
     misses = shortcomings(results, labels)

@@ -17,7 +17,7 @@ than allowed cannot be read; 2 when the model, the data or the arguments cannot 
 Examples (the first two lines make images and a model for the others, in 15 minutes):
   python benchmarks/jpeg_digits.py runs/jpeg_digits
   keras-mixers imagenet --recipe digits_mixer --data runs/jpeg_digits/folder
-  keras-mixers evaluate runs/digits_mixer --data runs/jpeg_digits/folder --averaged
+  keras-mixers evaluate runs/digits_mixer --data runs/jpeg_digits/folder --ema
   keras-mixers evaluate runs/digits_mixer/model.keras --data runs/jpeg_digits/folder \\
     --per-class classes.csv --confusion confusion.csv
 """
@@ -61,7 +61,7 @@ def run(args):
     # At once: what cannot be written must not be found out after the evaluation.
     of_classes = cli.output("--per-class", args.per_class, ".csv")
     of_confusion = cli.output("--confusion", args.confusion, ".csv")
-    model = loading.read_model(files.named("MODEL", args.model), args.averaged, _warn)
+    model = loading.read_model(files.named("MODEL", args.model), args.ema, _warn)
     config = options.run_config(args, model, _warn)
     config = options.preparation(args, model, config, args.batch_size, _warn)
     data = inputs.open_data(args.data, args.data_dir, args.split, model.input_shape[-1])
@@ -102,7 +102,7 @@ def _parse(argv):
     add = parser.add_argument
     add("--split", default="validation", help="or a part: validation[:10%%] (default: %(default)s)")
     add("--batch-size", type=int, default=64, metavar="N", help="(default: %(default)s)")
-    add("--averaged", action="store_true", help="the moving average of a run's weights")
+    add("--ema", action="store_true", help="the moving average of a run's weights")
     add("--per-class", metavar="FILE.csv", help="write top-1 and top-5 of each class")
     add("--confusion", metavar="FILE.csv", help="write which class (row) is taken for which")
     args = parser.parse_args(argv)

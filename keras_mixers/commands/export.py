@@ -59,7 +59,7 @@ def run(args):
     from keras_mixers.export.exporter import check, export
     from keras_mixers.export.origin import Origin
 
-    loaded = loading.read_model(files.named("MODEL", args.model), args.averaged, _warn)
+    loaded = loading.read_model(files.named("MODEL", args.model), args.ema, _warn)
     if loaded.model is None:
         raise UsageError(
             f"MODEL must be a run folder, a checkpoint or a .keras file. Received: {args.model}"
@@ -69,7 +69,7 @@ def run(args):
     trained_by = options.run_config(args, loaded, _warn)
     _require_data(args, trained_by)
     config, data, name = trained_by or Origin().config, None, "random images"
-    if _needs_pictures(args) or inputs.are_taken_by(loaded):
+    if _needs_images(args) or inputs.are_taken_by(loaded):
         config = options.preparation(args, loaded, trained_by, 1, _warn)
         data, name = _data(args, model, trained_by, "--split", args.split or "validation")
     config = dataclasses.replace(config, loss=(trained_by or Origin().config).loss)
@@ -109,13 +109,13 @@ def _labels(args, loaded):
     return names
 
 
-def _needs_pictures(args):
+def _needs_images(args):
     asked = args.data or args.split or args.min_agreement is not None
     return bool(asked or args.precision in CALIBRATED)
 
 
 def _require_data(args, trained_by):
-    if _needs_pictures(args) and not args.data and trained_by is None:
+    if _needs_images(args) and not args.data and trained_by is None:
         asked = "--split" if args.split else "--min-agreement"
         asked = f"--precision {args.precision}" if args.precision in CALIBRATED else asked
         raise UsageError(
@@ -133,7 +133,7 @@ def _data(args, model, trained_by, option, split):
     try:
         opened = inputs.open_data(data, data_dir, split, model.input_shape[-1], option)
     except UsageError as error:
-        if _needs_pictures(args):
+        if _needs_images(args):
             raise
         _warn(f"Compared on random images; for others give --data. The run's: {error}")
         return None, "random images"
@@ -148,7 +148,7 @@ def _data(args, model, trained_by, option, split):
 def _calibration(args, model, trained_by, config):
     split = args.calibration_split or "train"
     data, _ = _data(args, model, trained_by, "--calibration-split", split)
-    images = args.calibration_pictures or IMAGES
+    images = args.calibration_images or IMAGES
     return calibration(data, config, split, images, args.batch_size)
 
 
@@ -168,7 +168,7 @@ def _parse(argv):
         help="what to write (default: %(default)s)",
     )
     add("--overwrite", action="store_true", help="replace an earlier result")
-    add("--averaged", action="store_true", help="the moving average of a run's weights")
+    add("--ema", action="store_true", help="the moving average of a run's weights")
     add("--labels", metavar="FILE", help="names of the classes, a line each (default: the run's)")
     add("--json", action="store_true", help="print a JSON object instead of a table")
     add("--min-agreement", type=float, metavar="SHARE", help="of the images; less is status 1")
@@ -182,7 +182,7 @@ def _parse(argv):
     shown = "images to find ranges on, for int8 and int8-full (default: train)"
     add("--calibration-split", metavar="SPLIT", help=shown)
     shown = f"how many of them (default: {IMAGES})"
-    add("--calibration-pictures", type=int, metavar="N", help=shown)
+    add("--calibration-images", type=int, metavar="N", help=shown)
     of_saved = parser.add_argument_group("SavedModel")
     shown = f"classes that classify returns (default: {_TOP_K})"
     of_saved.add_argument("--top-k", type=int, metavar="N", help=shown)
@@ -196,15 +196,15 @@ def _parse(argv):
 
 
 def _check(parser, args):
-    limits = {"batch_size": 4096, "threads": 256, "calibration_pictures": 10**6, "top_k": 10**6}
+    limits = {"batch_size": 4096, "threads": 256, "calibration_images": 10**6, "top_k": 10**6}
     for name, most in limits.items():
         value = getattr(args, name)
         if value is not None and not 1 <= value <= most:
             parser.error(f"argument {_flag(name)}: must be from 1 to {most:,}. Received: {value}")
-    if (args.calibration_pictures or args.batch_size) < args.batch_size:
+    if (args.calibration_images or args.batch_size) < args.batch_size:
         parser.error(
-            f"argument --calibration-pictures: must be at least --batch-size, {args.batch_size}. "
-            f"Received: {args.calibration_pictures}"
+            f"argument --calibration-images: must be at least --batch-size, {args.batch_size}. "
+            f"Received: {args.calibration_images}"
         )
     if args.min_agreement is not None and not 0 < args.min_agreement <= 1:
         parser.error(
@@ -213,7 +213,7 @@ def _check(parser, args):
         )
     others = {"top_k": None}
     if args.format == "savedmodel":
-        others = dict.fromkeys(("input", "threads", "calibration_split", "calibration_pictures"))
+        others = dict.fromkeys(("input", "threads", "calibration_split", "calibration_images"))
         others |= {"precision": "float32", "batch_size": 1}
     for name, usual in others.items():
         if getattr(args, name) != usual:

@@ -13,7 +13,7 @@ cannot be used as asked for.
 
 Examples:
   keras-mixers tpu-plan --model MLPMixerB16 --topology v5e:4x4 --batch-size 4096
-  keras-mixers tpu-plan --recipe smlpnet_t --topology v5e:2x4 --picture plan.png
+  keras-mixers tpu-plan --recipe smlpnet_t --topology v5e:2x4 --figure plan.png
   keras-mixers tpu-plan --model MLPMixerL16 --topology v4:2x2x1 --find-batch --remat
 """
 
@@ -95,7 +95,7 @@ def run(args):
     """Prints the plan and returns the exit status."""
     from keras_mixers.tpu import report
 
-    picture = cli.output("--picture", args.picture, ".png")
+    image = cli.output("--figure", args.figure, ".png")
     config = configuration(args)
     about = report.About(config, args.topology, args.route)
     try:
@@ -103,10 +103,10 @@ def run(args):
     except DoesNotFitError as error:
         print(report.too_large(about.of(error.batch_size), error, args.json, args.find_batch))
         return 1
-    about = about.of(found.pictures * found.chips)
+    about = about.of(found.images * found.chips)
     print(report.as_json(about, found) if args.json else report.tables(about, found))
-    if picture:
-        report.draw(about, found, picture)
+    if image:
+        report.draw(about, found, image)
     return 0
 
 
@@ -153,7 +153,7 @@ def _parse(argv):
         help="find the largest batch that fits, to 1 in 16 or 8 a chip",
     )
     add("--json", action="store_true", help="print one JSON object instead of tables")
-    add("--picture", metavar="FILE.png", help="draw where memory and bytes go")
+    add("--figure", metavar="FILE.png", help="draw where memory and bytes go")
     args = parser.parse_args(argv)
     _check(parser, args)
     return parser, args
@@ -188,6 +188,6 @@ def main(argv=None):
     except RunError as error:
         print(f"keras-mixers tpu-plan: {error}", file=sys.stderr)
         return error.status
-    except OSError as error:  # Of --picture: nothing else is written.
+    except OSError as error:  # Of --figure: nothing else is written.
         print(f"keras-mixers tpu-plan: a file cannot be written: {error}", file=sys.stderr)
         return UsageError.status

@@ -38,7 +38,7 @@ def compiled(model, chip, *flags):
     command = [sys.executable, "-m", "keras_mixers.commands", "tpu-plan"]
     command += ["--model", model, "--json"]
     command += ["--topology", table.TOPOLOGIES[chip]]
-    command += ["--batch-size", str(_CHIPS * table.PICTURES), *flags]
+    command += ["--batch-size", str(_CHIPS * table.IMAGES), *flags]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode == 1 and '"fits": false' in done.stdout:
         done = subprocess.run([*command, "--find-batch"], capture_output=True, text=True)

@@ -1,4 +1,4 @@
-"""Random changes of pictures that are a function of a seed: no hidden state.
+"""Random changes of images that are a function of a seed: no hidden state.
 
 Two functions that are given the same seed draw from the same numbers: give each a seed of its own,
 from `tf.random.split`.
@@ -11,14 +11,14 @@ import tensorflow as tf
 
 from keras_mixers.data import image_operations, rand_augment
 
-# Of normalised pictures, what one standard deviation is in the values 0 to 255, and what the mean:
+# Of normalised images, what one standard deviation is in the values 0 to 255, and what the mean:
 # ImageNet's, https://docs.pytorch.org/vision/stable/models.html.
 IMAGENET_STD = (58.395, 57.12, 57.375)
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 
 
 def random_affine(images, seed, rotation, zoom, shift):
-    """Rotates, zooms and shifts each picture of a batch by amounts of its own.
+    """Rotates, zooms and shifts each image of a batch by amounts of its own.
 
     Args:
         images: float32 tensor of shape `(batch, height, width, channels)`.
@@ -37,7 +37,7 @@ def random_affine(images, seed, rotation, zoom, shift):
     a, b = scale_x * tf.cos(angle), -scale_x * tf.sin(angle)
     c, d = scale_y * tf.sin(angle), scale_y * tf.cos(angle)
     # Output (x, y) takes its value from input (a x + b y + e, c x + d y + f); e and f keep the
-    # centre of the picture where it is, but for the shift.
+    # centre of the image where it is, but for the shift.
     x, y = (width - 1) / 2, (height - 1) / 2
     e = x - a * x - b * y + shift * width * draws[3]
     f = y - c * x - d * y + shift * height * draws[4]
@@ -53,7 +53,7 @@ def random_affine(images, seed, rotation, zoom, shift):
 
 
 def flip(image, seed):
-    """Mirrors a picture, left to right, with probability 1/2.
+    """Mirrors an image, left to right, with probability 1/2.
 
     Args:
         image: Tensor of shape `(height, width, channels)`.
@@ -63,7 +63,7 @@ def flip(image, seed):
 
 
 def color_jitter(image, seed, strength):
-    """Changes brightness, contrast and saturation, in an order drawn for the picture.
+    """Changes brightness, contrast and saturation, in an order drawn for the image.
 
     The hue stays. DeiT, https://arxiv.org/abs/2012.12877, and the recipes after it use strength
     0.4 where there is no RandAugment.
@@ -97,13 +97,13 @@ _ORDERS = [_jitter_in(order) for order in itertools.permutations(range(3))]
 
 
 def random_erasing(image, seed, probability):
-    """Puts noise over a rectangle of the picture.
+    """Puts noise over a rectangle of the image.
 
-    The rectangle has from 2 % to 1/3 of the picture's area, uniformly, and an aspect ratio from
+    The rectangle has from 2 % to 1/3 of the image's area, uniformly, and an aspect ratio from
     0.3 to 1/0.3, uniformly in its logarithm: Random Erasing, https://arxiv.org/abs/1708.04896.
     Each value of the noise is drawn on its own, as in the "pixel" mode of timm,
     https://github.com/huggingface/pytorch-image-models: what is standard normal noise once the
-    picture is normalised with ImageNet's mean and standard deviation is normal noise of these,
+    image is normalised with ImageNet's mean and standard deviation is normal noise of these,
     cut to 0 to 255, here.
 
     Args:
@@ -142,7 +142,7 @@ def _rectangles(shape, area, aspect, row, column):
 
 def _with_noise(image, seed, top, left, bottom, right):
     height, width, _ = image.shape
-    # Noise is dear, 2.6 ms for a picture of 224 pixels: no more of it is drawn than is seen.
+    # Noise is dear, 2.6 ms for an image of 224 pixels: no more of it is drawn than is seen.
     noise = tf.random.stateless_normal((bottom - top, right - left, 3), seed)
     noise = tf.clip_by_value(noise * IMAGENET_STD + IMAGENET_MEAN, 0.0, 255.0)
     noise = tf.reshape(tf.cast(noise, tf.uint8), (bottom - top, 3 * (right - left)))

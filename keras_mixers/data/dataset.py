@@ -1,7 +1,7 @@
-"""From pictures to batches, where step n is a function of (seed, n) and nothing else.
+"""From images to batches, where step n is a function of (seed, n) and nothing else.
 
-A training step's pictures, their order and what is done to each are drawn from the seed and the
-picture's running number. So any step can be the first, and it does not matter how many workers
+A training step's images, their order and what is done to each are drawn from the seed and the
+image's running number. So any step can be the first, and it does not matter how many workers
 prepare a batch or how many devices share it.
 """
 
@@ -32,11 +32,11 @@ LOST_CONNECTION = (
 
 
 class ArrayData:
-    """Pictures in memory, as `(images, labels)`, with a way of its own of augmenting a batch.
+    """Images in memory, as `(images, labels)`, with a way of its own of augmenting a batch.
 
     Args:
-        images: float32 array of shape `(pictures, height, width, channels)`.
-        labels: int array of shape `(pictures,)`.
+        images: float32 array of shape `(images, height, width, channels)`.
+        labels: int array of shape `(images,)`.
         classes: Number of classes.
         augment: `None`, or a function of `(images, seed)`, where `seed` is a pair of integers to
             draw from, that returns images of the same shape. It sees a device's part of the batch.
@@ -50,10 +50,10 @@ class ArrayData:
         return len(self._images)
 
     def name(self, index):
-        return f"picture {index}"
+        return f"image {index}"
 
-    def training_batches(self, config, start_step=0, share=WHOLE):
-        """Returns what `PictureData.training_batches` does."""
+    def training_batches(self, config, start_step=0, shard=WHOLE):
+        """Returns what `ImageData.training_batches` does."""
         images, labels = tf.constant(self._images), tf.constant(self._labels)
 
         def load(numbers, indices):
@@ -63,11 +63,11 @@ class ArrayData:
             one_hot = _smooth(tf.gather(labels, indices), self.classes, config.label_smoothing)
             return batch, one_hot, tf.fill(numbers.shape, _GOOD)
 
-        parts = training_parts(len(self), config, start_step, share)
+        parts = training_parts(len(self), config, start_step, shard)
         return parts.map(load, tf.data.AUTOTUNE).prefetch(2)
 
-    def evaluation_batches(self, config, share=WHOLE):
-        """Returns what `PictureData.evaluation_batches` does."""
+    def evaluation_batches(self, config, shard=WHOLE):
+        """Returns what `ImageData.evaluation_batches` does."""
         images, labels = tf.constant(self._images), tf.constant(self._labels)
 
         def load(numbers, indices):
@@ -75,11 +75,11 @@ class ArrayData:
             one_hot = tf.one_hot(tf.gather(labels, indices), self.classes)
             return tf.gather(images, indices), one_hot, weights, tf.fill(numbers.shape, _GOOD)
 
-        return evaluation_parts(len(self), config, share).map(load).prefetch(2)
+        return evaluation_parts(len(self), config, shard).map(load).prefetch(2)
 
 
-class PictureData:
-    """Encoded pictures of a source, cropped, augmented and batched as a `TrainingConfig` says."""
+class ImageData:
+    """Encoded images of a source, cropped, augmented and batched as a `TrainingConfig` says."""
 
     def __init__(self, source):
         self._source = source
@@ -92,11 +92,11 @@ class PictureData:
         return len(self._source)
 
     def name(self, index):
-        """Returns what a person can find picture `index` by."""
+        """Returns what a person can find image `index` by."""
         return self._source.name(index)
 
     def why_unreadable(self, index):
-        """Returns the reason why picture `index` cannot be used, or "" if it can be.
+        """Returns the reason why image `index` cannot be used, or "" if it can be.
 
         Raises:
             tf.errors.OpError: One of `LOST_CONNECTION`: nobody knows.
@@ -110,16 +110,16 @@ class PictureData:
             return _said(error)
         return ""
 
-    def picture(self, index, config):
-        """Returns picture `index` as it is evaluated: uint8 of shape `(size, size, 3)`."""
+    def image(self, index, config):
+        """Returns image `index` as it is evaluated: uint8 of shape `(size, size, 3)`."""
         data, _ = self._load(tf.constant(index, tf.int64))
         return cropping.decode_central(data, config.preprocessing).numpy()
 
-    def training_batches(self, config, start_step=0, share=WHOLE):
+    def training_batches(self, config, start_step=0, shard=WHOLE):
         """Returns an endless data set of the batches from `start_step` on.
 
         Elements come step by step, within a step one for each of the
-        `config.gradient_accumulation_steps`, within that one for each part of the `share`.
+        `config.gradient_accumulation_steps`, within that one for each part of the `shard`.
         Each is `(images, labels, bad)`: uint8 `(part, size, size, 3)`; float32 `(part, classes)`,
         smoothed and mixed; int32 `(part,)`, -1, or the index of an unreadable image. Its place is
         taken by its neighbour; where that is unreadable too, by a blank one without a label.
@@ -147,23 +147,23 @@ class PictureData:
                 images = cropping.rounded(images)
             return images, labels, bad
 
-        parts = training_parts(len(self), config, start_step, share)
-        check_pairs(config, share)
+        parts = training_parts(len(self), config, start_step, shard)
+        check_pairs(config, shard)
         return _batches(parts, prepare, instead, finish, self._readers)
 
-    def evaluation_batches(self, config, share=WHOLE):
-        """Returns a data set of every picture once, in order, centrally cropped.
+    def evaluation_batches(self, config, shard=WHOLE):
+        """Returns a data set of every image once, in order, centrally cropped.
 
         Elements are `(images, labels, weights, bad)`; weights are 0 for what fills the last batch
-        and for pictures that cannot be read, else 1.
+        and for images that cannot be read, else 1.
         """
 
         def prepare(number, index):
-            def picture():
+            def read():
                 data, label = self._load(index)
                 return cropping.decode_central(data, config.preprocessing), label
 
-            image, label = tf.cond(number < len(self), picture, lambda: _blank(config))
+            image, label = tf.cond(number < len(self), read, lambda: _blank(config))
             return image, label, tf.constant(_GOOD)
 
         def instead(number, index):
@@ -173,7 +173,7 @@ class PictureData:
             weights = tf.cast(labels >= 0, tf.float32)
             return images, tf.one_hot(labels, self.classes), weights, bad
 
-        parts = evaluation_parts(len(self), config, share)
+        parts = evaluation_parts(len(self), config, shard)
         return _batches(parts, prepare, instead, finish, self._readers)
 
     def _load(self, index):
@@ -194,11 +194,11 @@ def _said(error):
 
 
 def _draw_mixing(number, config):
-    """How the picture with this running number is mixed with its neighbour: `(weight, box)`."""
+    """How the image with this running number is mixed with its neighbour: `(weight, box)`."""
     if not (config.mixup or config.cutmix):
         return tf.constant(1.0), tf.zeros((4,), tf.int32)
     return mixup.draw_mixing(
-        seed_of(config, -1 - number // 2),  # Negative: no picture's own seed.
+        seed_of(config, -1 - number // 2),  # Negative: no image's own seed.
         (config.image_size, config.image_size),
         config.mixup,
         config.cutmix,
@@ -225,15 +225,15 @@ def _augment(image, seed, config):
 
 
 def _blank(config):
-    """What stands for a picture that cannot be read: pixels and no label."""
+    """What stands for an image that cannot be read: pixels and no label."""
     return tf.zeros((config.image_size, config.image_size, 3), tf.uint8), tf.constant(-1, tf.int64)
 
 
 def _batches(parts, prepare, instead, finish, readers):
-    """Maps the pictures of every part by `prepare`, or `instead` where that fails; joins them.
+    """Maps the images of every part by `prepare`, or `instead` where that fails; joins them.
 
-    Pictures are prepared and finished by the chunk, which costs less than one by one; only where a
-    chunk fails are its pictures prepared one by one, to find those that do. `readers` chunks are
+    Images are prepared and finished by the chunk, which costs less than one by one; only where a
+    chunk fails are its images prepared one by one, to find those that do. `readers` chunks are
     under way at once, at most.
     """
     (size,) = parts.element_spec[0].shape
@@ -247,12 +247,12 @@ def _batches(parts, prepare, instead, finish, readers):
 
     def whole(numbers, indices):
         # A loop, because a graph with `chunk` times the operations takes a minute to start.
-        pictures = (numbers, indices)
-        return tf.map_fn(lambda picture: prepare(*picture), pictures, fn_output_signature=kinds)
+        images = (numbers, indices)
+        return tf.map_fn(lambda image: prepare(*image), images, fn_output_signature=kinds)
 
-    def chunk_of(*pictures):
-        at_once = tf.data.Dataset.from_tensors(pictures).map(whole).ignore_errors()
-        one_by_one = tf.data.Dataset.from_tensor_slices(pictures).flat_map(one)
+    def chunk_of(*images):
+        at_once = tf.data.Dataset.from_tensors(images).map(whole).ignore_errors()
+        one_by_one = tf.data.Dataset.from_tensor_slices(images).flat_map(one)
         return at_once.concatenate(one_by_one.batch(chunk, drop_remainder=True)).take(1)
 
     def chunks(*part):

@@ -1,16 +1,16 @@
-"""RandAugment's operations. Each takes a uint8 picture of `(height, width, 3)` and returns one.
+"""RandAugment's operations. Each takes a uint8 image of `(height, width, 3)` and returns one.
 
 What each does is defined by Pillow's `ImageOps` and `ImageEnhance`,
 https://pillow.readthedocs.io/en/stable/reference/; except in the geometric ones, fractions are cut
 off, as there. They are TensorFlow's, because they run in tf.data whatever Keras' backend is. Times
-are of one picture of 224 pixels on one core of a common server.
+are of one image of 224 pixels on one core of a common server.
 """
 
 import math
 
 import tensorflow as tf
 
-GRAY = 128  # What lies outside the picture, and inside a cutout.
+GRAY = 128  # What lies outside the image, and inside a cutout.
 LUMA = (0.299, 0.587, 0.114)  # Red, green and blue in gray, as in ITU-R BT.601 and Pillow.
 
 
@@ -30,7 +30,7 @@ def auto_contrast(image):
     low = tf.where(varied, low, 0.0)
     # What is a whole number on paper must not be cut to the one below: 1e-3 is more than the
     # rounding error, and less than any fraction that is not a rounding error (1 / 255).
-    return _picture((rows - tf.tile(low, [width])) * tf.tile(scale, [width]) + 1e-3, image)
+    return _image((rows - tf.tile(low, [width])) * tf.tile(scale, [width]) + 1e-3, image)
 
 
 def equalize(image):
@@ -73,7 +73,7 @@ def solarize(image, threshold):
     """
     rows = _rows(image)
     inverted = tf.cast(rows >= threshold, tf.float32)
-    return _picture(rows + inverted * (255 - 2 * rows), image)
+    return _image(rows + inverted * (255 - 2 * rows), image)
 
 
 def solarize_add(image, addition):
@@ -82,25 +82,25 @@ def solarize_add(image, addition):
     `keras.layers.Solarization` adds to all values, and inverts the brighter ones.
     """
     rows = _rows(image)
-    return _picture(rows + addition * tf.cast(rows < 128, tf.float32), image)
+    return _image(rows + addition * tf.cast(rows < 128, tf.float32), image)
 
 
 def color(image, factor):
-    """Blends with the picture in gray: 0 is gray, 1 changes nothing, more is more colourful."""
+    """Blends with the image in gray: 0 is gray, 1 changes nothing, more is more colourful."""
     pixels = tf.cast(image, tf.float32)
     gray = tf.image.rgb_to_grayscale(pixels)
-    return _picture(pixels + (1 - factor) * (gray - pixels), image)
+    return _image(pixels + (1 - factor) * (gray - pixels), image)
 
 
 def contrast(image, factor):
-    """Blends with the mean gray of the picture: 0 is even gray, 1 changes nothing.
+    """Blends with the mean gray of the image: 0 is even gray, 1 changes nothing.
 
     `keras.layers.RandomContrast` uses a mean of each channel, which changes the colours too.
     """
     rows = _rows(image)
     mean = tf.tensordot(tf.reduce_mean(rows, axis=0), tf.tile(LUMA, [image.shape[1]]), 1)
     mean = tf.floor(mean / image.shape[1] + 0.5)
-    return _picture(rows * factor + (1 - factor) * mean, image)
+    return _image(rows * factor + (1 - factor) * mean, image)
 
 
 def brightness(image, factor):
@@ -108,11 +108,11 @@ def brightness(image, factor):
 
     `keras.layers.RandomBrightness` adds to all values instead.
     """
-    return _picture(_rows(image) * factor, image)
+    return _image(_rows(image) * factor, image)
 
 
 def sharpness(image, factor):
-    """Blends with the smoothed picture: 0 is smooth, 1 changes nothing, more is sharper.
+    """Blends with the smoothed image: 0 is smooth, 1 changes nothing, more is sharper.
 
     `keras.layers.RandomSharpness` darkens the outermost pixels, which Pillow leaves as they are,
     and its convolution takes 5 ms; the sums below take 0.4.
@@ -123,7 +123,7 @@ def sharpness(image, factor):
     sums = sums[:, :-2] + sums[:, 1:-1] + sums[:, 2:]
     # The smoothing kernel is 5/13 in the middle and 1/13 around it.
     change = (sums - 9 * inner) * ((1 - factor) / 13)
-    return _picture(pixels + tf.pad(change, ((1, 1), (1, 1), (0, 0))), image)
+    return _image(pixels + tf.pad(change, ((1, 1), (1, 1), (0, 0))), image)
 
 
 def rotate(image, degrees):
@@ -149,7 +149,7 @@ def shear_y(image, slope):
 
 
 def translate_x(image, share):
-    """Moves the picture to the left by a share of its width, in whole pixels.
+    """Moves the image to the left by a share of its width, in whole pixels.
 
     `keras.layers.RandomTranslation` can move by fractions of a pixel; it takes ten times as long.
     """
@@ -164,7 +164,7 @@ def translate_x(image, share):
 
 
 def translate_y(image, share):
-    """Moves the picture up by a share of its height, in whole pixels."""
+    """Moves the image up by a share of its height, in whole pixels."""
     height = image.shape[0]
     shift = tf.cast(tf.round(share * height), tf.int32)
     source = tf.range(height) + shift
@@ -178,7 +178,7 @@ def cutout(image, share, place):
 
     Args:
         image: uint8 tensor of shape `(height, width, 3)`.
-        share: Half the square's side, as a share of the picture's.
+        share: Half the square's side, as a share of the image's.
         place: The square's centre, as shares of height and width; the square may stand out.
     """
     height, width, channels = image.shape
@@ -197,13 +197,13 @@ def _rows(image):
     return tf.cast(tf.reshape(image, (image.shape[0], -1)), tf.float32)
 
 
-def _picture(values, image):
+def _image(values, image):
     """Returns float values as uint8, in the shape of `image`."""
     return tf.reshape(tf.cast(tf.clip_by_value(values, 0.0, 255.0), tf.uint8), image.shape)
 
 
 def _transformed(image, matrix):
-    """Returns the picture whose (x, y) is taken from (a x + b y + c, d x + e y + f).
+    """Returns the image whose (x, y) is taken from (a x + b y + c, d x + e y + f).
 
     `keras.layers.RandomRotation` and `RandomShear` call the same operation of TensorFlow.
     """

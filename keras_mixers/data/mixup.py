@@ -1,6 +1,6 @@
-"""MixUp and CutMix of neighbouring pictures.
+"""MixUp and CutMix of neighbouring images.
 
-What is drawn is drawn for one pair of pictures, so that the result does not depend on how a batch
+What is drawn is drawn for one pair of images, so that the result does not depend on how a batch
 is divided over devices. MixUp, https://arxiv.org/abs/1710.09412; CutMix,
 https://arxiv.org/abs/1905.04899.
 """
@@ -16,11 +16,11 @@ def draw_mixing(
     switch=0.5,
     own_share_at_least_half=False,
 ):
-    """Draws how the two pictures of one pair are mixed with each other.
+    """Draws how the two images of one pair are mixed with each other.
 
     Args:
         seed: Integer tensor of shape `(2,)`; the same seed gives the same result.
-        size: `(height, width)` of the pictures, integers.
+        size: `(height, width)` of the images, integers.
         mixup_alpha: MixUp's weight is from Beta(alpha, alpha); 0 is no MixUp. MLP-Mixer's paper
             uses 0.5 on ImageNet, DeiT 0.8.
         cutmix_alpha: The same for the share of CutMix' box; 0 is no CutMix. DeiT uses 1.
@@ -29,9 +29,9 @@ def draw_mixing(
             code of MLP-Mixer's authors does.
 
     Returns:
-        `(weight, box)`: the share of a picture's own label, a float32 scalar, and the region
-        `(top, left, bottom, right)` that is the other picture's, an int32 tensor of shape `(4,)`,
-        zeros for MixUp and where nothing is mixed. Both are meant for both pictures of the pair.
+        `(weight, box)`: the share of an image's own label, a float32 scalar, and the region
+        `(top, left, bottom, right)` that is the other image's, an int32 tensor of shape `(4,)`,
+        zeros for MixUp and where nothing is mixed. Both are meant for both images of the pair.
     """
     choice_seed, mixup_seed, cutmix_seed, centre_seed = tf.unstack(
         tf.random.split(tf.cast(seed, tf.int64), 4)
@@ -46,14 +46,14 @@ def draw_mixing(
         top, left, bottom, right = tf.unstack(region)
         area = tf.cast((bottom - top) * (right - left), tf.float32)
         cut = mixup_alpha == 0 or tf.random.stateless_uniform((), choice_seed) < switch
-        # Of the region that is left of the box inside the picture, not of the one that was drawn.
+        # Of the region that is left of the box inside the image, not of the one that was drawn.
         weight = tf.where(cut, 1 - area / (size[0] * size[1]), weight)
         box = tf.where(cut, region, box)
     return weight, box
 
 
 def mix(images, labels, weights, boxes):
-    """Mixes each picture of a batch with its neighbour: 0 with 1, 2 with 3, and so on.
+    """Mixes each image of a batch with its neighbour: 0 with 1, 2 with 3, and so on.
 
     Args:
         images: float32 tensor of static shape `(batch, height, width, channels)`.
@@ -63,7 +63,7 @@ def mix(images, labels, weights, boxes):
 
     Returns:
         `(images, labels)` of the same shapes. Where a box is not empty, what is inside is the
-        neighbour's, and everything else the picture's own; where it is empty, each pixel is
+        neighbour's, and everything else the image's own; where it is empty, each pixel is
         `weight * own + (1 - weight) * neighbour`. Labels are always the latter.
 
     Raises:
@@ -103,7 +103,7 @@ def _beta(seed, alpha):
 
 
 def _region(seed, size, share):
-    """Draws a box of a share of the area, its centre anywhere, cut off at the picture's edges."""
+    """Draws a box of a share of the area, its centre anywhere, cut off at the image's edges."""
     edges = []
     for side, place in zip(size, tf.unstack(tf.random.stateless_uniform((2,), seed)), strict=True):
         half = tf.cast(side * tf.sqrt(share), tf.int32) // 2

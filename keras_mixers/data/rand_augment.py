@@ -1,4 +1,4 @@
-"""RandAugment: every picture is changed by operations drawn for it alone.
+"""RandAugment: every image is changed by operations drawn for it alone.
 
 Two flavours, tables at the end of the file: that of RandAugment's authors, with which MLP-Mixer
 was trained (`MIXER_RECIPE`), and the "increasing" one of the recipes that follow DeiT
@@ -26,7 +26,7 @@ def rand_augment(
     probability=1.0,
     increasing=False,
 ):
-    """Changes a picture by operations drawn at random, one after the other.
+    """Changes an image by operations drawn at random, one after the other.
 
     Args:
         image: uint8 tensor of static shape `(height, width, 3)`.
@@ -52,7 +52,7 @@ def rand_augment(
     for layer in range(layers):
         choice, apply, sign, row, column = tf.unstack(uniform[layer])
         draw = Draw(strength[layer] / 10, tf.where(sign < 0.5, -1.0, 1.0), (row, column))
-        # One past the last operation is to leave the picture alone.
+        # One past the last operation is to leave the image alone.
         index = tf.cast(choice * len(operations), tf.int32)
         index = tf.where(apply < probability, index, len(operations))
         image = choose(index, [*operations, _unchanged], image, draw)
@@ -105,7 +105,7 @@ class Draw(NamedTuple):
 
 
 # The tables: what each operation does at the magnitude 10 * d.level. Distances are shares of the
-# sides: RandAugment's 100 and 40 pixels are those of pictures of 224.
+# sides: RandAugment's 100 and 40 pixels are those of images of 224.
 
 _COMMON = {
     "auto_contrast": lambda image, d: ops.auto_contrast(image),

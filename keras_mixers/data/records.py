@@ -21,13 +21,13 @@ _CACHE = pathlib.Path("~/.cache/keras_mixers/records")
 
 @dataclasses.dataclass(frozen=True)
 class RecordSource:
-    """Encoded pictures in TFRecord files, found by their place in the file."""
+    """Encoded images in TFRecord files, found by their place in the file."""
 
     classes: tuple[str, ...]
     files: np.ndarray
     """Strings."""
     places: np.ndarray
-    """int64 of shape `(pictures, 2)`: file and first byte in it."""
+    """int64 of shape `(images, 2)`: file and first byte in it."""
     image_key: str = "image"
     label_key: str = "label"
 
@@ -35,7 +35,7 @@ class RecordSource:
         return len(self.places)
 
     def read(self, index):
-        """Returns a picture's bytes and label as tensors; works inside `Dataset.map`."""
+        """Returns an image's bytes and label as tensors; works inside `Dataset.map`."""
         files, places = self._tensors
         file, start = tf.unstack(places[index])
         # Seeks, which the public TFRecordDataset and FixedLengthRecordDataset do not.
@@ -145,7 +145,7 @@ def open_tfds(builder, split):
     labels = [key for key, value in features.items() if isinstance(value, tfds.features.ClassLabel)]
     if len(images) != 1 or len(labels) != 1:
         raise UsageError(
-            "--data must have one picture and one class per example: choose another set. "
+            "--data must have one image and one class per example: choose another set. "
             f"Received: {info.name} with {', '.join(features)}"
         )
     if split not in info.splits:
@@ -172,7 +172,7 @@ def _records(shards, classes, image_key, label_key):
     )
     if not len(places):
         raise UsageError(
-            f"{shards[0]} and the shards beside it must hold pictures; they are empty: make them "
+            f"{shards[0]} and the shards beside it must hold images; they are empty: make them "
             "again."
         )
     return RecordSource(classes, np.array(shards, object), places, image_key, label_key)

@@ -17,13 +17,13 @@ class UnreadableImages:
     def __init__(self, limit):
         self._limit, self._lines = limit, {}
 
-    def note(self, pictures, found, split, say, write):
+    def note(self, images, found, split, say, write):
         """Takes in what was found in a batch.
 
         Args:
-            pictures: The `PictureData`.
+            images: The `ImageData`.
             found: Indices, of new ones or of known ones.
-            split: Of the pictures.
+            split: Of the images.
             say: Called with a sentence for people.
             write: Called with a line for a file: name and reason.
 
@@ -33,16 +33,16 @@ class UnreadableImages:
         if not found:
             return
         for index in sorted(index for index in found if (split, index) not in self._lines):
-            reason = pictures.why_unreadable(index)
+            reason = images.why_unreadable(index)
             if not reason:
-                say(f"Skipped once: {pictures.name(index)}; it can be read now.")
+                say(f"Skipped once: {images.name(index)}; it can be read now.")
                 continue
-            line = f"{pictures.name(index)}: {reason}"
+            line = f"{images.name(index)}: {reason}"
             self._lines[split, index] = line
             say(f"Skipped: {line}")
             write(line)
         of_split = sorted(index for name, index in self._lines if name == split)
-        require_few(pictures, of_split, split, self._limit)
+        require_few(images, of_split, split, self._limit)
 
     def lines(self):
         """Returns what was written so far."""
@@ -61,13 +61,13 @@ def indices(marks):
     return {int(index) for array in marks for index in np.ravel(array) if index >= 0}
 
 
-def require_few(pictures, bad, split, limit):
+def require_few(images, bad, split, limit):
     """Raises a `RunError` with names where the indices `bad` are more than a share of `limit`."""
-    if len(bad) <= limit * len(pictures):
+    if len(bad) <= limit * len(images):
         return
-    names = ", ".join(pictures.name(index) for index in bad[:_NAMED])
+    names = ", ".join(images.name(index) for index in bad[:_NAMED])
     more = ", ..." if len(bad) > _NAMED else ""
     raise RunError(
-        f"{len(bad):,} of {len(pictures):,} pictures of {split} could not be read, more than "
-        f"--max-unreadable {limit:g} allows: mend or remove them ({names}{more}), or allow more."
+        f"{len(bad):,} of {len(images):,} images of {split} could not be read, more than "
+        f"--max-unreadable {limit:g} allows: fix or remove them ({names}{more}), or allow more."
     )

@@ -26,7 +26,7 @@ def preparation(model, config, batch_size, warn, **changes):
     Raises:
         UsageError: It is out of range, or the model takes no images of such a size.
     """
-    size = _picture_size(model, config and config.image_size)
+    size = _image_size(model, config and config.image_size)
     step = model.input_shape[0] or 1
     scaling = {"mean", "std"} & set(changes)
     if model.includes_preprocessing and scaling:
@@ -52,7 +52,7 @@ def are_taken_by(model):
     return len(shape) == 3 and shape[0] == shape[1] and shape[2] in (1, 3)
 
 
-def _picture_size(model, asked):
+def _image_size(model, asked):
     shape = tuple(model.input_shape[1:])
     size = asked or (shape[0] if shape else 0)
     if size is None:
@@ -70,14 +70,14 @@ def _picture_size(model, asked):
 
 
 def open_data(data, data_dir, split, channels=3, option="--split"):
-    """Returns the `PictureData` of a split, or for "digits" the `ArrayData`.
+    """Returns the `ImageData` of a split, or for "digits" the `ArrayData`.
 
     `option` is what the user gave the split by.
 
     Raises:
         UsageError: There is none, or its images do not have the model's channels.
     """
-    from keras_mixers.data.dataset import ArrayData, PictureData
+    from keras_mixers.data.dataset import ArrayData, ImageData
     from keras_mixers.data.sources import open_source
 
     if (data == DIGITS) != (channels == 1):
@@ -86,7 +86,7 @@ def open_data(data, data_dir, split, channels=3, option="--split"):
             f"Received: {data}, and images of {channels}"
         )
     if data != DIGITS:
-        return PictureData(open_source(data, data_dir, split))
+        return ImageData(open_source(data, data_dir, split))
     from keras_mixers.data import digits
 
     splits = dict(zip(("train", "validation", "test"), digits.load(), strict=True))

@@ -38,12 +38,12 @@ class LoadedModel:
     """Whether it takes pixels of 0 to 255 and scales them itself."""
 
 
-def read_model(path, averaged=False, warn=print):
+def read_model(path, ema=False, warn=print):
     """Returns the `LoadedModel` at an `epath.Path`.
 
     Args:
         path: What `KINDS` says.
-        averaged: Whether the averaged weights of a run are wanted.
+        ema: Whether the EMA of a run's weights is wanted, instead of the weights themselves.
         warn: Called with a sentence for each checkpoint that is damaged.
 
     Raises:
@@ -52,13 +52,13 @@ def read_model(path, averaged=False, warn=print):
     if not path.exists():
         raise UsageError(f"MODEL must be {KINDS}. There is nothing at {path}")
     if path.suffix == ".npz":
-        return _from_checkpoint(path, averaged)
+        return _from_checkpoint(path, ema)
     if path.is_dir() and not (path / "saved_model.pb").exists():
-        return _from_run(path, averaged, warn)
-    if averaged:
+        return _from_run(path, ema, warn)
+    if ema:
         raise UsageError(
-            "--averaged needs a run folder or a checkpoint (.npz); in a run folder, "
-            f"model_ema.keras has the averaged weights. Received: {path}"
+            "--ema needs a run folder or a checkpoint (.npz); in a run folder, "
+            f"model_ema.keras has the EMA of its weights. Received: {path}"
         )
     readers = {".keras": _from_keras, ".tflite": _from_tflite}
     reader = _from_saved_model if path.is_dir() else readers.get(path.suffix)
@@ -70,14 +70,14 @@ def read_model(path, averaged=False, warn=print):
         raise UsageError(f"MODEL must be {KINDS}. Received {path}: {first_line(error)}") from None
 
 
-def _from_run(folder, averaged, warn):
+def _from_run(folder, ema, warn):
     from keras_mixers.training.checkpoints import Checkpoints
 
     try:
         newest = Checkpoints(folder / "checkpoints", keep=1).load_newest(warn)
     except RunError:
         raise UsageError(f"All checkpoints in {folder}/checkpoints are damaged.") from None
-    if newest is None and (folder / "model.keras").exists() and not averaged:
+    if newest is None and (folder / "model.keras").exists() and not ema:
         return _from_model_of_run(folder)
     if newest is None:
         raise UsageError(
@@ -85,7 +85,7 @@ def _from_run(folder, averaged, warn):
             "checkpoints/step-*.npz nor model.keras"
         )
     step, *found = newest
-    return _rebuild(f"{folder}, step {step:,}", *found, averaged)
+    return _rebuild(f"{folder}, step {step:,}", *found, ema)
 
 
 def _from_model_of_run(folder):
@@ -99,32 +99,32 @@ def _from_model_of_run(folder):
     )
 
 
-def _from_checkpoint(path, averaged):
+def _from_checkpoint(path, ema):
     from keras_mixers.training.checkpoints import load
 
     try:
-        return _rebuild(str(path), *load(path), averaged)
+        return _rebuild(str(path), *load(path), ema)
     except RunError as error:
         raise UsageError(str(error)) from None
 
 
-def _rebuild(name, state, about, averaged):
+def _rebuild(name, state, about, ema):
     from keras_mixers.training.model import build
 
     try:
         config = settings.from_dict(about["config"])
         class_names = tuple(about["data"]["class_names"])
         model = build(config, len(class_names))
-        if not averaged:
+        if not ema:
             _assign(model.trainable_variables, state["trainable"])
             _assign(model.non_trainable_variables, state["non_trainable"])
         elif config.ema_decay:
             _assign(model.weights, state["average"])
     except (KeyError, TypeError, ValueError, AttributeError, SettingError) as error:
         raise UsageError(f"{name} is no checkpoint of this version: {first_line(error)}") from None
-    if averaged and not config.ema_decay:
-        raise UsageError(f"--averaged needs a run with --ema-decay. Received: {name}")
-    loaded = of_keras(model, f"{name}, averaged weights" if averaged else name, config)
+    if ema and not config.ema_decay:
+        raise UsageError(f"--ema needs a run with --ema-decay. Received: {name}")
+    loaded = of_keras(model, f"{name}, EMA" if ema else name, config)
     return dataclasses.replace(loaded, class_names=class_names)
 
 

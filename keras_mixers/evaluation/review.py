@@ -19,7 +19,7 @@ def review(model, config, validation):
     Args:
         model: The trained `keras.Model`.
         config: Its `TrainingConfig`, whose run folder receives the files.
-        validation: The `PictureData` to evaluate on.
+        validation: The `ImageData` to evaluate on.
     """
     config = dataclasses.replace(config, gradient_accumulation_steps=1)
     result = metrics.evaluate(loading.of_keras(model, config.model), validation, config)
@@ -28,12 +28,12 @@ def review(model, config, validation):
     metrics.write_confusion(folder / "confusion.csv", matrix, names)
     plots.draw_confusion(matrix, names, folder / "confusion.png")
     places, indices = result.worst(_SHOWN_MISTAKES)
-    images = [validation.picture(index, config) for index in indices]
+    images = [validation.image(index, config) for index in indices]
     titles = [
         f"{names[result.labels[place]][:16]}\nas {names[result.predicted[place]][:16]}"
         for place in places
     ]
-    plots.draw_pictures(images, titles, folder / "mistakes.png")
+    plots.draw_images(images, titles, folder / "mistakes.png")
     print(_tables(result, names, matrix, folder))
 
 

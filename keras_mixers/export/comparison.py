@@ -20,7 +20,7 @@ class Comparison:
 
     on: str
     """What images."""
-    pictures: int
+    images: int
     agreement: float
     """Share of the images for which both find the same class most probable."""
     top_1_model: float | None
@@ -98,7 +98,7 @@ def _summary(expected, got, labels, name):
     differences = np.abs(got.astype("float64") - expected)
     return Comparison(
         on=name,
-        pictures=len(expected),
+        images=len(expected),
         agreement=float((classes == found).mean()),
         top_1_model=None if labels is None else float((classes == labels).mean()),
         top_1_file=None if labels is None else float((found == labels).mean()),

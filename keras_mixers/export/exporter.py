@@ -36,7 +36,7 @@ class Export:
     """What makes probabilities of the outputs; None where they are probabilities."""
     min_agreement: float | None = None
     """What was asked for."""
-    bad_pictures: tuple = ()
+    bad_images: tuple = ()
     """Indices of images that could not be read."""
     threads: int | None = None
     """Of the CPU, for a TFLite file."""
@@ -110,7 +110,7 @@ def export(
             comparison=found,
             probabilities_by=origin.probabilities_by(model),
             min_agreement=min_agreement,
-            bad_pictures=tuple(bad),
+            bad_images=tuple(bad),
             **kind.facts(file, written),
         )
         if result.agrees:

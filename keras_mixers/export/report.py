@@ -17,8 +17,8 @@ def as_json(result):
         "probabilities_by": result.probabilities_by,
         "seconds_to_convert": result.seconds,
         "compared_on": compared.on,
-        "pictures": compared.pictures,
-        "unreadable_pictures": len(result.bad_pictures),
+        "images": compared.images,
+        "unreadable_images": len(result.bad_images),
         "top_1_model": compared.top_1_model,
         "top_1_file": compared.top_1_file,
         "agreement": compared.agreement,
@@ -61,7 +61,7 @@ def _rows(result):
         ("made of", f"{result.source}, {result.precision}"),
         ("size", f"{result.size / 1e3:,.0f} kB"),
         ("seconds to convert", f"{result.seconds:.1f}"),
-        ("compared on", f"{compared.pictures:,} {compared.on}"),
+        ("compared on", f"{compared.images:,} {compared.on}"),
     ]
     if compared.top_1_model is not None:
         rows += [
@@ -74,8 +74,8 @@ def _rows(result):
         ("mean difference", f"{compared.mean_difference:.2e}"),
         ("largest output", f"{compared.largest_output:.2e}"),
     ]
-    if result.bad_pictures:
-        rows.append(("unreadable", f"{len(result.bad_pictures):,}"))
+    if result.bad_images:
+        rows.append(("unreadable", f"{len(result.bad_images):,}"))
     if result.latency:
         median, least, most = (1e3 * seconds for seconds in result.latency)
         spread = f"{median:.3g} ms, {least:.3g} to {most:.3g}"

@@ -105,7 +105,7 @@ def MLPMixer(
     A functional model of named layers: `stem`, then per block, counted from 0,
     `block_0_token_norm`, `block_0_token_mixing`, `block_0_token_add`, `block_0_channel_norm`,
     `block_0_channel_mixing`, `block_0_channel_add`, then `pre_head_layer_norm`, `avg_pool`, `head`.
-    Token mixing has weights for every position, so the picture size is fixed.
+    Token mixing has weights for every position, so the image size is fixed.
 
     Args:
         include_top: Whether to end in pooling and the classifier. Without it the output is the
@@ -139,7 +139,7 @@ def MLPMixer(
         activation: `"gelu_tanh"` (as the official Flax code computes it) or `"gelu"` (exact, as
             timm has it). Defaults to that of the weights' source, and to `"gelu_tanh"` without
             weights.
-        resize: How `weights` of another picture size are carried to this one: `"interpolate"`
+        resize: How `weights` of another image size are carried to this one: `"interpolate"`
             (default; any size) or `"block_diagonal"` (Appendix C; K times the height and L times
             the width, which makes `tokens_mlp_dim` K L times as large).
         preprocessing: A `keras_mixers.preprocessing.Preprocessing`: how images are prepared.
@@ -154,7 +154,7 @@ def MLPMixer(
         A `keras.Model`.
 
     Raises:
-        ValueError: An argument is out of range, or the patch does not divide the picture.
+        ValueError: An argument is out of range, or the patch does not divide the image.
 
     Paper: https://arxiv.org/abs/2105.01601
     """
@@ -229,7 +229,7 @@ def MLPMixerS16():
 def MLPMixerS4():
     """MLP-Mixer-S/4: 30.2 M parameters, 59.3 G multiply-adds; the widths of S/16, patches of 4.
 
-    Not in the paper's table, and no accuracy is published. Meant for small pictures, with sides
+    Not in the paper's table, and no accuracy is published. Meant for small images, with sides
     such as 32 or 64: at the default 224 it has 3,136 tokens.
     """
 

@@ -93,7 +93,7 @@ def S2MLP(
         A `keras.Model`.
 
     Raises:
-        ValueError: An argument is out of range, or the patch does not divide the picture.
+        ValueError: An argument is out of range, or the patch does not divide the image.
 
     Paper: https://arxiv.org/abs/2106.07477
     """

@@ -93,7 +93,7 @@ def SMLPNet(
     `block_0_axial_norm`, `block_0_axial_gelu`, `block_0_axial_projection`, `block_0_axial_add`,
     `block_0_channel_norm`, `block_0_channel_mixing`, `block_0_channel_add`; `stage_1_merging`
     before the second stage, and so on; then `pre_head_batch_norm`, `avg_pool`, `head`.
-    The projections have weights for every row and column, so the picture size is fixed.
+    The projections have weights for every row and column, so the image size is fixed.
 
     Args:
         include_top: Whether to end in pooling and the classifier. Without it the output is the
@@ -138,7 +138,7 @@ def SMLPNet(
         A `keras.Model`.
 
     Raises:
-        ValueError: An argument is out of range, or the stages do not divide the picture.
+        ValueError: An argument is out of range, or the stages do not divide the image.
 
     Paper: https://arxiv.org/abs/2109.05422
     """

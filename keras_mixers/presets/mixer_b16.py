@@ -7,12 +7,12 @@ https://github.com/google-research/big_vision, big_vision/configs/mlp_mixer_i1k.
 
   keras-mixers imagenet --recipe mixer_b16 --tpu
 
-Differences: big_vision mixes a whole batch with one coefficient, this recipe each pair of pictures
+Differences: big_vision mixes a whole batch with one coefficient, this recipe each pair of images
 with its own. It writes the decay as 1e-4, because it is not multiplied by the learning rate there.
 It resizes by area for evaluation, this recipe by antialiased bilinear interpolation. How its
-RandAugment interpolates rotated and sheared pictures is not written down; here it is bilinear, and
-contrast is towards the mean of the gray picture, as in Pillow. Its warm-up is 10,000 steps; 32
-epochs of train[:99%] are 9,888. Its validation pictures for choosing settings are train[99%:];
+RandAugment interpolates rotated and sheared images is not written down; here it is bilinear, and
+contrast is towards the mean of the gray image, as in Pillow. Its warm-up is 10,000 steps; 32
+epochs of train[:99%] are 9,888. Its validation images for choosing settings are train[99%:];
 these are set aside here as well.
 """
 

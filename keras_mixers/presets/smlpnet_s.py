@@ -1,7 +1,7 @@
 """sMLPNet-S on ImageNet-1k from scratch: the recipe of sMLPNet-T with more stochastic depth.
 
 Expected: 83.1 % top-1 after 300 epochs (paper, Table 4). Not reproduced here.
-Hardware of that: 8 GPUs with 128 pictures each.
+Hardware of that: 8 GPUs with 128 images each.
 Source: https://arxiv.org/abs/2109.05422; https://github.com/microsoft/SPACH.
 
   keras-mixers imagenet --recipe smlpnet_s

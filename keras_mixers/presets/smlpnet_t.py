@@ -1,9 +1,9 @@
 """sMLPNet-T on ImageNet-1k from scratch.
 
 Expected: 81.9 % top-1 after 300 epochs (paper, Table 4). Not reproduced here.
-Hardware of that: 8 GPUs with 128 pictures each.
+Hardware of that: 8 GPUs with 128 images each.
 Source: https://arxiv.org/abs/2109.05422 and the defaults of main.py in
-https://github.com/microsoft/SPACH: AdamW, 5e-4 for each 512 pictures of a batch, decay 0.05, cosine
+https://github.com/microsoft/SPACH: AdamW, 5e-4 for each 512 images of a batch, decay 0.05, cosine
 after 20 epochs of warm-up from 1e-6 down to 1e-5, RandAugment 9 with noise 0.5, jitter 0.4,
 MixUp 0.8 or CutMix 1.0, smoothing 0.1, erasing 0.25, repeated augmentation, average 0.99996.
 
@@ -12,7 +12,7 @@ MixUp 0.8 or CutMix 1.0, smoothing 0.1, erasing 0.25, repeated augmentation, ave
 Differences: main.py goes on for 10 epochs at the last learning rate. Its cosine begins at epoch 0,
 of which the warm-up covers the first 20 epochs, and changes once an epoch; here it begins after the
 warm-up and changes every step. It mixes a whole batch with one coefficient, this recipe each pair
-of pictures with its own. Its RandAugment interpolates bicubically and fills with the mean color;
+of images with its own. Its RandAugment interpolates bicubically and fills with the mean color;
 here, bilinearly, with gray. It leaves color jitter out where RandAugment is on, as timm does; so
 does this recipe.
 """

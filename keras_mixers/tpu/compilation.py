@@ -79,7 +79,7 @@ def compile_step(config, classes, chips, route):
     return compile(config, lambda: model.build(config, classes), chips)
 
 
-def largest(attempt, pictures, least):
+def largest(attempt, images, least):
     """Returns the plan of the largest batch per chip that fits, to 1 in 16.
 
     Args:
@@ -88,7 +88,7 @@ def largest(attempt, pictures, least):
         least: The smallest number to try. All others are multiples of it.
     """
     fits, best, too_many, loads = 0, None, None, []
-    guess = max(pictures // least, 1)
+    guess = max(images // least, 1)
     while too_many is None or too_many - fits > max(fits // 16, 1):
         try:
             best, fits = attempt(guess * least), guess

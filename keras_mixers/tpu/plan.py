@@ -16,7 +16,7 @@ class Plan:
     """Sizes in bytes, times in seconds; everything for one chip, but for `images_per_second`."""
 
     chips: int
-    pictures: int
+    images: int
     """Per step and chip."""
     memory: dict
     """By what it is for."""
@@ -44,7 +44,7 @@ class Plan:
     @property
     def images_per_second(self):
         """Of the whole slice, at most."""
-        return self.chips * self.pictures / self.bounds[self.bound]
+        return self.chips * self.images / self.bounds[self.bound]
 
     @property
     def share_of_peak(self):
@@ -81,7 +81,7 @@ def plan(step, batch_size, kind, chips):
     }
     return Plan(
         chips=chips,
-        pictures=batch_size // chips,
+        images=batch_size // chips,
         memory=_memory(step),
         capacity=chip.memory,
         flops=flops,
@@ -103,7 +103,7 @@ def _memory(step):
         "parameters": parameters,
         "optimizer state": sizes["optimizer"],
         "average of the weights": sizes["average"],
-        "pictures, labels, padding": max(memory.argument_size_in_bytes - held, 0),
+        "images, labels, padding": max(memory.argument_size_in_bytes - held, 0),
         "activations and temporary": memory.temp_size_in_bytes + max(results, 0),
         "program": memory.generated_code_size_in_bytes,
     }

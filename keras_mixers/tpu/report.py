@@ -1,4 +1,4 @@
-"""What a person sees of a plan: tables, a picture, or one sentence."""
+"""What a person sees of a plan: tables, an image, or one sentence."""
 
 import contextlib
 import dataclasses
@@ -85,10 +85,10 @@ def _headline(about, plan):
     remat = ", residuals computed twice" if config.remat else ""
     vmem = f", {config.tpu_scoped_vmem:,} KiB of VMEM" if config.tpu_scoped_vmem else ""
     by = {"jax": "JAX", "tensorflow": "TensorFlow"}[about.route]
-    pictures = f"{config.batch_size:,} pictures of {side} x {side} a step{parts}"
+    images = f"{config.batch_size:,} images of {side} x {side} a step{parts}"
     options = f"({', '.join(config.model_options)})" if config.model_options else ""
     return (
-        f"{config.model}{options}: {pictures}, {plan.pictures:,} a chip, on {about.topology} "
+        f"{config.model}{options}: {images}, {plan.images:,} a chip, on {about.topology} "
         f"({plan.chips} chips); {config.precision}, {config.optimizer}{remat}{vmem}; traced by {by}"
     )
 
@@ -123,7 +123,7 @@ def _conclusion(about, plan):
     part = " for a part of the batch" if loop else ""
     repeated = (
         f"\nMemory is short: the compiler does {plan.repeated:,} operations a second time, rather "
-        "than keep what comes out. A smaller batch has less to do for a picture."
+        "than keep what comes out. A smaller batch has less to do for an image."
     )
     return (
         f"Bound by {plan.bound}: a step takes {least} ms or more, the slice trains on {speed} "
@@ -179,7 +179,7 @@ def too_large(about, error, as_json, smallest=False):
     needed, there = error.needed / 1e9, error.available / 1e9
     return (
         f"{config.model} does not fit on {about.topology}: a step of {config.batch_size:,} "
-        f"pictures needs at least {needed:.2f} GB of a chip's {there:.2f} GB, "
+        f"images needs at least {needed:.2f} GB of a chip's {there:.2f} GB, "
         f"{needed - there:.2f} GB too much. What helps: {', '.join(help_)}."
     )
 
@@ -224,7 +224,7 @@ def draw(about, plan, path):
     traffic.bar_label(bars, labels, fontsize=8, padding=3)
     traffic.set(title=f"bytes moved in a step: {_number(plan.traffic / 1e9)} GB", xlabel="GB")
     traffic.margins(x=0.15)
-    picture = io.BytesIO()
-    figure.savefig(picture, dpi=110)
+    image = io.BytesIO()
+    figure.savefig(image, dpi=110)
     plt.close(figure)
-    path.write_bytes(picture.getvalue())
+    path.write_bytes(image.getvalue())

@@ -80,16 +80,14 @@ def jax_route(config, build, chips):
 
     mesh = Mesh(np.array(chips), ("batch",))
     everywhere = NamedSharding(mesh, PartitionSpec())
-    by_picture = NamedSharding(mesh, PartitionSpec(None, "batch"))
+    by_image = NamedSharding(mesh, PartitionSpec(None, "batch"))
     step = JaxStep(config, build(), 1)
     state = {
         kind: [jax.ShapeDtypeStruct(v.shape, v.dtype, sharding=everywhere) for v in variables]
         for kind, variables in step.variables.items()
     }
     batch = [
-        jax.ShapeDtypeStruct(
-            (config.gradient_accumulation_steps, *shape), dtype, sharding=by_picture
-        )
+        jax.ShapeDtypeStruct((config.gradient_accumulation_steps, *shape), dtype, sharding=by_image)
         for shape, dtype in _part(step.model, config.micro_batch_size)
     ]
     options = tpu_options.compiler_options(config, chips[0].device_kind)
@@ -167,11 +165,11 @@ def _compiled(compile):
         raise refusals.refusal(error) from None
 
 
-def _part(model, pictures):
+def _part(model, images):
     """Returns shape and type of what a step takes: images, labels."""
     return [
-        ((pictures, *model.input_shape[1:]), "uint8"),
-        ((pictures, *model.output_shape[1:]), "float32"),
+        ((images, *model.input_shape[1:]), "uint8"),
+        ((images, *model.output_shape[1:]), "float32"),
     ]
 
 

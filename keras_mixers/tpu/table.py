@@ -7,7 +7,7 @@ import pathlib
 from keras_mixers.evaluation.tables import PUBLISHED_TOP1
 
 TOPOLOGIES = {"v4": "v4:2x2x1", "v5e": "v5e:2x2", "v5p": "v5p:2x2x1", "v6e": "v6e:2x2"}
-PICTURES = 128  # On a chip.
+IMAGES = 128  # On a chip.
 ROWS = pathlib.Path("docs/tpu.json")
 _PAGE = """\
 # What every model needs on a TPU, and how quick it can be at best
@@ -52,13 +52,13 @@ def table(found):
     headers += ("bound by", "images/s", "of peak")
     lines = []
     for key, plan in found.items():
-        largest = " (largest)" if plan["pictures"] != PICTURES else ""
+        largest = " (largest)" if plan["images"] != IMAGES else ""
         repeated = ", repeated" if plan["repeated"] else ""
         used = sum(plan["memory"].values())
         lines.append(
             (
                 *key.split(),
-                f"{plan['pictures']}{largest}",
+                f"{plan['images']}{largest}",
                 f"{used / 1e9:.1f} of {plan['capacity'] / 1e9:.0f}",
                 f"{plan['flops'] / 1e12:.2f}{repeated}",
                 f"{plan['traffic'] / 1e9:.1f}",

@@ -52,7 +52,7 @@ class Checkpoints:
             self.folder.mkdir(parents=True, exist_ok=True)
             for begun in self.folder.glob("step-*.npz.part"):
                 begun.unlink()
-            with files.aside(path) as part:
+            with files.atomic_writer(path) as part:
                 _write(part, arrays)
             for damaged in self._damaged - {path}:
                 damaged.unlink(missing_ok=True)

@@ -214,7 +214,7 @@ def _say_that_the_first_process_is_gone(_):
 
 
 def hide_accelerators_from_tensorflow():
-    """For JAX: the pictures are prepared by TensorFlow, which would take all the GPU's memory."""
+    """For JAX: the images are prepared by TensorFlow, which would take all the GPU's memory."""
     import tensorflow as tf
 
     for kind in ("GPU", "TPU"):

@@ -1,4 +1,4 @@
-"""How a run ends early: signals that ask it to stop, and errors that a person can mend."""
+"""How a run ends early: signals that ask it to stop, and errors that a person can fix."""
 
 import contextlib
 import signal

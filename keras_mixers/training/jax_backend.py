@@ -5,7 +5,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import NamedSharding, PartitionSpec
 
-from keras_mixers.data.batch_order import Share
+from keras_mixers.data.batch_order import Shard
 from keras_mixers.data.dataset import LOST_CONNECTION
 from keras_mixers.training import tpu_options
 from keras_mixers.training.jax_step import JaxStep
@@ -20,7 +20,7 @@ class JaxEngine:
     Args:
         distribution: A `keras.distribution.DataParallel`.
         config: A `TrainingConfig`.
-        build: Function without arguments that returns the model, from pictures to logits.
+        build: Function without arguments that returns the model, from images to logits.
         steps_per_epoch: For the learning rate's schedule.
     """
 
@@ -32,8 +32,8 @@ class JaxEngine:
         mesh = distribution.device_mesh.backend_mesh
         axis = distribution.batch_dim_name
         self._everywhere = NamedSharding(mesh, PartitionSpec())
-        self._by_picture = NamedSharding(mesh, PartitionSpec(axis))
-        self._by_picture_of_part = NamedSharding(mesh, PartitionSpec(None, axis))
+        self._by_image = NamedSharding(mesh, PartitionSpec(axis))
+        self._by_image_of_part = NamedSharding(mesh, PartitionSpec(None, axis))
         self.model = build()
         self._step = JaxStep(config, self.model, steps_per_epoch)
         self._state = self._initial_state()
@@ -49,9 +49,9 @@ class JaxEngine:
         """Returns this process' part of each batch, to be iterated over, any number of times.
 
         Args:
-            make: Function of a `Share` that returns a data set.
+            make: Function of a `Shard` that returns a data set.
         """
-        return make(Share(self.processes, jax.process_index(), 1))
+        return make(Shard(self.processes, jax.process_index(), 1))
 
     def gathered(self, marks):
         """Returns what the data sets of all processes say of some parts, as arrays."""
@@ -59,12 +59,12 @@ class JaxEngine:
             return marks
         # By the devices, in the order of the steps: to gather them when they are read would make
         # each process wait for the others, who read at other moments.
-        return [self._gather(self._global(np.stack(marks), self._by_picture_of_part))]
+        return [self._gather(self._global(np.stack(marks), self._by_image_of_part))]
 
     def train_step(self, parts):
         """Takes a step; see `TensorFlowEngine.train_step`."""
         batch = (
-            self._global(np.stack(arrays), self._by_picture_of_part)
+            self._global(np.stack(arrays), self._by_image_of_part)
             for arrays in zip(*parts, strict=True)
         )
         self._state, sums = self._train(self._state, *batch)
@@ -72,11 +72,11 @@ class JaxEngine:
 
     def evaluate_step(self, *batch):
         """See `TensorFlowEngine.evaluate_step`."""
-        batch = [self._global(array, self._by_picture) for array in batch]
+        batch = [self._global(array, self._by_image) for array in batch]
         state = self._state
         return self._evaluate(state["trainable"], state["non_trainable"], *batch)
 
-    def with_averages(self, function):
+    def with_ema(self, function):
         """Calls `function` while the model has the averages as its weights."""
         raw = self._state
         count = len(raw["trainable"])

@@ -15,7 +15,7 @@ class JaxStep:
 
     Args:
         config: A `TrainingConfig`.
-        model: From pictures to logits.
+        model: From images to logits.
         steps_per_epoch: For the learning rate's schedule.
     """
 

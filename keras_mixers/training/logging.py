@@ -17,16 +17,16 @@ class Log:
     Args:
         folder: `epath.Path` of the run folder, or None.
         name: Of the run, before the progress bar.
-        pictures: In the whole run.
+        images: In the whole run.
         done: Of these, before this start.
         quiet: For all processes of a job but the first.
     """
 
-    def __init__(self, folder, name, pictures, done, quiet=False):
+    def __init__(self, folder, name, images, done, quiet=False):
         self._folder = None if quiet else folder
         patience = 0.5 if sys.stderr.isatty() else 30.0
         self._bar = tqdm(
-            total=pictures,
+            total=images,
             initial=done,
             desc=name,
             unit="img",
@@ -53,10 +53,10 @@ class Log:
         kept = [line for line in lines if _step_of(line) <= step]
         files.write(path, "".join(kept))
 
-    def advance(self, pictures, **shown):
+    def advance(self, images, **shown):
         """Moves the bar."""
         self._bar.set_postfix(refresh=False, **shown)
-        self._bar.update(pictures)
+        self._bar.update(images)
 
     def say(self, sentence):
         """Prints a line beside the bar."""
@@ -113,12 +113,12 @@ def epoch_line(epoch, epochs, results):
         f"{results['val_accuracy']:.1%}, top-5 {results['val_top_5']:.1%}"
     )
     if "ema_accuracy" in results:
-        line += f"; averaged weights: top-1 {results['ema_accuracy']:.1%}"
+        line += f"; EMA: top-1 {results['ema_accuracy']:.1%}"
     return line
 
 
 def show_batch(folder, images):
-    """Gives a batch, uint8 of shape `(pictures, height, width, 3)`, to TensorBoard.
+    """Gives a batch, uint8 of shape `(images, height, width, 3)`, to TensorBoard.
 
     Raises:
         OSError: It cannot be written.

@@ -36,7 +36,7 @@ def train(
     Args:
         config: A `TrainingConfig`.
         build: Function without arguments that returns a model from images to logits.
-        training: `PictureData` or `ArrayData`.
+        training: `ImageData` or `ArrayData`.
         validation: The same; evaluated after every epoch.
         make_engine: From `devices.connect`.
         folder: `epath.Path` of the run folder, for checkpoints and logs; what it holds is
@@ -49,7 +49,7 @@ def train(
     Returns:
         The engine, whose `model` is trained, and a list of one dict per epoch: `step`, `loss`,
         `accuracy`, `val_loss`, `val_accuracy`, `val_top_5`, with an average of the weights
-        `ema_loss`, `ema_accuracy`, `ema_top_5`, and `unreadable`, the number of pictures of both
+        `ema_loss`, `ema_accuracy`, `ema_top_5`, and `unreadable`, the number of images of both
         sets found unreadable so far.
 
     Raises:
@@ -67,7 +67,7 @@ def train(
             loop = _Loop(config, engine, training, validation, checkpoints, signals, on_step)
             loop.run(on_start, functools.partial(Log, folder, name, quiet=not engine.is_chief))
         if folder is not None:
-            run_folder.save_models(engine, folder, averages=bool(config.ema_decay))
+            run_folder.save_models(engine, folder, ema=bool(config.ema_decay))
         engine.sync_model()
     except RunError:
         raise
@@ -98,7 +98,7 @@ class _Loop:
 
         Args:
             on_start: As of `train`.
-            open_log: Function of `(pictures=, done=)` that returns a `Log`.
+            open_log: Function of `(images=, done=)` that returns a `Log`.
         """
         warnings = []
         if self._checkpoints is not None:
@@ -106,7 +106,7 @@ class _Loop:
         on_start()
         self._saved_at, self._saved_step = time.monotonic(), self._step
         size = self._config.batch_size
-        self._run_log = open_log(pictures=self._total * size, done=self._step * size)
+        self._run_log = open_log(images=self._total * size, done=self._step * size)
         try:
             self._run_log.forget_after(self._step, self._unreadable.lines())
             for sentence in warnings:
@@ -152,8 +152,8 @@ class _Loop:
         if self._engine.agree_to_stop(self._moments, bool(self._signals)):
             raise ends.StopAsked
 
-    def _training_batches(self, share):
-        return self._training.training_batches(self._config, self._step, share)
+    def _training_batches(self, shard):
+        return self._training.training_batches(self._config, self._step, shard)
 
     def _read(self, leave):
         """Takes in the numbers of steps until `leave` are unread."""
@@ -191,7 +191,7 @@ class _Loop:
         results = {"step": self._step, "loss": loss, "accuracy": accuracy}
         results |= self._evaluate("val")
         if self._config.ema_decay:
-            results |= self._engine.with_averages(lambda: self._evaluate("ema"))
+            results |= self._engine.with_ema(lambda: self._evaluate("ema"))
         results["unreadable"] = len(self._unreadable.lines())
         # Not before: a stop while evaluating leaves all this to be done again.
         self._epoch_sums.clear()
@@ -213,8 +213,8 @@ class _Loop:
             self._stop_if_asked()
         if not totals["count"]:
             raise RunError(
-                f"None of the {len(self._validation):,} pictures of "
-                f"{self._config.validation_split} could be read: mend them, or choose another "
+                f"None of the {len(self._validation):,} images of "
+                f"{self._config.validation_split} could be read: fix them, or choose another "
                 "--validation-split."
             )
         names = {"loss": "loss", "correct": "accuracy", "correct_5": "top_5"}
@@ -223,7 +223,7 @@ class _Loop:
     @functools.cached_property
     def _evaluation_data(self):
         return self._engine.batches(
-            lambda share: self._validation.evaluation_batches(self._config, share)
+            lambda shard: self._validation.evaluation_batches(self._config, shard)
         )
 
     def _note_unreadable(self, images, marks, split):

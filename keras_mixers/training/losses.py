@@ -4,7 +4,7 @@ from keras import ops
 
 
 def losses(labels, logits, kind):
-    """Returns the cross-entropy of each picture, in float32.
+    """Returns the cross-entropy of each image, in float32.
 
     Args:
         labels: Shares of the classes, `(batch, classes)`.
@@ -18,7 +18,7 @@ def losses(labels, logits, kind):
 
 
 def correct(labels, logits, among=1):
-    """Returns 1.0 for each picture whose class has one of the `among` largest logits, else 0.0."""
+    """Returns 1.0 for each image whose class has one of the `among` largest logits, else 0.0."""
     target = ops.argmax(labels, axis=-1)
     mine = ops.take_along_axis(logits, target[:, None], axis=-1)
     # Ties count against the class, and so does what is not a number: neither constant logits nor
@@ -28,7 +28,7 @@ def correct(labels, logits, among=1):
 
 
 def evaluation_sums(labels, logits, weights, kind):
-    """Returns sums over a batch, each picture by its weight: what `evaluate_step` returns."""
+    """Returns sums over a batch, each image by its weight: what `evaluate_step` returns."""
     values = {
         "loss": losses(labels, logits, kind),
         "correct": correct(labels, logits),

@@ -47,7 +47,7 @@ def check(config):
         )
 
 
-def settled(config, begun=None):
+def resolved(config, earlier=None):
     """Returns `config` with what the weights it begins with say of the model.
 
     That is the activation and, for "block_diagonal", the wider token mixing: so that the model can
@@ -55,7 +55,7 @@ def settled(config, begun=None):
 
     Args:
         config: A `TrainingConfig`.
-        begun: That of the run which goes on, or None. It has what its weights said, where these
+        earlier: That of the run which goes on, or None. It has what its weights said, where these
             are not there any more.
 
     Raises:
@@ -67,8 +67,8 @@ def settled(config, begun=None):
     try:
         by_weights, needed = _by_weights(config)
     except ValueError as error:
-        if begun and {*config.model_options} <= {*begun.model_options}:
-            return dataclasses.replace(config, model_options=begun.model_options)
+        if earlier and {*config.model_options} <= {*earlier.model_options}:
+            return dataclasses.replace(config, model_options=earlier.model_options)
         raise UsageError(f"--weights: {error}") from None
     arguments = by_weights | config.model_arguments() | needed
     options = tuple(f"{name}={value}" for name, value in arguments.items())
@@ -156,7 +156,7 @@ def build_to_begin(config, class_names, warn):
 
 
 def build(config, classes):
-    """Returns the model that `config` describes, from pictures to logits.
+    """Returns the model that `config` describes, from images to logits.
 
     Raises:
         UsageError: There is none.

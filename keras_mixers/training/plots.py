@@ -12,7 +12,7 @@ matplotlib.use("Agg")  # Files only: no window, no display needed.
 import matplotlib.pyplot as plt
 from matplotlib.ticker import MaxNLocator
 
-from keras_mixers.data.batch_order import Share
+from keras_mixers.data.batch_order import Shard
 from keras_mixers.data.unreadable_images import indices
 from keras_mixers.errors import UsageError
 
@@ -24,12 +24,12 @@ _NAMED_CLASSES = 40
 
 
 def learning_curves_and_mistakes(results, images, labels, path):
-    """Draws one row for each run: loss, accuracy, misclassified test pictures. Writes a PNG.
+    """Draws one row for each run: loss, accuracy, misclassified test images. Writes a PNG.
 
     Args:
         results: Dict from a model's name to a dict with its `history`, as `trainer.train` returns
-            it, and `by_keras`, the predicted class of every test picture.
-        images: Test pictures, array of shape `(pictures, height, width, 1)`.
+            it, and `by_keras`, the predicted class of every test image.
+        images: Test images, array of shape `(images, height, width, 1)`.
         labels: Their classes.
         path: Of the PNG.
     """
@@ -57,7 +57,7 @@ def _draw_curves(axes, history, metric, name):
 
 def _draw_mistakes(figure, images, labels, predicted):
     wrong = np.flatnonzero(predicted != labels)
-    title = f"{len(wrong)} of {len(labels)} test pictures misclassified"
+    title = f"{len(wrong)} of {len(labels)} test images misclassified"
     if len(wrong) > _SHOWN_MISTAKES:
         title += f", the first {_SHOWN_MISTAKES}:"
     figure.suptitle(title, fontsize=10)
@@ -69,31 +69,31 @@ def _draw_mistakes(figure, images, labels, predicted):
         panel.set_title(f"{labels[i]} as {predicted[i]}", fontsize=9)
 
 
-def preview(pictures, config, path):
-    """Draws the first augmented pictures of a run with their labels. Writes a PNG.
+def preview(data, config, path):
+    """Draws the first augmented images of a run with their labels. Writes a PNG.
 
     Args:
-        pictures: A `PictureData`.
+        data: An `ImageData`.
         config: A `TrainingConfig`.
         path: `epath.Path` of the PNG.
 
     Returns:
-        The pictures, uint8 of shape `(pictures, height, width, 3)`, and the indices of those drawn
+        The images, uint8 of shape `(images, height, width, 3)`, and the indices of those drawn
         that could not be read, as a set.
 
     Raises:
-        UsageError: There are fewer than two pictures.
+        UsageError: There are fewer than two images.
     """
-    if len(pictures) < 2:
+    if len(data) < 2:
         raise UsageError(
-            "--train-split must hold two pictures at least, as they are mixed in pairs: take a "
-            f"larger part. Received: {config.train_split}, {len(pictures)} picture"
+            "--train-split must hold two images at least, as they are mixed in pairs: take a "
+            f"larger part. Received: {config.train_split}, {len(data)} image"
         )
-    # No whole batch where a part will do, nor more pictures than there are.
-    size = min(config.batch_size, len(pictures) // 2 * 2)
+    # No whole batch where a part will do, nor more images than there are.
+    size = min(config.batch_size, len(data) // 2 * 2)
     config = dataclasses.replace(config, batch_size=size, gradient_accumulation_steps=1)
     parts = size // _enough(size)
-    images, labels, unreadable = next(iter(pictures.training_batches(config, share=Share(parts))))
+    images, labels, unreadable = next(iter(data.training_batches(config, shard=Shard(parts))))
     images = images[:_SHOWN_AUGMENTED].numpy()
     columns = min(8, len(images))
     rows = -(-len(images) // columns)
@@ -105,7 +105,7 @@ def preview(pictures, config, path):
         panel.axis("off")
     for panel, image, label in zip(panels.ravel(), images, labels.numpy(), strict=False):
         panel.imshow(image)
-        panel.set_title(_label_text(label, pictures.class_names), fontsize=8)
+        panel.set_title(_label_text(label, data.class_names), fontsize=8)
     _save(figure, path)
     return images, indices([unreadable])
 
@@ -144,10 +144,10 @@ def write_results(model, history, seconds, folder):
     ]
     if "ema_accuracy" in last:
         average = f"{last['ema_accuracy']:.2%}, {last['ema_top_5']:.2%}"
-        lines.append(("the same, averaged weights", average))
+        lines.append(("the same, EMA of the weights", average))
     lines += [
         ("best validation top-1", f"{best['val_accuracy']:.2%} (epoch {history.index(best) + 1})"),
-        ("unreadable pictures", f"{last['unreadable']:,}"),
+        ("unreadable images", f"{last['unreadable']:,}"),
         ("time of this start", f"{seconds / 60:.1f} minutes"),
         ("files", f"{folder}: model.keras, curves.png, log.jsonl, tensorboard/{unreadable}"),
     ]
@@ -175,7 +175,7 @@ def _draw_run(history, path):
     named = {
         "": "training, augmented",
         "val_": "validation",
-        "ema_": "validation, averaged weights",
+        "ema_": "validation, EMA of the weights",
     }
     for axes, metric in ((loss, "loss"), (accuracy, "accuracy")):
         for prefix, label in named.items():
@@ -201,7 +201,7 @@ def draw_confusion(matrix, names, path):
     """Draws how often a class (row) is taken for a class (column). Writes a PNG.
 
     Args:
-        matrix: Numbers of pictures, `(classes, classes)`.
+        matrix: Numbers of images, `(classes, classes)`.
         names: Of the classes; they are written where there are at most 40.
         path: `epath.Path` of the PNG.
     """
@@ -210,7 +210,7 @@ def draw_confusion(matrix, names, path):
     side = min(4 + 0.45 * count, 16)
     figure, axes = plt.subplots(figsize=(side + 1, side), layout="constrained")
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    figure.colorbar(image, label="share of the pictures of a class", shrink=0.8)
+    figure.colorbar(image, label="share of the images of a class", shrink=0.8)
     axes.set(xlabel="taken for", ylabel="class")
     if count <= _NAMED_CLASSES:
         short = [name[:18] for name in names]
@@ -223,8 +223,8 @@ def draw_confusion(matrix, names, path):
     _save(figure, path)
 
 
-def draw_pictures(images, titles, path):
-    """Draws pictures with a title each, or says that there are none. Writes a PNG.
+def draw_images(images, titles, path):
+    """Draws images with a title each, or says that there are none. Writes a PNG.
 
     Args:
         images: Arrays of uint8.

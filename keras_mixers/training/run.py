@@ -44,8 +44,8 @@ class Trained(typing.NamedTuple):
     """The trained `keras.Model`, on one device."""
     config: TrainingConfig
     """The settings as the run folder has them."""
-    training: dataset.PictureData
-    validation: dataset.PictureData
+    training: dataset.ImageData
+    validation: dataset.ImageData
 
 
 def open_data(config):
@@ -63,7 +63,7 @@ def open_data(config):
         if str(error).startswith("No data"):
             raise UsageError(_NO_DATA.format(error=error)) from None
         raise
-    return dataset.PictureData(training), dataset.PictureData(validation)
+    return dataset.ImageData(training), dataset.ImageData(validation)
 
 
 def train(config):
@@ -76,7 +76,7 @@ def train(config):
         RunError: The run cannot begin or go on; `UsageError` where nothing was written.
     """
     folder = files.named("--out", config.out)
-    config = model.settled(config, run_folder.begun(folder))
+    config = model.resolved(config, run_folder.earlier_config(folder))
     training, validation = open_data(config)
     if training.classes < 2:
         raise UsageError(
@@ -86,7 +86,7 @@ def train(config):
     # Refused before anything is written.
     batch_order.steps_per_epoch(len(training), config.batch_size)
     where = distribution.connect(config)
-    with run_folder.alone(folder) if where.is_chief else contextlib.nullcontext():
+    with run_folder.locked(folder) if where.is_chief else contextlib.nullcontext():
         return _train(config, training, validation, where, folder)
 
 

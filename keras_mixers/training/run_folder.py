@@ -25,14 +25,14 @@ def class_names(folder):
     return tuple(path.read_text().removesuffix("\n").split("\n"))
 
 
-def save_models(engine, folder, averages):
+def save_models(engine, folder, ema):
     """Writes model.keras and, with an average of the weights, model_ema.keras, complete or not.
 
     All processes of a job must call this together; the first one writes. `sync_model` is to follow.
     """
     _save_model(engine, folder / "model.keras")
-    if averages:
-        engine.with_averages(lambda: _save_model(engine, folder / "model_ema.keras"))
+    if ema:
+        engine.with_ema(lambda: _save_model(engine, folder / "model_ema.keras"))
 
 
 def _save_model(engine, path):
@@ -46,7 +46,7 @@ def _save_model(engine, path):
 
 
 @contextlib.contextmanager
-def alone(folder):
+def locked(folder):
     """Makes a run folder and, on a disk, keeps other processes out, however this one ends.
 
     Raises:
@@ -81,7 +81,7 @@ def begins(folder):
     return not Checkpoints(folder / "checkpoints", keep=1).paths()
 
 
-def begun(folder):
+def earlier_config(folder):
     """Returns the `TrainingConfig` of the run that goes on here, or None where it begins."""
     with contextlib.suppress(OSError, UsageError):
         return None if begins(folder) else config_module.load(folder / "config.json")
@@ -139,7 +139,7 @@ def require_same_data(before, now, last):
 
 def _data_line(about):
     return (
-        f"{about['training']:,} pictures and {about['validation']:,} for validation, in "
+        f"{about['training']:,} images and {about['validation']:,} for validation, in "
         f"{len(about['class_names'])} classes"
     )
 

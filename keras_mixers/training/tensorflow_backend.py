@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from keras_mixers.data.batch_order import Share
+from keras_mixers.data.batch_order import Shard
 from keras_mixers.data.dataset import LOST_CONNECTION
 from keras_mixers.layers import DropPath
 from keras_mixers.training import losses, optimizers, remat
@@ -37,7 +37,7 @@ class TensorFlowEngine:
     Args:
         strategy: A `tf.distribute.Strategy`.
         config: A `TrainingConfig`.
-        build: Function without arguments that returns the model, from pictures to logits.
+        build: Function without arguments that returns the model, from images to logits.
         steps_per_epoch: For the learning rate's schedule.
     """
 
@@ -50,7 +50,7 @@ class TensorFlowEngine:
         with strategy.scope():
             self.model = build()
             self._optimizer = optimizers.optimizer(self.model, config, steps_per_epoch, FusedAdamW)
-            self._averages = self._copies() if config.ema_decay else []
+            self._ema = self._copies() if config.ema_decay else []
         self._layer_rates = optimizers.layer_rates(self.model, config)
         self._logits = remat.forward(self.model, config.remat)
         # The step sums gradients itself, before it clips them: clipping each replica's by itself,
@@ -65,14 +65,14 @@ class TensorFlowEngine:
         """Returns this machine's part of each batch, to be iterated over, any number of times.
 
         Args:
-            make: Function of a `Share` that returns a data set.
+            make: Function of a `Shard` that returns a data set.
         """
         if self.replicas == 1:
-            return make(Share())
+            return make(Shard())
 
         def of_host(context):
             count = self.replicas // context.num_input_pipelines
-            return make(Share(self.replicas, context.input_pipeline_id * count, count))
+            return make(Shard(self.replicas, context.input_pipeline_id * count, count))
 
         return self._strategy.distribute_datasets_from_function(of_host)
 
@@ -94,10 +94,10 @@ class TensorFlowEngine:
         """Returns a dict of scalar tensors: sums of `loss`, `correct`, `correct_5` and `count`."""
         return self._evaluate(images, labels, weights)
 
-    def with_averages(self, function):
+    def with_ema(self, function):
         """Calls `function` while the model has the averages as its weights."""
         raw = [variable.numpy() for variable in self.model.weights]
-        _assign(self.model.weights, [average.numpy() for average in self._averages])
+        _assign(self.model.weights, [average.numpy() for average in self._ema])
         try:
             return function()
         finally:
@@ -140,7 +140,7 @@ class TensorFlowEngine:
             "trainable": self.model.trainable_variables,
             "non_trainable": self.model.non_trainable_variables,
             "optimizer": self._optimizer.variables,
-            "average": self._averages,
+            "average": self._ema,
         }
 
     def _copies(self):
@@ -181,7 +181,7 @@ class TensorFlowEngine:
         if before:
             after = optimizers.part_of_the_way(before, variables, self._layer_rates)
             _assign(variables, after)
-        for average, variable in zip(self._averages, self.model.weights, strict=False):
+        for average, variable in zip(self._ema, self.model.weights, strict=False):
             decay = self._config.ema_decay
             average.assign(average * decay + variable * (1 - decay))
         return {"loss": loss, "correct": correct, "norm": norm / self.replicas}
@@ -213,7 +213,7 @@ def _assign(variables, values):
 
 
 def _draw_by_global_place(model):
-    """Makes each picture's stochastic depth depend on its place in the global batch.
+    """Makes each image's stochastic depth depend on its place in the global batch.
 
     By itself each replica would draw the same for its own part.
     """

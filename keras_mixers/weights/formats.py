@@ -121,11 +121,11 @@ def reader(ending):
     """
     if ending not in _READERS:
         return None
-    package, mend = _READERS[ending]
+    package, fix = _READERS[ending]
     try:
         return importlib.import_module(package)
     except ModuleNotFoundError as error:
-        raise UnreadableFile(mend) from error
+        raise UnreadableFile(fix) from error
 
 
 _READERS = {

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _HEAD = ("head/kernel", "head/bias")
 _MAX_SIDE = 100_000  # Of a grid of positions; and hidden units.
-_MAX_CARRIED = 1024  # Side of a grid that is carried to another: pictures of 16,384 pixels.
+_MAX_CARRIED = 1024  # Side of a grid that is carried to another: images of 16,384 pixels.
 _log = logging.getLogger("keras_mixers")
 
 
@@ -183,7 +183,7 @@ def load(
     Args:
         model: A model of one of the families.
         path: Of the file.
-        resize: How weights of another picture size are carried over: `"interpolate"` (default),
+        resize: How weights of another image size are carried over: `"interpolate"` (default),
             or `"block_diagonal"`, for which the model must have the wider token mixing already.
         entry: Of a PyTorch file with several sets of weights, the one to take, such as
             `"model_ema"`. Defaults to `"model"`, where there is one.
@@ -279,7 +279,7 @@ def _say_head(shapes, bias):
 
 def _say_grid(model, resize):
     height, width = model.input_shape[1:3]
-    _log.warning("weights: carried to pictures of %d x %d by resize=%r", height, width, resize)
+    _log.warning("weights: carried to images of %d x %d by resize=%r", height, width, resize)
 
 
 def _recognized(arrays, namings):

@@ -29,7 +29,7 @@ def resize(
     input_shape: tuple[int | None, int | None, int],
     method: str = "interpolate",
 ) -> keras.Model:
-    """Returns a model for pictures of another size, with the weights of `model`, left as it is.
+    """Returns a model for images of another size, with the weights of `model`, left as it is.
 
     Args:
         model: A functional model of one input, such as those of this package, of layers that Keras
@@ -39,7 +39,7 @@ def resize(
         method: `"interpolate"` (default): any size; the weights of token mixing and of axial
             projections are resampled. `"block_diagonal"` (Appendix C of
             https://arxiv.org/abs/2105.01601, for MLP-Mixer): whole multiples of height and width;
-            each tile of the picture is mixed as the whole was, with as many times the hidden units.
+            each tile of the image is mixed as the whole was, with as many times the hidden units.
 
     Raises:
         ValueError: An argument is out of range, or the method cannot lead to this size.
@@ -86,7 +86,7 @@ def _check_model(model):
     functional = isinstance(model, keras.Model) and hasattr(model, "operations") and model.built
     if not functional or len(model.inputs) != 1 or len(model.inputs[0].shape) != 4:
         raise ValueError(
-            "`model` must be a functional model of one picture, as this package builds them. "
+            "`model` must be a functional model of one image, as this package builds them. "
             f"Received: model={model!r}"
         )
     for layer in model.layers:

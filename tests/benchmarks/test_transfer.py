@@ -14,7 +14,7 @@ pytestmark = pytest.mark.tensorflow
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return str(image_files.write_folder(tmp_path_factory.mktemp("pictures"), per_class=6))
+    return str(image_files.write_folder(tmp_path_factory.mktemp("images"), per_class=6))
 
 
 def test_the_halves_share_no_class(folder):

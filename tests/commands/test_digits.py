@@ -30,8 +30,8 @@ def test_split_is_fixed_stratified_and_disjoint():
     for (images, labels), (same_images, same_labels) in zip(splits, again, strict=True):
         np.testing.assert_array_equal(images, same_images)
         np.testing.assert_array_equal(labels, same_labels)
-    pictures = np.concatenate([images for images, _ in splits]).reshape(1797, -1)
-    assert len(np.unique(pictures, axis=0)) == 1797
+    images = np.concatenate([images for images, _ in splits]).reshape(1797, -1)
+    assert len(np.unique(images, axis=0)) == 1797
 
 
 def test_augmentation_keeps_paper_white_and_moves_the_ink():

@@ -211,7 +211,7 @@ def test_what_the_training_said(world, capsys):
     """The same numbers as the run's own evaluation, raw and averaged."""
     raw = run_tool(capsys, world.run, "--data", world.data)[1]
     for model in (world.run, world.models["checkpoint"]):
-        _, averaged, _ = run_tool(capsys, model, "--data", world.data, "--averaged")
+        _, averaged, _ = run_tool(capsys, model, "--data", world.data, "--ema")
         assert "averaged weights" in averaged["model"]
         assert averaged["top-1"] == f"{world.history['ema_accuracy']:.2%}"
         assert averaged["top-5"] == f"{world.history['ema_top_5']:.2%}"
@@ -306,7 +306,7 @@ def test_unreadable_images(world, capsys, tmp_path):
     shutil.copytree(world.data, data)
     good = run_tool(capsys, world.run, "--data", data, "--split", "validation")[1]
     for name in ("broken.png", "cut.png"):
-        (data / "validation" / "bee" / name).write_bytes(b"no picture")
+        (data / "validation" / "bee" / name).write_bytes(b"no image")
     arguments = (world.run, "--data", data, "--batch-size", 5)
     status, table, error = run_tool(capsys, *arguments)
     assert status == 1
@@ -316,7 +316,7 @@ def test_unreadable_images(world, capsys, tmp_path):
     assert "27/27" in error.replace("27.0", "27")
     last = error.strip().splitlines()[-1]
     assert (
-        "2 of 27 pictures of validation could not be read, more than --max-unreadable 0.001 allows"
+        "2 of 27 images of validation could not be read, more than --max-unreadable 0.001 allows"
         in last
     )
     assert "bee/broken.png" in last
@@ -324,7 +324,7 @@ def test_unreadable_images(world, capsys, tmp_path):
     assert (status, table["unreadable"]) == (0, "2")
     assert "could not be read" not in error
     for path in (data / "validation").glob("*/*.png"):
-        path.write_bytes(b"no picture")
+        path.write_bytes(b"no image")
     status, table, error = run_tool(capsys, *arguments, "--max-unreadable", 1)
     assert (status, table) == (1, {})
     assert "None of the 27 images could be read" in error
@@ -407,16 +407,12 @@ def test_checkpoints_that_do_not_fit(world, capsys, tmp_path):
     )
     config = about["config"] | {"ema_decay": None}
     checkpoints.save(1, state | {"average": []}, about | {"config": config})
-    assert "--averaged needs a run with --ema-decay" in refuse(
-        capsys, tmp_path / "run", *data, "--averaged"
-    )
+    assert "--ema needs a run with --ema-decay" in refuse(capsys, tmp_path / "run", *data, "--ema")
 
 
 def test_arguments_and_data_that_cannot_be_used(world, capsys, tmp_path):
     data, keras_file = ("--data", world.data), world.run / "model.keras"
-    assert "model_ema.keras has the averaged weights" in refuse(
-        capsys, keras_file, *data, "--averaged"
-    )
+    assert "model_ema.keras has the averaged weights" in refuse(capsys, keras_file, *data, "--ema")
     assert "--config is for model files" in refuse(
         capsys, world.run, *data, "--config", world.run / "config.json"
     )

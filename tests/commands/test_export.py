@@ -231,7 +231,7 @@ def test_help_examples_parse(tmp_path, monkeypatch, capsys):
     ]
 
 
-# At the pictures' real size, with fewer blocks: the conversion of a whole model takes 20 seconds.
+# At the images' real size, with fewer blocks: the conversion of a whole model takes 20 seconds.
 AT_224 = {
     "MLPMixerB16": lambda: keras_mixers.MLPMixerB16(num_blocks=1),
     "S2MLPDeep": lambda: keras_mixers.S2MLPDeep(num_blocks=2),
@@ -278,7 +278,7 @@ def test_a_graph_in_pieces_is_counted_so(first, partitions, tmp_path, rng):
     assert not LiteRTModel(tmp_path / "m.tflite").fully_delegated
 
 
-def test_eight_bits_without_pictures_are_refused(saved, tmp_path, capsys):
+def test_eight_bits_without_images_are_refused(saved, tmp_path, capsys):
     _, path = saved
     for precision in ("int8", "int8-full"):
         sentence = refuse([path, tmp_path / "out", "--precision", precision], capsys)
@@ -364,11 +364,11 @@ def test_a_split_that_does_not_exist_is_refused(option, digits_run, tmp_path, ca
 def test_options_that_would_do_nothing_are_refused(saved, tmp_path, capsys):
     _, path = saved
     out = tmp_path / "out"
-    for option in ("--threads", "--calibration-pictures", "--calibration-split"):
+    for option in ("--threads", "--calibration-images", "--calibration-split"):
         command = [path, out, "--format", "savedmodel", option, "3"]
         assert f"{option}: is not for --format savedmodel" in refuse(command, capsys)
     assert "--top-k: is not for --format tflite" in refuse([path, out, "--top-k", 3], capsys)
-    few = ["--precision", "int8", "--batch-size", 8, "--calibration-pictures", 7]
+    few = ["--precision", "int8", "--batch-size", 8, "--calibration-images", 7]
     assert "must be at least --batch-size, 8. Received: 7" in refuse([path, out, *few], capsys)
     assert "from 1 to 256. Received: 257" in refuse([path, out, "--threads", 257], capsys)
     assert "--labels must be a text file" in refuse([path, out, "--labels", ""], capsys)

@@ -68,7 +68,7 @@ def test_the_report_of_a_run_says_what_numpy_says(precision, digits_run, tmp_pat
     for name, value in expected.items():
         assert said[name] == pytest.approx(value, rel=1e-3, abs=1e-6), name
     assert said["written"] is True
-    assert said["pictures"] == 360
+    assert said["images"] == 360
     assert said["bytes"] == path.stat().st_size
     assert said["delegate_partitions"] == 1
     shares = {k: v["share_of_multiply_adds"] for k, v in said["operators"].items()}
@@ -80,8 +80,8 @@ def test_the_report_of_a_run_says_what_numpy_says(precision, digits_run, tmp_pat
 
 
 def test_the_agreement_can_be_a_gate(digits_run, tmp_path, capsys):
-    """Two pictures for the ranges are not enough for 99.9 %."""
-    command = [digits_run, tmp_path, "--precision", "int8-full", "--calibration-pictures", 2]
+    """Two images for the ranges are not enough for 99.9 %."""
+    command = [digits_run, tmp_path, "--precision", "int8-full", "--calibration-images", 2]
     status, out, _ = run_tool(capsys, *command, "--min-agreement", 0.999)
     assert status == 1
     assert "not written" in out
@@ -151,9 +151,7 @@ def test_pixels_and_saved_models_of_a_run(digits_run, tmp_path, capsys):
     assert (names[:, 0] == found.astype(str)).mean() >= 0.98  # Gray is rounded.
 
 
-def test_ranges_are_found_on_as_many_pictures_as_asked_for(
-    digits_run, tmp_path, capsys, monkeypatch
-):
+def test_ranges_are_found_on_as_many_images_as_asked_for(digits_run, tmp_path, capsys, monkeypatch):
     seen = []
 
     def write(kind, *_):
@@ -161,7 +159,7 @@ def test_ranges_are_found_on_as_many_pictures_as_asked_for(
         raise OSError("enough")
 
     monkeypatch.setattr(TFLite, "write", write)
-    command = [digits_run, tmp_path, "--precision", "int8", "--calibration-pictures", 40]
+    command = [digits_run, tmp_path, "--precision", "int8", "--calibration-images", 40]
     assert "enough" in refuse(command, capsys)
     images, _ = digits_data.load()[0]
     np.testing.assert_array_equal(np.concatenate(seen), images[:40])
@@ -172,7 +170,7 @@ def test_ranges_are_found_on_as_many_pictures_as_asked_for(
     [
         (("--min-agreement", "1.5"), "greater than 0, at most 1. Received: 1.5"),
         (("--threads", "0"), "argument --threads: must be from 1 to 256. Received: 0"),
-        (("--calibration-pictures", "-1"), "must be from 1 to 1,000,000. Received: -1"),
+        (("--calibration-images", "-1"), "must be from 1 to 1,000,000. Received: -1"),
         (("--precision", "int4"), "invalid choice: 'int4'"),
         (
             ("--precision", "int8-full", "--input", "float32"),

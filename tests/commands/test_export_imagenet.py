@@ -1,4 +1,4 @@
-"""The command on a run of keras-mixers imagenet, with checkpoints and a folder of pictures."""
+"""The command on a run of keras-mixers imagenet, with checkpoints and a folder of images."""
 
 import json
 import pathlib
@@ -42,7 +42,7 @@ def test_a_run_and_its_evaluation_agree(precision, kind, world, tmp_path, capsys
     top_1 = (outputs.argmax(axis=-1) == labels).mean()
     assert said["top_1_file"] == pytest.approx(top_1)
     assert said["top_1_model"] == pytest.approx((world.order[:, 0] == labels).mean())
-    assert said["pictures"] == len(labels)
+    assert said["images"] == len(labels)
     assert said["agreement"] > 0.85
     _, names = exported.read_tflite(path)
     assert tuple(names) == CLASSES
@@ -50,7 +50,7 @@ def test_a_run_and_its_evaluation_agree(precision, kind, world, tmp_path, capsys
     assert f"top-1       {top_1:.2%}" in capsys.readouterr().out
 
 
-def test_files_of_pictures_to_labels(world, tmp_path, capsys):  # noqa: F811
+def test_files_of_images_to_labels(world, tmp_path, capsys):  # noqa: F811
     status, _, _ = run_tool(capsys, world.run, tmp_path, "--format", "savedmodel", "--top-k", 2)
     assert status == 0
     paths, _, _ = pixels_and_labels(world)
@@ -62,7 +62,7 @@ def test_files_of_pictures_to_labels(world, tmp_path, capsys):  # noqa: F811
 
 
 def test_averaged_weights(world, tmp_path, capsys):  # noqa: F811
-    status, _, _ = run_tool(capsys, world.run, tmp_path, "--averaged")
+    status, _, _ = run_tool(capsys, world.run, tmp_path, "--ema")
     assert status == 0
     x = np.random.default_rng(0).uniform(0, 255, (3, 24, 24, 3)).astype("float32")
     got = LiteRTModel(tmp_path / "run.tflite").predict(x)
@@ -76,7 +76,7 @@ def test_unreadable_images_have_status_1(split, world, tmp_path, capsys):  # noq
     """Those to compare on, and those to find ranges on."""
     data, out = tmp_path / "data", tmp_path / "out"
     test_evaluate.write_images(data)
-    (data / split / "bee" / "0.png").write_bytes(b"no picture")
+    (data / split / "bee" / "0.png").write_bytes(b"no image")
     options = ("--data", data, "--precision", "int8")
     status, table, error = run_tool(capsys, world.run, out, *options)
     assert (status, table) == (1, "")

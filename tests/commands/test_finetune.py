@@ -14,7 +14,7 @@ from PIL import Image
 
 import keras_mixers
 from keras_mixers.commands import finetune, imagenet
-from keras_mixers.data.dataset import PictureData
+from keras_mixers.data.dataset import ImageData
 from keras_mixers.data.sources import open_source
 from keras_mixers.errors import UsageError
 from keras_mixers.evaluation import exported, litert, loading, metrics, review
@@ -146,7 +146,7 @@ def earlier(folder, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def others(tmp_path_factory):
-    """Pictures of two other classes, without splits."""
+    """Images of two other classes, without splits."""
     folder = tmp_path_factory.mktemp("others")
     for label, name in enumerate(("dog", "eel")):
         (folder / name).mkdir()
@@ -206,7 +206,7 @@ def test_what_is_exported_is_the_model_in_memory(precision, finished, folder, tm
     """With its labels; nothing of a run folder is read."""
     config = changed(settings.load(finished / "config.json"), out=str(tmp_path / "gone"))
     built = keras.models.load_model(finished / "model.keras")
-    splits = (PictureData(open_source(str(folder), "", split)) for split in ("train", "validation"))
+    splits = (ImageData(open_source(str(folder), "", split)) for split in ("train", "validation"))
     trained = training_run.Trained(built, config, *splits)
     target = tmp_path / "phones" / "m.tflite"
     assert finetune._export(trained, target, precision) == 0
@@ -244,13 +244,13 @@ def test_what_is_shown_of_the_mistakes(monkeypatch, tmp_path, capsys):
     figures = {}
     monkeypatch.setattr(plots, "_save", lambda figure, path: figures.update({path.name: figure}))
 
-    class Pictures:
+    class Images:
         class_names = ("ant", "bee", "cow $1$")
 
-        def picture(self, index, config):
+        def image(self, index, config):
             return np.full((4, 4, 3), index, "uint8")
 
-    review.review(losses.build("mlp_mixer"), changed(CONFIG, out=str(tmp_path)), Pictures())
+    review.review(losses.build("mlp_mixer"), changed(CONFIG, out=str(tmp_path)), Images())
     rows = [["truth", "ant", "bee", "cow $1$"], ["ant", "1", "0", "2"], ["bee", "0", "0", "0"]]
     rows += [["cow $1$", "0", "1", "0"]]
     assert list(csv.reader((tmp_path / "confusion.csv").read_text().splitlines())) == rows
@@ -273,7 +273,7 @@ def test_what_is_shown_of_the_mistakes(monkeypatch, tmp_path, capsys):
 
 
 def test_names_with_a_dollar_are_drawn_as_they_are(tmp_path):
-    plots.draw_pictures([np.zeros((4, 4, 3), "uint8")], [r"a$\foo$b"], tmp_path / "a.png")
+    plots.draw_images([np.zeros((4, 4, 3), "uint8")], [r"a$\foo$b"], tmp_path / "a.png")
     assert size_of(tmp_path / "a.png") > 200
 
 
@@ -379,7 +379,7 @@ def test_another_resolution(size, resize, earlier, others, tmp_path):
     assert mixing.grid == (size // 8, size // 8)
     assert mixing.hidden_dim == (32 if resize == "block_diagonal" else 8)
     config = settings.load(out / "config.json")
-    assert model.settled(config) == config
+    assert model.resolved(config) == config
     # The checkpoint says it too, without the weights.
     assert model.build(config, 2).get_layer("block_0_token_mixing").hidden_dim == mixing.hidden_dim
 
@@ -388,14 +388,14 @@ def test_the_activation_is_that_of_the_weights(rng, tmp_path):
     sizes = dict(blocks=2, grid=(3, 3), patch=8, dim=16, tokens_dim=8, channels_dim=16, classes=5)
     path = tmp_path / "timm.npz"
     write(path, foreign.random_arrays(foreign.timm_shapes(**sizes), rng))
-    config = model.settled(changed(CONFIG, weights=str(path)))
+    config = model.resolved(changed(CONFIG, weights=str(path)))
     assert "activation=gelu" in config.model_options
     assert (
         model.build(config, 5).get_layer("block_0_token_mixing").get_config()["activation"]
         == "gelu"
     )
     kept = changed(CONFIG, model_options=(*MIXER, "activation=gelu_tanh"), weights=str(path))
-    assert "activation=gelu_tanh" in model.settled(kept).model_options
+    assert "activation=gelu_tanh" in model.resolved(kept).model_options
 
 
 @pytest.mark.parametrize(
@@ -482,7 +482,7 @@ def test_nothing_is_assumed_where_it_is_given(miil, others, tmp_path, caplog):
 
 def test_weights_of_another_scaling_are_said_in_a_line(miil, caplog):
     config = changed(CONFIG, weights=str(miil))
-    model.settled(config)
+    model.resolved(config)
     assert lines_with(EXPECTS, caplog) == [
         f"--weights {miil} expects images of mean 0 and std 1; this run scales them by --mean 0.5 "
         "and --std 0.5"
@@ -490,7 +490,7 @@ def test_weights_of_another_scaling_are_said_in_a_line(miil, caplog):
     caplog.clear()
     # As many numbers as channels, or one for all of them: the same.
     for mean, std in (((0.0,), (1.0,)), ((0.0,) * 3, (1.0,) * 3)):
-        model.settled(changed(config, mean=mean, std=std))
+        model.resolved(changed(config, mean=mean, std=std))
     assert lines_with(EXPECTS, caplog) == []
 
 
@@ -500,13 +500,13 @@ def test_worst_mistakes_are_the_clearest(folder, tmp_path):
     result = metrics.Result(**metrics.judge(outputs, labels), bad=(1,))
     places, indices = result.worst(3)
     assert places.tolist() == [3, 1, 4]  # Margins 9, 4, 4; then 0.5; the first one is right.
-    assert indices.tolist() == [4, 2, 5]  # The second picture of the data could not be read.
+    assert indices.tolist() == [4, 2, 5]  # The second image of the data could not be read.
     config = settings.TrainingConfig(image_size=24, eval_crop=1.0)
-    data = PictureData(open_source(str(folder), "", "validation"))
+    data = ImageData(open_source(str(folder), "", "validation"))
     shown, _, _, _ = next(
         data.evaluation_batches(changed(config, batch_size=4)).as_numpy_iterator()
     )
-    np.testing.assert_array_equal(data.picture(2, config), shown[2])
+    np.testing.assert_array_equal(data.image(2, config), shown[2])
     with Image.open(data.name(2)) as image:
         assert image.size == (48, 40)
 

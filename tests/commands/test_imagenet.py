@@ -1,4 +1,4 @@
-"""The command as a whole, on a few small pictures: what it takes, and what it leaves."""
+"""The command as a whole, on a few small images: what it takes, and what it leaves."""
 
 import re
 import shutil
@@ -71,11 +71,11 @@ def test_the_written_configuration_starts_the_same_run(finished, folder, tmp_pat
             np.testing.assert_allclose(same, value, rtol=1e-3, atol=1e-4)
 
 
-def test_a_preview_of_fewer_pictures_than_a_batch(folder, tmp_path):
+def test_a_preview_of_fewer_images_than_a_batch(folder, tmp_path):
     path = tmp_path / "batch.png"
     assert run(folder, tmp_path / "run", "--batch-size", "4096", "--preview", str(path)) == 0
     with Image.open(path) as image:
-        assert image.width > 3 * image.height / 2  # 24 pictures, eight beside each other.
+        assert image.width > 3 * image.height / 2  # 24 images, eight beside each other.
 
 
 @pytest.mark.parametrize(("size", "enough"), [(4096, 32), (94, 94), (24, 24), (96, 32), (100, 50)])
@@ -202,7 +202,7 @@ def test_a_folder_that_cannot_be_written(folder, tmp_path, capfd):
     assert "--out must be a folder to write into" in capfd.readouterr().err
 
 
-def test_preview_writes_a_picture_and_stops(folder, tmp_path, capfd):
+def test_preview_writes_a_image_and_stops(folder, tmp_path, capfd):
     path = tmp_path / "batch.png"
     assert run(folder, tmp_path / "run", "--preview", str(path)) == 0
     assert capfd.readouterr().out.strip() == str(path)
@@ -216,7 +216,7 @@ def test_preview_of_what_cannot_be_read(tmp_path, capfd):
         path.write_bytes(b"nothing")
     assert run(data, tmp_path / "run", "--preview", str(tmp_path / "batch.png")) == 1
     error = capfd.readouterr().err
-    assert "pictures of train could not be read, more than --max-unreadable" in error
+    assert "images of train could not be read, more than --max-unreadable" in error
     assert "Traceback" not in error
 
 
@@ -245,7 +245,7 @@ def test_preview_into_no_folder(folder, tmp_path, capfd):
 
 
 def test_two_devices_train_as_one(folder, tmp_path):
-    """Pictures that are augmented and mixed, LAMB, and a batch that evaluation does not fill."""
+    """Images that are augmented and mixed, LAMB, and a batch that evaluation does not fill."""
     settings = ("--optimizer", "lamb", "--mixup", "0.8", "--cutmix", "1", "--flip")
     settings += ("--drop-path-rate", "0.2", "--log-steps", "1", "--checkpoint-steps", "6")
     for count in ("1", "2"):

@@ -20,9 +20,9 @@ def put(folder, name, content):
 
 
 @pytest.fixture
-def pictures(tmp_path):
-    """Three classes in train, two of them in val; 13 pictures and 3 pictures."""
-    folder = tmp_path / "pictures"
+def images(tmp_path):
+    """Three classes in train, two of them in val; 13 images and 3 images."""
+    folder = tmp_path / "images"
     for number in range(10):
         put(folder, f"train/dog/{number}.jpg", JPEG + bytes([number]))
     put(folder, "train/Yak/1.JPEG", JPEG + b"yak")
@@ -62,9 +62,9 @@ def refuse(arguments, capsys):
     return error.removeprefix("keras-mixers make-shards: error: ")
 
 
-def test_every_picture_is_read_back(pictures, tmp_path, capsys):
+def test_every_image_is_read_back(images, tmp_path, capsys):
     out = tmp_path / "new" / "shards"
-    assert make_shards.main([str(pictures), str(out), "--shards", "3"]) == 0
+    assert make_shards.main([str(images), str(out), "--shards", "3"]) == 0
     assert names_in(out) == [
         "classes.txt",
         *(f"train-0000{shard}-of-00003.tfrecord" for shard in range(3)),
@@ -77,10 +77,10 @@ def test_every_picture_is_read_back(pictures, tmp_path, capsys):
         assert [len(shard) for shard in written] == sizes
         got = {name: (image, label) for shard in written for image, label, name in shard}
         assert got == {
-            path.relative_to(pictures).as_posix(): (path.read_bytes(), labels[path.parts[-2]])
+            path.relative_to(images).as_posix(): (path.read_bytes(), labels[path.parts[-2]])
             if "deep" not in path.parts
             else (path.read_bytes(), labels["cat"])
-            for path in (pictures / folder).rglob("*")
+            for path in (images / folder).rglob("*")
             if path.is_file() and "/." not in str(path)
         }
     table = [line.replace(" ", "") for line in capsys.readouterr().out.splitlines()]
@@ -88,29 +88,29 @@ def test_every_picture_is_read_back(pictures, tmp_path, capsys):
     assert table[2:] == ["|train|13|3|3|0|", "|validation|3|2|3|0|"]
 
 
-def test_shuffled_always_alike(pictures, tmp_path):
+def test_shuffled_always_alike(images, tmp_path):
     for out in ("one", "two"):
-        shards.make_shards(pictures, tmp_path / out, shards=1)
+        shards.make_shards(images, tmp_path / out, shards=1)
     for name in names_in(tmp_path / "one"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
     labels = [label for _, label, _ in records(tmp_path / "one", "train")[0]]
     assert labels != sorted(labels)
 
 
-def test_usual_number_of_shards(pictures, tmp_path, monkeypatch):
-    monkeypatch.setattr(shards, "SHARD_BYTES", 16)  # The 13 pictures have 94 bytes.
-    train, validation = shards.make_shards(pictures, tmp_path / "out")
+def test_usual_number_of_shards(images, tmp_path, monkeypatch):
+    monkeypatch.setattr(shards, "SHARD_BYTES", 16)  # The 13 images have 94 bytes.
+    train, validation = shards.make_shards(images, tmp_path / "out")
     assert (train.shards, train.size) == (6, 94)
     assert validation.shards == 2
     monkeypatch.undo()
-    assert [split.shards for split in shards.make_shards(pictures, tmp_path / "big")] == [1, 1]
+    assert [split.shards for split in shards.make_shards(images, tmp_path / "big")] == [1, 1]
 
 
-def test_what_is_no_picture_is_left_out(pictures, tmp_path, capsys):
+def test_what_is_no_image_is_left_out(images, tmp_path, capsys):
     for number in range(12):
-        put(pictures, f"train/dog/z{number:02d}.jpg", b"GIF89a")
-    put(pictures, "val/dog/empty.jpg", b"")
-    assert make_shards.main([str(pictures), str(tmp_path / "out")]) == 1
+        put(images, f"train/dog/z{number:02d}.jpg", b"GIF89a")
+    put(images, "val/dog/empty.jpg", b"")
+    assert make_shards.main([str(images), str(tmp_path / "out")]) == 1
     assert [len(shard) for shard in records(tmp_path / "out", "train")] == [13]
     last = capsys.readouterr().out.splitlines()[-1]
     assert last.startswith("13 of 29 files, more than 0.1 %, are neither JPEG nor PNG")
@@ -118,11 +118,11 @@ def test_what_is_no_picture_is_left_out(pictures, tmp_path, capsys):
     assert last.endswith(", ...")
 
 
-def test_a_few_that_are_no_pictures_are_no_failure(pictures, tmp_path, capsys):
+def test_a_few_that_are_no_images_are_no_failure(images, tmp_path, capsys):
     for number in range(1000):
-        put(pictures, f"train/dog/more{number}.jpg", JPEG)
-    put(pictures, "val/dog/readme.txt", b"hello")
-    assert make_shards.main([str(pictures), str(tmp_path / "out")]) == 0
+        put(images, f"train/dog/more{number}.jpg", JPEG)
+    put(images, "val/dog/readme.txt", b"hello")
+    assert make_shards.main([str(images), str(tmp_path / "out")]) == 0
     last = capsys.readouterr().out.splitlines()[-1]
     assert last == (
         "1 of 1017 files are neither JPEG nor PNG by their first bytes and were left out: "
@@ -130,16 +130,16 @@ def test_a_few_that_are_no_pictures_are_no_failure(pictures, tmp_path, capsys):
     )
 
 
-def test_overwrite(pictures, tmp_path, capsys):
+def test_overwrite(images, tmp_path, capsys):
     out = tmp_path / "out"
-    shards.make_shards(pictures, out, shards=3)
+    shards.make_shards(images, out, shards=3)
     before = {name: (out / name).read_bytes() for name in names_in(out)}
-    assert refuse([pictures, out], capsys) == (
+    assert refuse([images, out], capsys) == (
         f"`out` must be without shards: choose another folder or pass --overwrite. Received: {out}"
     )
     assert {name: (out / name).read_bytes() for name in names_in(out)} == before
     (out / "notes.txt").write_text("mine")
-    assert make_shards.main([str(pictures), str(out), "--shards", "1", "--overwrite"]) == 0
+    assert make_shards.main([str(images), str(out), "--shards", "1", "--overwrite"]) == 0
     assert names_in(out) == [
         "classes.txt",
         "notes.txt",
@@ -148,7 +148,7 @@ def test_overwrite(pictures, tmp_path, capsys):
     ]
 
 
-def test_a_run_cut_short_leaves_no_final_name(pictures, tmp_path, monkeypatch):
+def test_a_run_cut_short_leaves_no_final_name(images, tmp_path, monkeypatch):
     class Killed(BaseException):
         pass
 
@@ -160,15 +160,15 @@ def test_a_run_cut_short_leaves_no_final_name(pictures, tmp_path, monkeypatch):
     out = tmp_path / "out"
     monkeypatch.setattr(shards, "_example", example)
     with pytest.raises(Killed):
-        shards.make_shards(pictures, out)
+        shards.make_shards(images, out)
     assert names_in(out) == ["incomplete-shards"]
     monkeypatch.undo()
-    assert make_shards.main([str(pictures), str(out)]) == 0
+    assert make_shards.main([str(images), str(out)]) == 0
     assert "incomplete-shards" not in names_in(out)
     assert len(records(out, "train")[0]) == 13
 
 
-def test_a_run_cut_short_while_renaming_starts_over(pictures, tmp_path, monkeypatch):
+def test_a_run_cut_short_while_renaming_starts_over(images, tmp_path, monkeypatch):
     import tensorflow as tf
 
     class Killed(BaseException):
@@ -182,11 +182,11 @@ def test_a_run_cut_short_while_renaming_starts_over(pictures, tmp_path, monkeypa
     out = tmp_path / "out"
     monkeypatch.setattr("tensorflow.io.gfile.rename", rename)
     with pytest.raises(Killed):
-        shards.make_shards(pictures, out, shards=3)
+        shards.make_shards(images, out, shards=3)
     assert len(names_in(out)) == 7
     assert "classes.txt" not in names_in(out)  # It comes last: readers can tell.
     monkeypatch.undo()
-    assert make_shards.main([str(pictures), str(out), "--shards", "2"]) == 0
+    assert make_shards.main([str(images), str(out), "--shards", "2"]) == 0
     assert len(names_in(out)) == 5
 
 
@@ -214,7 +214,7 @@ def _no_train(folder):
     (folder / "train").rename(folder / "test")
 
 
-def _no_pictures_at_all(folder):
+def _no_images_at_all(folder):
     put(folder, "test/dog/1.jpg", b"GIF89a")
 
 
@@ -227,35 +227,35 @@ def _no_pictures_at_all(folder):
         (_unknown_split, "but no others. Received: train, val, valid in {}"),
         (_two_validations, "but no others. Received: train, val, validation in {}"),
         (_no_train, "`images` must hold a folder train and may hold"),
-        (_no_pictures_at_all, "for test only files of other kinds, such as: test/dog/1.jpg"),
+        (_no_images_at_all, "for test only files of other kinds, such as: test/dog/1.jpg"),
     ],
 )
-def test_refused_folders(change, sentence, pictures, tmp_path, capsys):
-    change(pictures)
+def test_refused_folders(change, sentence, images, tmp_path, capsys):
+    change(images)
     out = tmp_path / "out"
-    error = refuse([pictures, out], capsys)
+    error = refuse([images, out], capsys)
     assert error.startswith("`images` must")
-    assert sentence.format(pictures) in error
+    assert sentence.format(images) in error
     assert not out.exists() or names_in(out) == ["incomplete-shards"]
 
 
-def test_refused_arguments(pictures, tmp_path, capsys):
+def test_refused_arguments(images, tmp_path, capsys):
     out, empty, file = tmp_path / "out", tmp_path / "empty", tmp_path / "file"
     empty.mkdir()
     file.write_text("")
     for arguments, sentence in (
         ((empty, out), f"Received: no folders in {empty}"),
         ((tmp_path / "missing", out), f"Received: no folders in {tmp_path / 'missing'}"),
-        ((pictures, file), f"`out` must be a folder. Received the file: {file}"),
-        ((pictures, pictures / "x"), "`out` must not be in `images`: choose another."),
-        ((pictures, out, "--shards", 0), "--shards: must be from 1 to 99999. Received: 0"),
-        ((pictures, out, "--shards", 4), "files of the smallest split, 3. Received: 4"),
+        ((images, file), f"`out` must be a folder. Received the file: {file}"),
+        ((images, images / "x"), "`out` must not be in `images`: choose another."),
+        ((images, out, "--shards", 0), "--shards: must be from 1 to 99999. Received: 0"),
+        ((images, out, "--shards", 4), "files of the smallest split, 3. Received: 4"),
     ):
         assert sentence in refuse(arguments, capsys)
     assert not out.exists()
 
 
-def test_what_cannot_be_written_is_one_sentence(pictures, tmp_path, capsys):
+def test_what_cannot_be_written_is_one_sentence(images, tmp_path, capsys):
     (tmp_path / "file").write_text("")
-    error = refuse([pictures, tmp_path / "file" / "out"], capsys)
+    error = refuse([images, tmp_path / "file" / "out"], capsys)
     assert str(tmp_path / "file") in error

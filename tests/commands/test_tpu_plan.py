@@ -45,7 +45,7 @@ def test_a_small_model_of_each_family(route):
     done = run("-m", "tests.tpu.compile", route)
     assert done.returncode == 0, done.stderr[-3000:]
     *lines, too_large = done.stdout.splitlines()
-    # More pictures than any chip holds, of which each needs as much as they do here at least.
+    # More images than any chip holds, of which each needs as much as they do here at least.
     assert (found := json.loads(too_large))["fits"] is False
     assert 64 * 64 * 3 * 2**18 < found["needed"] > found["available"] == 15.75 * 2**30
     plans = [json.loads(line) for line in lines]
@@ -56,11 +56,11 @@ def test_a_small_model_of_each_family(route):
             input_shape=(64, 64, 3), classes=16, **options
         )
         parts = found["config"]["gradient_accumulation_steps"]
-        pictures = parts * compile.PICTURES
-        assert (found["chips"], found["pictures"]) == (4, pictures)
+        images = parts * compile.IMAGES
+        assert (found["chips"], found["images"]) == (4, images)
         # Forward once, backward twice; a product is a multiplication and an addition. What is
         # computed again are the first products of both residuals, 46 % of all, forward.
-        expected = 6 * costs.multiply_adds(model) * pictures
+        expected = 6 * costs.multiply_adds(model) * images
         if found["config"]["remat"]:
             expected *= 1 + 0.46 / 3
         assert found["flops"] == pytest.approx(expected, rel=0.07)
@@ -71,8 +71,8 @@ def test_a_small_model_of_each_family(route):
         assert found["memory"]["optimizer state"] == pytest.approx(8 * gradients, rel=0.01)
         # In bfloat16 or float32, as XLA sees fit.
         assert 2 * gradients <= found["exchanged"] <= 4.2 * gradients
-        # It reads and writes parameters, averages and both moments, and reads the pictures.
-        assert 4 * 6 * gradients + pictures * 64 * 64 * 3 < found["traffic"]
+        # It reads and writes parameters, averages and both moments, and reads the images.
+        assert 4 * 6 * gradients + images * 64 * 64 * 3 < found["traffic"]
         # XLA counts a loop once and no padding, but what stays on the chip, too.
         times = parts if route == "jax" else 1
         assert 0.5 < found["traffic"] / found["accessed_by_xla"] / times < 1.1
@@ -81,7 +81,7 @@ def test_a_small_model_of_each_family(route):
         assert sum(found["movers"].values()) == found["traffic"]
         if not found["config"]["remat"]:
             ratio = options.get("channels_mlp_dim", 3 * 256) / 256
-            check_channel_mixing(found["movers"], pictures * 8 * 8 * 256 * 2, ratio)
+            check_channel_mixing(found["movers"], images * 8 * 8 * 256 * 2, ratio)
 
 
 def check_channel_mixing(movers, feature_map, ratio):
@@ -211,13 +211,13 @@ def test_a_batch_that_does_not_divide():
 
 
 @pytest.mark.parametrize("path", ["a.jpg", "missing/a.png"])
-def test_a_picture_that_cannot_be_written_is_refused_at_once(path, tmp_path, compiled_with_room):
+def test_a_image_that_cannot_be_written_is_refused_at_once(path, tmp_path, compiled_with_room):
     compiled_with_room(0)
-    with pytest.raises(UsageError, match=r"^--picture must be "):
-        tpu_plan.run(arguments("--picture", str(tmp_path / path)))
+    with pytest.raises(UsageError, match=r"^--figure must be "):
+        tpu_plan.run(arguments("--figure", str(tmp_path / path)))
 
 
-def test_the_plan_is_printed_before_the_picture_is_drawn(
+def test_the_plan_is_printed_before_the_image_is_drawn(
     tmp_path, compiled_with_room, monkeypatch, capsys
 ):
     compiled_with_room(2000)
@@ -227,7 +227,7 @@ def test_the_plan_is_printed_before_the_picture_is_drawn(
 
     monkeypatch.setattr(report, "draw", full)
     with pytest.raises(OSError, match="No space"):  # main makes a sentence of it.
-        tpu_plan.run(arguments("--picture", str(tmp_path / "a.png")))
+        tpu_plan.run(arguments("--figure", str(tmp_path / "a.png")))
     assert "bounds, not measurements" in capsys.readouterr().out
 
 
@@ -245,7 +245,7 @@ def test_vmem_that_is_set_elsewhere(monkeypatch, capsys):
     assert "no limit in LIBTPU_INIT_ARGS. Received: " in capsys.readouterr().err
 
 
-def test_a_picture_that_cannot_be_written_is_status_2(monkeypatch, capsys):
+def test_a_image_that_cannot_be_written_is_status_2(monkeypatch, capsys):
     def run(args):
         raise OSError("No space left on device")
 
@@ -301,15 +301,15 @@ def test_without_libtpu(monkeypatch, capsys):
 
 @pytest.fixture
 def slice_with_room():
-    """Returns a function that makes `attempt` for a chip with room for so many pictures."""
+    """Returns a function that makes `attempt` for a chip with room for so many images."""
 
     def make(room, fixed=0.1):
         tried = []
 
-        def attempt(pictures):
-            tried.append(pictures)
-            needed = fixed + (1 - fixed) * pictures / room
-            if pictures > room:
+        def attempt(images):
+            tried.append(images)
+            needed = fixed + (1 - fixed) * images / room
+            if images > room:
                 raise DoesNotFitError(needed, 1.0)
             return dataclasses.replace(PLAN, memory={"all": needed}, capacity=1.0)
 
@@ -324,7 +324,7 @@ def slice_with_room():
 def test_the_largest_batch(slice_with_room, room, start, fixed):
     attempt, tried = slice_with_room(room, fixed)
     found = compilation.largest(attempt, start, 8)
-    best = max(pictures for pictures in tried if pictures <= room)
+    best = max(images for images in tried if images <= room)
     assert best > room * 15 / 16 - 8
     assert found.memory["all"] == pytest.approx(fixed + (1 - fixed) * best / room)
     assert len(tried) == len(set(tried)) <= 10
@@ -338,7 +338,7 @@ def test_no_batch_fits(slice_with_room):
 
 @pytest.fixture
 def compiled_with_room(monkeypatch):
-    """Returns a function that lets chips hold so many pictures."""
+    """Returns a function that lets chips hold so many images."""
 
     def make(room):
         def compile_step(config, classes, chips, route):
@@ -348,7 +348,7 @@ def compiled_with_room(monkeypatch):
 
         def made(step, batch_size, kind, chips):
             assert step == batch_size
-            return dataclasses.replace(PLAN, pictures=batch_size // chips, capacity=8e9)
+            return dataclasses.replace(PLAN, images=batch_size // chips, capacity=8e9)
 
         fake = argparse.Namespace(chips_of=lambda _: [None] * 4)
         monkeypatch.setitem(sys.modules, "keras_mixers.tpu.routes", fake)
@@ -362,7 +362,7 @@ def compiled_with_room(monkeypatch):
 def test_what_is_printed_is_the_batch_that_was_found(compiled_with_room, capsys):
     compiled_with_room(100)
     assert tpu_plan.run(arguments("--find-batch", "--batch-size", "2048")) == 0
-    assert "384 pictures of 224 x 224 a step, 96 a chip" in capsys.readouterr().out
+    assert "384 images of 224 x 224 a step, 96 a chip" in capsys.readouterr().out
 
 
 def test_a_batch_found_for_accumulation_divides(compiled_with_room, capsys):
@@ -373,14 +373,14 @@ def test_a_batch_found_for_accumulation_divides(compiled_with_room, capsys):
         )
         == 0
     )
-    assert "288 pictures of 224 x 224 a step in 3 parts, 72 a chip" in capsys.readouterr().out
+    assert "288 images of 224 x 224 a step in 3 parts, 72 a chip" in capsys.readouterr().out
 
 
 def test_a_step_that_does_not_fit_is_status_1(compiled_with_room, capsys):
     compiled_with_room(100)
     assert tpu_plan.run(arguments("--batch-size", "512")) == 1
     text = capsys.readouterr().out
-    assert "a step of 512 pictures needs at least 20.00 GB" in text
+    assert "a step of 512 images needs at least 20.00 GB" in text
     assert "--find-batch" in text
 
 
@@ -388,13 +388,13 @@ def test_not_even_the_smallest_batch(compiled_with_room, capsys):
     compiled_with_room(7)
     assert tpu_plan.run(arguments("--find-batch", "--batch-size", "512")) == 1
     text = capsys.readouterr().out
-    assert "a step of 32 pictures needs at least 20.00 GB" in text
+    assert "a step of 32 images needs at least 20.00 GB" in text
     assert "--batch-size" not in text
 
 
 PLAN = plan.Plan(
     chips=4,
-    pictures=32,
+    images=32,
     memory={"parameters": 1e9, "optimizer state": 2e9, "average of the weights": 0, "program": 1e8},
     capacity=16e9,
     flops=2e12,
@@ -428,7 +428,7 @@ def test_small_numbers_keep_two_digits():
 def test_tables():
     text = report.tables(about(tpu_scoped_vmem=None), PLAN)
     for words in (
-        "MLPMixerB16: 128 pictures of 224 x 224 a step, 32 a chip, on v5e:2x2 (4 chips)",
+        "MLPMixerB16: 128 images of 224 x 224 a step, 32 a chip, on v5e:2x2 (4 chips)",
         "| together           |  3.10 |     19% |",
         "| a program may have | 16.00 |    100% |",
         "| memory traffic     |             4.00 GB at 819 GB/s |           20.0 |",
@@ -464,7 +464,7 @@ def test_what_moves_next_to_nothing_is_summed():
     text = report.tables(about(model_options=("num_blocks=2",)), some)
     assert "| some             | 0.08 |    2.1% |" in text
     assert "| all others       | 0.02 |    0.4% |" in text
-    assert "MLPMixerB16(num_blocks=2): 128 pictures" in text
+    assert "MLPMixerB16(num_blocks=2): 128 images" in text
 
 
 def test_what_the_compiler_does_twice_is_said():
@@ -504,7 +504,7 @@ def test_what_helps_where_it_does_not_fit():
     assert (found["model"], found["config"]["batch_size"]) == ("MLPMixerB16", 128)
 
 
-def test_picture(tmp_path, monkeypatch):
+def test_image(tmp_path, monkeypatch):
     """The bars of memory stand side by side; of those of traffic the largest is on top."""
     figures = []
     monkeypatch.setattr(pyplot, "close", figures.append)

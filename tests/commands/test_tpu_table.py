@@ -16,10 +16,10 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 EVERY = [(model, chip) for model in PUBLISHED_TOP1 for chip in table.TOPOLOGIES]
 
 
-def plan(pictures=128, images_per_second=4000.0, repeated=0):
+def plan(images=128, images_per_second=4000.0, repeated=0):
     return {
         "chips": 4,
-        "pictures": pictures,
+        "images": images,
         "memory": {"parameters": 1e9, "program": 5e8},
         "capacity": 16e9,
         "flops": 9.5e12,
@@ -93,7 +93,7 @@ def test_a_row_is_what_the_planner_prints(planner):
 
 def test_the_largest_batch_where_the_papers_does_not_fit(planner):
     commands = planner((1, '{"model": "M", "fits": false}'), (0, PRINTED))
-    assert tpu_table.compiled("MLPMixerH14", "v5e")["pictures"] == 128
+    assert tpu_table.compiled("MLPMixerH14", "v5e")["images"] == 128
     assert commands[1] == [*commands[0], "--find-batch"]
 
 
@@ -106,17 +106,17 @@ def test_a_row_that_cannot_be_compiled(planner, answer):
 
 
 def test_rows_are_compiled_again_when_asked_for(docs, monkeypatch):
-    monkeypatch.setattr(tpu_table, "compiled", lambda model, chip: plan(pictures=64))
+    monkeypatch.setattr(tpu_table, "compiled", lambda model, chip: plan(images=64))
     table.keep("SMLPNetT v4", plan())
     asked = ["--models", "SMLPNetT", "--chips", "v4"]
     assert tpu_table.main(asked) == 0
-    assert table.rows()["SMLPNetT v4"]["pictures"] == 128
+    assert table.rows()["SMLPNetT v4"]["images"] == 128
     assert tpu_table.main([*asked, "--again"]) == 0
-    assert table.rows()["SMLPNetT v4"]["pictures"] == 64
+    assert table.rows()["SMLPNetT v4"]["images"] == 64
 
 
-def test_rows_with_fewer_pictures_are_marked(docs):
-    table.keep("MLPMixerH14 v5e", plan(pictures=40))
+def test_rows_with_fewer_images_are_marked(docs):
+    table.keep("MLPMixerH14 v5e", plan(images=40))
     assert "40 (largest)" in (docs / "tpu.md").read_text()
 
 
@@ -159,7 +159,7 @@ def test_the_rows_agree_with_the_multiplications_of_the_model(model):
     macs = costs.multiply_adds(getattr(keras_mixers, model)())
     for chip in table.TOPOLOGIES:
         plan = table.rows()[f"{model} {chip}"]
-        assert 0.9 < plan["flops"] / (6 * macs * plan["pictures"]) < most_operations(plan), chip
+        assert 0.9 < plan["flops"] / (6 * macs * plan["images"]) < most_operations(plan), chip
 
 
 @pytest.mark.slow
@@ -169,7 +169,7 @@ def test_every_model_on_every_chip(model, chip):
     """Hours of it; `-k` picks some."""
     found, kept = tpu_table.compiled(model, chip), table.rows()[f"{model} {chip}"]
     macs = costs.multiply_adds(getattr(keras_mixers, model)())
-    assert 0.9 < found["flops"] / (6 * macs * found["pictures"]) < most_operations(found)
+    assert 0.9 < found["flops"] / (6 * macs * found["images"]) < most_operations(found)
     for name in ("flops", "traffic", "images_per_second"):
         assert found[name] == pytest.approx(kept[name], rel=0.05), name
     assert sum(found["memory"].values()) <= found["capacity"]
@@ -183,7 +183,7 @@ def test_whole_steps_by_tensorflow(model, chip):
     """Ten minutes each; one model of each family, at the papers' batch."""
     found = tpu_table.compiled(model, chip, "--route", "tensorflow")
     kept = table.rows()[f"{model} {chip}"]
-    assert (found["route"], found["pictures"]) == ("tensorflow", kept["pictures"])
+    assert (found["route"], found["images"]) == ("tensorflow", kept["images"])
     assert found["flops"] == pytest.approx(kept["flops"], rel=0.05)
     for name in ("parameters", "optimizer state"):
         assert found["memory"][name] == pytest.approx(kept["memory"][name], rel=0.02), name

@@ -18,7 +18,7 @@ def changed(change, number, **settings):
     return next(data.batch(number).as_numpy_iterator())
 
 
-def test_flip_mirrors_half_of_the_pictures():
+def test_flip_mirrors_half_of_the_images():
     flipped = changed(augmentation.flip, 400)
     as_it_was = (flipped == PHOTO).all(axis=(1, 2, 3))
     mirrored = (flipped == PHOTO[:, ::-1]).all(axis=(1, 2, 3))
@@ -35,15 +35,15 @@ def test_flip_mirrors_half_of_the_pictures():
     ],
 )
 def test_the_seed_alone_decides(change, settings):
-    pictures = changed(change, 20, **settings)
+    images = changed(change, 20, **settings)
     tf.random.set_seed(3)
     again = [change(PHOTO, (9, i), **settings) for i in range(20)]
-    np.testing.assert_array_equal(pictures, again)
-    assert len(np.unique(pictures, axis=0)) > 1
+    np.testing.assert_array_equal(images, again)
+    assert len(np.unique(images, axis=0)) > 1
 
 
 def test_color_jitter_is_one_of_pillows_six_orders():
-    """Found again by trying: order and factors of three pictures, within a few levels."""
+    """Found again by trying: order and factors of three images, within a few levels."""
     factors = np.array(
         [
             tf.random.stateless_uniform(
@@ -58,10 +58,10 @@ def test_color_jitter_is_one_of_pillows_six_orders():
         ours = np.array(augmentation.color_jitter(PHOTO, (4, i), 0.4), int)
         errors = {}
         for order in [(0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)]:
-            picture = Image.fromarray(PHOTO)
+            image = Image.fromarray(PHOTO)
             for position in order:
-                picture = kinds[position](picture).enhance(factors[i][position])
-            errors[order] = np.abs(ours - np.array(picture, int)).max()
+                image = kinds[position](image).enhance(factors[i][position])
+            errors[order] = np.abs(ours - np.array(image, int)).max()
         order = min(errors, key=errors.get)
         assert errors[order] <= 3
         used.add(order)
@@ -74,11 +74,11 @@ def test_color_jitter_of_no_strength_changes_nothing_that_is_seen():
     assert augmentation.color_jitter(PHOTO, (0, 0), 2.0).shape == PHOTO.shape
 
 
-def erased_boxes(pictures):
-    """Which of the pictures have noise, and where: `(top, left, bottom, right)`."""
+def erased_boxes(images):
+    """Which of the images have noise, and where: `(top, left, bottom, right)`."""
     boxes = []
-    for picture in pictures:
-        different = (picture != PHOTO).any(axis=-1)
+    for image in images:
+        different = (image != PHOTO).any(axis=-1)
         if different.any():
             rows, columns = np.flatnonzero(different.any(1)), np.flatnonzero(different.any(0))
             boxes.append((rows[0], columns[0], rows[-1] + 1, columns[-1] + 1))
@@ -86,8 +86,8 @@ def erased_boxes(pictures):
 
 
 def test_erasing_takes_the_share_of_the_area_with_the_probability():
-    pictures = changed(augmentation.random_erasing, 1500, probability=0.25)
-    boxes = erased_boxes(pictures)
+    images = changed(augmentation.random_erasing, 1500, probability=0.25)
+    boxes = erased_boxes(images)
     assert abs(len(boxes) / 1500 - 0.25) < 0.04
     boxes = erased_boxes(changed(augmentation.random_erasing, 800, probability=1.0))
     assert len(boxes) == 800
@@ -107,12 +107,12 @@ def test_erasing_takes_the_share_of_the_area_with_the_probability():
 
 
 def test_erasing_writes_normal_noise_and_nothing_outside():
-    for picture in changed(augmentation.random_erasing, 20, probability=1.0):
-        ((top, left, bottom, right),) = erased_boxes([picture])
+    for image in changed(augmentation.random_erasing, 20, probability=1.0):
+        ((top, left, bottom, right),) = erased_boxes([image])
         inside = np.zeros(PHOTO.shape[:2], bool)
         inside[top:bottom, left:right] = True
-        np.testing.assert_array_equal(picture[~inside], PHOTO[~inside])
-        noise = picture[inside].astype("float32")
+        np.testing.assert_array_equal(image[~inside], PHOTO[~inside])
+        noise = image[inside].astype("float32")
         error = 58 / len(noise) ** 0.5
         # Cut to 0 to 255, the deviation of 58 becomes 55, and the mean moves by less than 1.
         np.testing.assert_allclose(

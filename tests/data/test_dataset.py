@@ -6,8 +6,8 @@ import tensorflow as tf
 from PIL import Image
 
 from keras_mixers.data import dataset as data_module
-from keras_mixers.data.batch_order import Share
-from keras_mixers.data.dataset import ArrayData, PictureData
+from keras_mixers.data.batch_order import Shard
+from keras_mixers.data.dataset import ArrayData, ImageData
 from keras_mixers.data.sources import open_source
 from keras_mixers.errors import UsageError
 from keras_mixers.presets import digits_mixer, mixer_b16, smlpnet_t
@@ -23,33 +23,33 @@ EVERYTHING = dataclasses.replace(
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    folder = image_files.write_folder(tmp_path_factory.mktemp("pictures"))
-    return PictureData(open_source(str(folder), "", "train"))
+    folder = image_files.write_folder(tmp_path_factory.mktemp("images"))
+    return ImageData(open_source(str(folder), "", "train"))
 
 
 @pytest.fixture(scope="module")
 def validation(tmp_path_factory):
-    folder = image_files.write_folder(tmp_path_factory.mktemp("pictures"))
-    return PictureData(open_source(str(folder), "", "validation"))
+    folder = image_files.write_folder(tmp_path_factory.mktemp("images"))
+    return ImageData(open_source(str(folder), "", "validation"))
 
 
 @pytest.fixture(scope="module")
 def noise_data(tmp_path_factory):
-    """Pictures of noise."""
-    folder = image_files.write_folder(tmp_path_factory.mktemp("pictures"))
+    """Images of noise."""
+    folder = image_files.write_folder(tmp_path_factory.mktemp("images"))
     noise = np.random.default_rng(0).integers(0, 256, (24, 40, 48, 3)).astype("uint8")
     for path, image in zip(sorted((folder / "train").rglob("*.jpg")), noise, strict=True):
         path.write_bytes(image_files.encode(image))
-    return PictureData(open_source(str(folder), "", "train"))
+    return ImageData(open_source(str(folder), "", "train"))
 
 
-def take(data, config, count, start=0, share=Share()):  # noqa: B008
-    batches = data.training_batches(config, start, share).take(count)
+def take(data, config, count, start=0, shard=Shard()):  # noqa: B008
+    batches = data.training_batches(config, start, shard).take(count)
     return [[array.numpy() for array in batch] for batch in batches]
 
 
 def numbered(count):
-    """Pictures whose one pixel is their number, which is also their class."""
+    """Images whose one pixel is their number, which is also their class."""
     images = np.arange(count, dtype="float32").reshape(count, 1, 1, 1)
     return ArrayData(images, np.arange(count), count)
 
@@ -57,9 +57,9 @@ def numbered(count):
 NUMBERED = dataclasses.replace(PLAIN, batch_size=4, label_smoothing=0.0)
 
 
-def order(steps, pictures=10, **changes):
+def order(steps, images=10, **changes):
     config = dataclasses.replace(NUMBERED, **changes)
-    return [labels.argmax(-1) for _, labels, _ in take(numbered(pictures), config, steps)]
+    return [labels.argmax(-1) for _, labels, _ in take(numbered(images), config, steps)]
 
 
 def test_order_is_a_function_of_seed_and_step():
@@ -67,27 +67,27 @@ def test_order_is_a_function_of_seed_and_step():
     assert not np.array_equal(order(6, seed=3), order(6, seed=4))
 
 
-def test_an_epoch_repeats_no_picture_and_the_next_has_another_order():
+def test_an_epoch_repeats_no_image_and_the_next_has_another_order():
     batches = order(20)
     for epoch in range(10):
         assert len(set(np.concatenate(batches[2 * epoch : 2 * epoch + 2]))) == 8
     assert len({tuple(np.concatenate(batches[i : i + 2])) for i in range(0, 20, 2)}) == 10
 
 
-def test_every_picture_has_its_turn_about_equally_often():
+def test_every_image_has_its_turn_about_equally_often():
     counts = np.bincount(np.concatenate(order(500)), minlength=10)
     assert counts.sum() == 2000
     assert (np.abs(counts - 200) < 40).all()
 
 
-def test_pictures_and_labels_stay_together():
+def test_images_and_labels_stay_together():
     for images, labels, bad in take(numbered(10), NUMBERED, 5):
         np.testing.assert_array_equal(images.ravel(), labels.argmax(-1))
         assert (bad == -1).all()
 
 
-def test_repeated_augmentation_repeats_each_picture_in_the_batch():
-    for labels in order(4, pictures=24, batch_size=12, repeated_augmentation=3):
+def test_repeated_augmentation_repeats_each_image_in_the_batch():
+    for labels in order(4, images=24, batch_size=12, repeated_augmentation=3):
         assert (np.unique(labels, return_counts=True)[1] == 3).all()
         # A third of the batch away, and beside another neighbour.
         pairs = labels.reshape(-1, 2)
@@ -123,8 +123,8 @@ def test_a_run_can_start_at_any_step(data, config):
 def test_batches_do_not_depend_on_how_they_are_shared(data, config):
     """One device; two of one host; one of each of two hosts; two parts one after the other."""
     whole = take(data, config, 3)
-    two = take(data, config, 6, share=Share(2, 0, 2))
-    hosts = [take(data, config, 3, share=Share(2, host, 1)) for host in (0, 1)]
+    two = take(data, config, 6, shard=Shard(2, 0, 2))
+    hosts = [take(data, config, 3, shard=Shard(2, host, 1)) for host in (0, 1)]
     parts = take(data, dataclasses.replace(config, gradient_accumulation_steps=2), 6)
     for step in range(3):
         for i in range(3):
@@ -136,11 +136,11 @@ def test_batches_do_not_depend_on_how_they_are_shared(data, config):
                 np.testing.assert_array_equal(np.concatenate(halves), whole[step][i])
 
 
-def test_each_picture_and_each_epoch_draws_its_own(data):
+def test_each_image_and_each_epoch_draws_its_own(data):
     config = dataclasses.replace(EVERYTHING, mixup=0.0, cutmix=0.0)
     images = np.concatenate([batch[0] for batch in take(data, config, 8)])
     distinct = len(np.unique(images.reshape(len(images), -1).round(3), axis=0))
-    assert distinct > 0.9 * len(images)  # A picture may well be left as it is, twice.
+    assert distinct > 0.9 * len(images)  # An image may well be left as it is, twice.
 
 
 @pytest.mark.parametrize("config", [PLAIN, EVERYTHING, mixer_b16.CONFIG])
@@ -164,7 +164,7 @@ def test_labels_are_smoothed_and_mixed(data):
     np.testing.assert_allclose(pairs / 0.9, (pairs / 0.9).round(), atol=1e-4)
 
 
-def test_pictures_travel_as_bytes(data, validation):
+def test_images_travel_as_bytes(data, validation):
     for config in (PLAIN, EVERYTHING):
         assert data.training_batches(config).element_spec[0].dtype == tf.uint8
         assert validation.evaluation_batches(config).element_spec[0].dtype == tf.uint8
@@ -178,7 +178,7 @@ def test_evaluation_crops_the_centre(tmp_path, interpolation):
     for name in image_files.CLASSES:
         image.save(folder / "validation" / name / "0.png")
         (folder / "validation" / name / "0.jpg").unlink()
-    data = PictureData(open_source(str(folder), "", "validation"))
+    data = ImageData(open_source(str(folder), "", "validation"))
     config = dataclasses.replace(PLAIN, eval_crop=0.875, image_size=28, interpolation=interpolation)
     got = next(iter(data.evaluation_batches(config)))[0].numpy()[0].astype("float32")
     box = (12, 4, 68, 60)
@@ -190,14 +190,14 @@ def test_evaluation_crops_the_centre(tmp_path, interpolation):
 
 
 def test_random_crops_cover_areas_and_aspects(tmp_path):
-    """A picture that tells where each pixel was: red is the column, green is the row."""
+    """An image that tells where each pixel was: red is the column, green is the row."""
     rows, columns = np.mgrid[:200, :200].astype("uint8")
     where = np.stack([columns, rows, rows * 0], -1)
     folder = image_files.write_folder(tmp_path, 1, 1)
     for name in image_files.CLASSES:
         (folder / "train" / name / "0.jpg").unlink()
         (folder / "train" / name / "0.png").write_bytes(image_files.encode(where, "PNG"))
-    data = PictureData(open_source(str(folder), "", "train"))
+    data = ImageData(open_source(str(folder), "", "train"))
     config = dataclasses.replace(PLAIN, batch_size=2, crop_min_area=0.2, image_size=32)
     images = np.concatenate([batch[0] for batch in take(data, config, 150)])
     where = images.astype("float32")
@@ -211,7 +211,7 @@ def test_random_crops_cover_areas_and_aspects(tmp_path):
 
 
 @pytest.mark.parametrize("mode", ["L", "CMYK", "I;16", "RGBA", "P", "1", "LA"])
-def test_every_kind_of_picture_becomes_rgb(tmp_path, mode):
+def test_every_kind_of_image_becomes_rgb(tmp_path, mode):
     gray = Image.linear_gradient("L").resize((48, 48))
     if mode == "I;16":
         image = Image.fromarray(np.array(gray, "uint16") * 257)
@@ -223,7 +223,7 @@ def test_every_kind_of_picture_becomes_rgb(tmp_path, mode):
     for name in image_files.CLASSES:
         # By its bytes, not by its name: ImageNet has a PNG file named .JPEG.
         (folder / "validation" / name / "0.jpg").write_bytes(image_files.encode(image, kind))
-    data = PictureData(open_source(str(folder), "", "validation"))
+    data = ImageData(open_source(str(folder), "", "validation"))
     config = dataclasses.replace(PLAIN, image_size=48, eval_crop=1.0)
     images, _, weights, bad = (x.numpy() for x in next(iter(data.evaluation_batches(config))))
     assert weights[:3].all()
@@ -234,7 +234,7 @@ def test_every_kind_of_picture_becomes_rgb(tmp_path, mode):
 
 
 def spoil(folder, *names):
-    """Makes pictures unreadable, each in another way; returns their paths."""
+    """Makes images unreadable, each in another way; returns their paths."""
     ways = [lambda b: b"", lambda b: b[: len(b) // 2], lambda b: b"GIF89a nonsense" + b[9:]]
     paths = [folder / "train" / name for name in names]
     for path, way in zip(paths, ways, strict=False):
@@ -242,10 +242,10 @@ def spoil(folder, *names):
     return paths
 
 
-def test_bad_pictures_are_replaced_by_their_neighbours_and_told(tmp_path):
+def test_bad_images_are_replaced_by_their_neighbours_and_told(tmp_path):
     folder = image_files.write_folder(tmp_path)
     spoiled = spoil(folder, "ant/0.jpg", "bee/3.jpg", "cow/7.jpg")
-    data = PictureData(open_source(str(folder), "", "train"))
+    data = ImageData(open_source(str(folder), "", "train"))
     found = set()
     for images, labels, bad in take(data, PLAIN, 3):
         for place in np.flatnonzero(bad >= 0):
@@ -261,10 +261,10 @@ def test_bad_pictures_are_replaced_by_their_neighbours_and_told(tmp_path):
     assert {data.why_unreadable(i) for i in good} == {""}
 
 
-def test_what_replaces_a_bad_picture_does_not_depend_on_the_share(tmp_path):
+def test_what_replaces_a_bad_image_does_not_depend_on_the_share(tmp_path):
     folder = image_files.write_folder(tmp_path)
     spoil(folder, "ant/0.jpg", "bee/3.jpg", "cow/7.jpg")
-    data = PictureData(open_source(str(folder), "", "train"))
+    data = ImageData(open_source(str(folder), "", "train"))
     config = dataclasses.replace(PLAIN, batch_size=12)
     whole = take(data, config, 2)
     thirds = take(data, dataclasses.replace(config, gradient_accumulation_steps=3), 6)
@@ -280,31 +280,31 @@ def test_two_bad_neighbours_are_blank_and_without_label(tmp_path):
     folder = image_files.write_folder(tmp_path)
     for path in folder.rglob("*.jpg"):
         path.write_bytes(b"nothing")
-    data = PictureData(open_source(str(folder), "", "train"))
+    data = ImageData(open_source(str(folder), "", "train"))
     ((images, labels, bad),) = take(data, PLAIN, 1)
     assert (bad >= 0).all()
     np.testing.assert_array_equal(labels, 0)
     np.testing.assert_array_equal(images, 0)
 
 
-def test_bad_pictures_do_not_count_in_evaluation(tmp_path):
+def test_bad_images_do_not_count_in_evaluation(tmp_path):
     folder = image_files.write_folder(tmp_path)
     spoil(folder, "ant/0.jpg")
-    data = PictureData(open_source(str(folder), "", "train"))
+    data = ImageData(open_source(str(folder), "", "train"))
     batches = list(data.evaluation_batches(dataclasses.replace(PLAIN, batch_size=16)))
     weights, bad = (np.concatenate([batch[i] for batch in batches]) for i in (2, 3))
     assert weights.sum() == 23
     assert [data.name(i) for i in bad[bad >= 0]] == [str(folder / "train/ant/0.jpg")]
 
 
-def test_a_label_outside_the_classes_is_a_bad_picture(tmp_path):
+def test_a_label_outside_the_classes_is_a_bad_image(tmp_path):
 
     from keras_mixers.data import shards
 
     folder = image_files.write_folder(tmp_path / "folder")
     shards.make_shards(folder, tmp_path / "shards", 1)
     (tmp_path / "shards" / "classes.txt").write_text("ant\nbee\n")
-    data = PictureData(open_source(str(tmp_path / "shards"), "", "train"))
+    data = ImageData(open_source(str(tmp_path / "shards"), "", "train"))
     bad = np.concatenate([batch[2] for batch in take(data, PLAIN, 3)])
     assert (bad >= 0).sum() == 8
     reason = data.why_unreadable(int(bad.max()))
@@ -314,12 +314,12 @@ def test_a_label_outside_the_classes_is_a_bad_picture(tmp_path):
 def test_mixing_needs_even_parts(data):
     config = dataclasses.replace(EVERYTHING, batch_size=6)
     with pytest.raises(UsageError, match=r"must be a multiple of 4: .* pairs.* Received: 6"):
-        take(data, config, 1, share=Share(2, 0, 1))
+        take(data, config, 1, shard=Shard(2, 0, 1))
 
 
 def test_parts_must_be_whole(data):
     with pytest.raises(UsageError, match=r"multiple of 3: 3 devices .* Received: 8"):
-        take(data, PLAIN, 1, share=Share(3, 0, 1))
+        take(data, PLAIN, 1, shard=Shard(3, 0, 1))
 
 
 RANDAUGMENT = {"randaugment": "increasing"}

@@ -34,9 +34,9 @@ def enhanced(kind, factor):
 def affine(a, b, c, d, e, f):
     """Pillow's, told where the middles of pixels are rather than their corners."""
     matrix = (a, b, c + 0.5 - (a + b) / 2, d, e, f + 0.5 - (d + e) / 2)
-    picture = Image.fromarray(PHOTO)
+    image = Image.fromarray(PHOTO)
     settings = dict(resample=Image.Resampling.BILINEAR, fillcolor=(128, 128, 128))
-    return np.array(picture.transform(picture.size, Image.Transform.AFFINE, matrix, **settings))
+    return np.array(image.transform(image.size, Image.Transform.AFFINE, matrix, **settings))
 
 
 def moved(rows, columns):
@@ -95,7 +95,7 @@ def test_invert_is_pillows():
 
 @pytest.mark.parametrize("bits", range(9))
 def test_posterize_is_pillows(bits):
-    # Pillow itself refuses 0 bits today; its earlier versions turned the picture black.
+    # Pillow itself refuses 0 bits today; its earlier versions turned the image black.
     theirs = pillow(ImageOps.posterize, bits) if bits else np.zeros_like(PHOTO)
     np.testing.assert_array_equal(in_graph(ops.posterize, float(bits)), theirs)
 
@@ -114,7 +114,7 @@ def test_solarize_add_changes_the_darker_half():
 @pytest.mark.parametrize("factor", [0.1, 0.55, 1.81, 2.8])
 @pytest.mark.parametrize("name", ["color", "contrast", "brightness", "sharpness"])
 def test_enhancements_are_pillows(name, factor):
-    """Within two levels: Pillow rounds the gray or smooth picture before it blends."""
+    """Within two levels: Pillow rounds the gray or smooth image before it blends."""
     ours = in_graph(getattr(ops, name), tf.constant(factor))
     assert_close(ours, enhanced(name.capitalize(), factor), 2)
 
@@ -134,7 +134,7 @@ def test_shears_are_pillows():
 
 
 def assert_inside_is_close(ours, theirs):
-    """Except for the rim of the picture, which TensorFlow blends with the gray around it."""
+    """Except for the rim of the image, which TensorFlow blends with the gray around it."""
     rim = (theirs == 128).all(axis=-1)
     near = np.zeros_like(rim)
     for rows in (-1, 0, 1):
@@ -208,7 +208,7 @@ def test_increasing_operations_change_more_and_more():
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_same_seed_same_picture_in_graphs_threads_and_eagerly(name):
+def test_same_seed_same_image_in_graphs_threads_and_eagerly(name):
     recipe = RECIPES[name]
 
     def change(number):
@@ -219,12 +219,12 @@ def test_same_seed_same_picture_in_graphs_threads_and_eagerly(name):
     four = list(numbers.map(change, num_parallel_calls=4).as_numpy_iterator())
     np.testing.assert_array_equal(one, four)
     np.testing.assert_array_equal(one, [change(number) for number in range(40)])
-    # Among 40 pictures, some are not changed at all, or the same in both.
+    # Among 40 images, some are not changed at all, or the same in both.
     assert len(np.unique(one, axis=0)) > (25 if name == "mixer" else 15)
 
 
 def name_the_operations(monkeypatch):
-    """Makes each operation add 16 times its number, plus 1, to a picture."""
+    """Makes each operation add 16 times its number, plus 1, to an image."""
 
     def adding(number):
         return lambda image, draw: image + tf.cast(16 * number + 1, tf.uint8)
@@ -305,7 +305,7 @@ def test_no_global_random_state_is_touched():
 
 
 def sums():
-    """Of 60 pictures changed at random."""
+    """Of 60 images changed at random."""
 
     def total(i):
         image = ra.rand_augment(PHOTO, tf.stack([i, 0]), **ra.MIXER_RECIPE)

@@ -6,14 +6,14 @@ from keras_mixers.data import augmentation
 pytestmark = pytest.mark.tensorflow
 
 
-def picture_with_a_dot(batch=64, side=9):
+def image_with_a_dot(batch=64, side=9):
     images = np.zeros((batch, side, side, 1), "float32")
     images[:, 2, 4] = 1
     return images
 
 
 def centres(images):
-    """Centre of mass of each picture: (row, column)."""
+    """Centre of mass of each image: (row, column)."""
     images = np.array(images)[..., 0]
     rows, columns = np.mgrid[: images.shape[1], : images.shape[2]]
     mass = images.sum(axis=(1, 2))
@@ -23,13 +23,13 @@ def centres(images):
 
 
 def test_no_change_is_the_identity():
-    images = picture_with_a_dot()
+    images = image_with_a_dot()
     same = augmentation.random_affine(images, (0, 0), rotation=0, zoom=0, shift=0)
     np.testing.assert_allclose(same, images, atol=1e-6)
 
 
-def test_augmentation_is_a_function_of_its_seed_and_differs_between_pictures():
-    images = picture_with_a_dot()
+def test_augmentation_is_a_function_of_its_seed_and_differs_between_images():
+    images = image_with_a_dot()
     settings = dict(rotation=20, zoom=0.1, shift=0.1)
     once = augmentation.random_affine(images, (1, 2), **settings).numpy()
     np.testing.assert_array_equal(augmentation.random_affine(images, (1, 2), **settings), once)
@@ -38,16 +38,14 @@ def test_augmentation_is_a_function_of_its_seed_and_differs_between_pictures():
 
 
 def test_shift_is_bounded_and_fills_with_zeros():
-    moved = augmentation.random_affine(
-        picture_with_a_dot(), (1, 2), rotation=0, zoom=0, shift=2 / 9
-    )
+    moved = augmentation.random_affine(image_with_a_dot(), (1, 2), rotation=0, zoom=0, shift=2 / 9)
     offsets = centres(moved) - [2, 4]
     assert 1.5 < np.abs(offsets).max() <= 2.001
     assert np.array(moved)[:, -1].max() == 0
 
 
 def test_rotation_keeps_the_centre_and_the_distance_from_it():
-    images = picture_with_a_dot()
+    images = image_with_a_dot()
     images[:, 2, 4], images[:, 1:4, 3:6] = 0, 1  # A blob, which interpolation keeps.
     turned = augmentation.random_affine(images, (1, 2), rotation=30, zoom=0, shift=0)
     offsets = centres(turned) - [4, 4]
@@ -59,7 +57,7 @@ def test_rotation_keeps_the_centre_and_the_distance_from_it():
 
 
 def test_zoom_changes_the_distance_from_the_centre():
-    images = picture_with_a_dot()
+    images = image_with_a_dot()
     zoomed = augmentation.random_affine(images, (1, 2), rotation=0, zoom=0.5, shift=0)
     distance = 4 - centres(zoomed)[:, 0]
     assert 0.95 < distance.min() < 1.3

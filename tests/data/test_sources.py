@@ -16,7 +16,7 @@ pytestmark = pytest.mark.tensorflow
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return image_files.write_folder(tmp_path_factory.mktemp("pictures"))
+    return image_files.write_folder(tmp_path_factory.mktemp("images"))
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,7 @@ def test_folder(folder):
             assert file.read() == data
 
 
-def test_hidden_folders_are_no_classes_and_hidden_files_no_pictures(tmp_path):
+def test_hidden_folders_are_no_classes_and_hidden_files_no_images(tmp_path):
     folder = image_files.write_folder(tmp_path)
     (folder / "train" / ".thumbnails").mkdir()
     for name in (".thumbnails/0.jpg", "ant/.0.jpg"):

@@ -28,12 +28,12 @@ CLASSIFY = """
 import json, sys
 import mediapipe
 from mediapipe.tasks.python import BaseOptions, vision
-picture, *models = sys.argv[1:]
+image, *models = sys.argv[1:]
 found = []
 for path in models:
     options = vision.ImageClassifierOptions(base_options=BaseOptions(model_asset_path=path))
     with vision.ImageClassifier.create_from_options(options) as classifier:
-        result = classifier.classify(mediapipe.Image.create_from_file(picture))
+        result = classifier.classify(mediapipe.Image.create_from_file(image))
     found.append({c.category_name: c.score for c in result.classifications[0].categories})
 print("found", json.dumps(found))
 """
@@ -41,8 +41,8 @@ print("found", json.dumps(found))
 
 def write(model, tmp_path, precision="float32", takes_pixels=False):
     rng = np.random.default_rng(0)
-    pictures = rng.integers(0, 256, (8, *model.input_shape[1:]), "uint8")
-    kind = TFLite(precision, takes_pixels, calibration=lambda: [pictures])
+    images = rng.integers(0, 256, (8, *model.input_shape[1:]), "uint8")
+    kind = TFLite(precision, takes_pixels, calibration=lambda: [images])
     origin = Origin("runs/mine, step 7", labels=LABELS)
     return export(model, tmp_path / f"{precision}-{takes_pixels}.tflite", kind, origin).path
 
@@ -75,18 +75,18 @@ ALL_KINDS += [("int8", True), ("int8-full", True)]
 def test_mediapipe_finds_labels_and_scaling(preprocessing, included, kinds, rng, tmp_path):
     model = build(preprocessing, included)
     paths = [write(model, tmp_path, *kind) for kind in kinds]
-    picture = rng.integers(0, 256, (32, 32, 3), "uint8")
-    Image.fromarray(picture).save(tmp_path / "x.png")
+    image = rng.integers(0, 256, (32, 32, 3), "uint8")
+    Image.fromarray(image).save(tmp_path / "x.png")
     command = [sys.executable, "-c", CLASSIFY, tmp_path / "x.png", *paths]
     run = subprocess.run([str(a) for a in command], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr[-2000:]
     found = json.loads(run.stdout.split("found ")[-1])
-    images = picture[None].astype("float32")
+    images = image[None].astype("float32")
     given = images if included else preprocessing.scale(images)
     exact = dict(zip(LABELS, np.asarray(model(given))[0], strict=True))
     for path, scores in zip(paths, found, strict=True):
         file = LiteRTModel(path)
-        mine = file.predict(picture[None] if file.takes_pixels else given)[0]
+        mine = file.predict(image[None] if file.takes_pixels else given)[0]
         # Mediapipe's runtime is of another version, which rounds to eight bits in another way.
         most = 1e-5 if "float32" in path.name else 0.01
         assert scores == pytest.approx(dict(zip(LABELS, mine, strict=True)), abs=most), path

@@ -31,8 +31,8 @@ def world():
 
 def write(model, tmp_path, precision, takes_pixels=False, seed=1, **options):
     rng = np.random.default_rng(seed)
-    pictures = rng.integers(0, 256, (40, *model.input_shape[1:]), "uint8")
-    kind = TFLite(precision, takes_pixels, calibration=lambda: [pictures], **options)
+    images = rng.integers(0, 256, (40, *model.input_shape[1:]), "uint8")
+    kind = TFLite(precision, takes_pixels, calibration=lambda: [images], **options)
     return export(model, tmp_path / f"{precision}.tflite", kind)
 
 
@@ -80,22 +80,22 @@ def test_multiply_adds_are_those_of_the_model(family, world, tmp_path):
     assert counted == multiply_adds(model)
 
 
-def test_ranges_are_those_of_the_pictures(world, tmp_path):
+def test_ranges_are_those_of_the_images(world, tmp_path):
     """Ten times as large a range has steps that are ten times as large."""
     scales = {}
     for times in (1, 10):
         model = world["mlp_mixer"]
         rng = np.random.default_rng(1)
-        pictures = times * rng.uniform(0, 25.5, (8, *model.input_shape[1:])).astype("float32")
+        images = times * rng.uniform(0, 25.5, (8, *model.input_shape[1:])).astype("float32")
         path = tmp_path / f"{times}.tflite"
-        export(model, path, TFLite("int8", calibration=lambda p=pictures: [p]))
+        export(model, path, TFLite("int8", calibration=lambda p=images: [p]))
         tensors = Interpreter(str(path)).get_tensor_details()
         (scales[times],) = {
             t["quantization"][0]
             for t in tensors
             if t["dtype"] == np.int8 and tuple(t["shape"]) == (1, *model.input_shape[1:])
         }
-        assert scales[times] == pytest.approx(pictures.max() / 255 / 255, rel=0.01)
+        assert scales[times] == pytest.approx(images.max() / 255 / 255, rel=0.01)
     assert scales[10] == pytest.approx(10 * scales[1], rel=1e-6)
 
 
@@ -155,7 +155,7 @@ def test_batches(world, tmp_path):
 
 
 def test_scores_of_int8_are_not_rounded_to_bytes(world, tmp_path):
-    """256 steps would be seen in the outputs of a hundred pictures."""
+    """256 steps would be seen in the outputs of a hundred images."""
     result = write(world["mlp_mixer"], tmp_path, "int8")
     rng = np.random.default_rng(3)
     x = rng.uniform(0, 1, (100, *world["mlp_mixer"].input_shape[1:])).astype("float32")
@@ -163,7 +163,7 @@ def test_scores_of_int8_are_not_rounded_to_bytes(world, tmp_path):
 
 
 def test_every_pixel_has_its_number(world, tmp_path):
-    """Also those that no picture of the calibration has: a byte is a byte."""
+    """Also those that no image of the calibration has: a byte is a byte."""
     model = world["mlp_mixer"]
     dark = np.full((4, *model.input_shape[1:]), 12, "uint8")
     path = tmp_path / "m.tflite"

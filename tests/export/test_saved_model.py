@@ -54,7 +54,7 @@ def sigmoid(x):
         ("softmax", "sigmoid", lambda x: x, True),
     ],
 )
-def test_classify_prepares_pictures_as_the_evaluation(
+def test_classify_prepares_images_as_the_evaluation(
     activation, loss, probabilities, included, rng, tmp_path
 ):
     """JPEG and PNG of different sizes, in another process that has no keras_mixers."""
@@ -65,8 +65,8 @@ def test_classify_prepares_pictures_as_the_evaluation(
     result = export(model, tmp_path / "m", SavedModel(top_k=3), origin)
     assert result.agrees
     sizes = [(30, 40), (61, 33), (16, 16)]
-    pictures = [rng.integers(0, 256, (*size, 3), "uint8") for size in sizes]
-    files = [encode(x, kind) for x, kind in zip(pictures, ("PNG", "JPEG", "PNG"), strict=True)]
+    images = [rng.integers(0, 256, (*size, 3), "uint8") for size in sizes]
+    files = [encode(x, kind) for x, kind in zip(images, ("PNG", "JPEG", "PNG"), strict=True)]
     prepared = np.stack([preprocessing_of_16(preprocessing).pixels(data) for data in files])
     given = prepared if included else preprocessing.scale(prepared)
     outputs = np.asarray(model(given))
@@ -90,7 +90,7 @@ def test_classify_prepares_pictures_as_the_evaluation(
     np.testing.assert_allclose(found["probabilities"], best, atol=1e-5)
 
 
-def test_serving_default_takes_any_number_of_pictures(rng, tmp_path):
+def test_serving_default_takes_any_number_of_images(rng, tmp_path):
     model = build(rng, classifier_activation=None)
     export(model, tmp_path / "m", SavedModel())
     loaded = tf.saved_model.load(str(tmp_path / "m"))
@@ -120,20 +120,20 @@ def test_what_it_says_of_its_images(included, rng, tmp_path):
 
 
 def test_one_channel(rng, tmp_path):
-    """A colour picture is seen in gray; classes without names are numbers."""
+    """A colour image is seen in gray; classes without names are numbers."""
     preprocessing = dataclasses.replace(TO_MINUS_ONE_ONE, crop=1.0)
     model = build(rng, channels=1, classifier_activation=None, preprocessing=preprocessing)
     export(model, tmp_path / "m", SavedModel())
-    picture = rng.integers(0, 256, (16, 16, 3), "uint8")
-    gray = np.round(picture @ [0.2989, 0.587, 0.114])[None, ..., None]
+    image = rng.integers(0, 256, (16, 16, 3), "uint8")
+    gray = np.round(image @ [0.2989, 0.587, 0.114])[None, ..., None]
     expected = softmax(model.predict(gray.astype("float32"), verbose=0))[0]
-    labels, probabilities = LoadedSavedModel(tmp_path / "m").classify([encode(picture, "PNG")])
+    labels, probabilities = LoadedSavedModel(tmp_path / "m").classify([encode(image, "PNG")])
     np.testing.assert_array_equal(labels[0], np.argsort(-expected).astype(str))
     np.testing.assert_allclose(probabilities[0], np.sort(expected)[::-1], atol=0.01)
 
 
-def test_what_cannot_classify_files_serves_pictures(rng, tmp_path):
-    """A model without a classifier, and one of pictures that are not square."""
+def test_what_cannot_classify_files_serves_images(rng, tmp_path):
+    """A model without a classifier, and one of images that are not square."""
     for name, model in (
         ("features", build(rng, include_top=False)),
         ("wide", small.build("smlpnet")),

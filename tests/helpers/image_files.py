@@ -1,4 +1,4 @@
-"""Small sets of pictures, written by the tests themselves."""
+"""Small sets of images, written by the tests themselves."""
 
 import io
 
@@ -9,7 +9,7 @@ CLASSES = ("ant", "bee", "cow")
 
 
 def encode(array, kind="JPEG", **options):
-    """Returns the bytes of a picture given as an array of uint8, or as a `PIL.Image`."""
+    """Returns the bytes of an image given as an array of uint8, or as a `PIL.Image`."""
     image = array if isinstance(array, Image.Image) else Image.fromarray(array)
     memory = io.BytesIO()
     image.save(memory, kind, **options)
@@ -17,7 +17,7 @@ def encode(array, kind="JPEG", **options):
 
 
 def colourful(label, number, size=(40, 48)):
-    """A picture whose colour tells its class and whose brightness its number."""
+    """An image whose colour tells its class and whose brightness its number."""
     image = np.zeros((*size, 3), "uint8") + 20
     image[:, :, label] = 120 + number * 4 % 120
     return image

@@ -30,8 +30,8 @@ CONFIG = TrainingConfig(
 )
 
 
-class WithBadPictures(ArrayData):
-    """Calls some pictures bad, by their first pixel, by which it numbers them as well."""
+class WithBadImages(ArrayData):
+    """Calls some images bad, by their first pixel, by which it numbers them as well."""
 
     def training_batches(self, *args):
         def call_some_bad(images, labels, bad):
@@ -44,7 +44,7 @@ class WithBadPictures(ArrayData):
 def data_set():
     rng = np.random.default_rng(0)
     images = rng.normal(size=(80, 16, 16, 3)).astype("float32")
-    return WithBadPictures(images, rng.integers(0, 5, 80), classes=5)
+    return WithBadImages(images, rng.integers(0, 5, 80), classes=5)
 
 
 def build(family):
@@ -72,7 +72,7 @@ def build(family):
 def run(engine, config, steps=20):
     """Returns the steps' losses and gradient norms, and the evaluation after them."""
     data = data_set()
-    batches = iter(engine.batches(lambda share: data.training_batches(config, 0, share)))
+    batches = iter(engine.batches(lambda shard: data.training_batches(config, 0, shard)))
     taken, unreadable, unread = [], [], []
     for _ in range(steps):
         parts = [next(batches) for _ in range(config.gradient_accumulation_steps)]
@@ -84,7 +84,7 @@ def run(engine, config, steps=20):
     unreadable += [sorted(indices(marks)) for marks in unread]
 
     def evaluate():
-        parts = engine.batches(lambda share: data.evaluation_batches(config, share))
+        parts = engine.batches(lambda shard: data.evaluation_batches(config, shard))
         return sum(float(engine.evaluate_step(*batch[:3])["loss"]) for batch in parts)
 
     return {
@@ -92,12 +92,12 @@ def run(engine, config, steps=20):
         "norm": [sums["norm"] for sums in taken],
         "unreadable": unreadable,
         "evaluation": evaluate(),
-        "averaged": engine.with_averages(evaluate),
+        "averaged": engine.with_ema(evaluate),
     }
 
 
 def check_averages(make):
-    """Compares them with those by hand after a step, and with what `with_averages` shows.
+    """Compares them with those by hand after a step, and with what `with_ema` shows.
 
     Args:
         make: Function of a `TrainingConfig` that returns an engine.
@@ -105,7 +105,7 @@ def check_averages(make):
     config = dataclasses.replace(CONFIG, ema_decay=0.75)
     taker = make(config)
     before = _weights(taker)
-    batches = iter(taker.batches(lambda share: data_set().training_batches(config, 0, share)))
+    batches = iter(taker.batches(lambda shard: data_set().training_batches(config, 0, shard)))
     taker.train_step([next(batches)[:2]])
     after = _weights(taker)
     averages = taker.state()["average"]
@@ -113,7 +113,7 @@ def check_averages(make):
     for average, old, new in zip(averages, before, after, strict=True):
         assert not np.array_equal(old, new)
         np.testing.assert_allclose(average, 0.75 * old + 0.25 * new, rtol=1e-5, atol=1e-7)
-    for seen, average in zip(taker.with_averages(lambda: _weights(taker)), averages, strict=True):
+    for seen, average in zip(taker.with_ema(lambda: _weights(taker)), averages, strict=True):
         np.testing.assert_array_equal(seen, average)
     for weight, value in zip(_weights(taker), after, strict=True):
         np.testing.assert_array_equal(weight, value)
@@ -143,7 +143,7 @@ def _step(make, config):
     taker = make(config)
     weights = taker.model.trainable_weights
     before = [keras.ops.convert_to_numpy(weight) for weight in weights]
-    batches = iter(taker.batches(lambda share: data_set().training_batches(config, 0, share)))
+    batches = iter(taker.batches(lambda shard: data_set().training_batches(config, 0, shard)))
     taker.train_step([next(batches)[:2]])
     taker.sync_model()
     after = [keras.ops.convert_to_numpy(weight) for weight in weights]

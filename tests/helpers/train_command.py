@@ -1,4 +1,4 @@
-"""keras-mixers imagenet on a few small pictures."""
+"""keras-mixers imagenet on a few small images."""
 
 import json
 import pathlib

@@ -33,7 +33,7 @@ def test_unknown_size():
 
 @pytest.mark.tensorflow
 def test_indivisible_sizes_are_an_error_in_a_graph_of_unknown_size():
-    """Never a picture without its last rows."""
+    """Never an image without its last rows."""
     import tensorflow as tf
 
     layer = layers.PatchEmbedding(5, 16)

@@ -50,5 +50,5 @@ def build(family, include_preprocessing=False, **kwargs):
     return BUILDERS[family](include_preprocessing=include_preprocessing, **kwargs)
 
 
-def pictures(model, rng, batch=2):
+def images(model, rng, batch=2):
     return rng.normal(size=(batch, *model.input_shape[1:])).astype("float32")

@@ -25,7 +25,7 @@ from keras_mixers.preprocessing import (
     Preprocessing,
 )
 from tests import reference
-from tests.models.small import FAMILIES, build, pictures
+from tests.models.small import FAMILIES, build, images
 
 OLD_FILES = pathlib.Path(__file__).parents[1] / "regression"
 
@@ -220,7 +220,7 @@ def test_preprocess_takes_files(rng):
 def test_features_are_what_taps_give(family, rng):
     model = build(family)
     reference.randomize(model, rng)
-    x = pictures(model, rng)
+    x = images(model, rng)
     features = model.features(stages=[0, -1], blocks=(1,))
     ends = {"mlp_mixer": "block_2", "s2_mlp": "block_2", "smlpnet": "block_0"}
     last = {"mlp_mixer": (0, "block_2"), "s2_mlp": (0, "block_2"), "smlpnet": (2, "block_3")}

@@ -5,9 +5,9 @@ import sys
 from keras_mixers.commands import tpu_plan
 
 # Maps of 128 MiB on each chip, which do not stay in its vector memory.
-PICTURES = 4096
+IMAGES = 4096
 COMMON = ("--topology", "v5e:2x2", "--image-size", "64", "--classes", "16")
-COMMON += ("--batch-size", str(4 * PICTURES))
+COMMON += ("--batch-size", str(4 * IMAGES))
 MODELS = {
     "MLPMixer": dict(
         patch_size=8, hidden_dim=256, num_blocks=1, tokens_mlp_dim=128, channels_mlp_dim=1024
@@ -17,7 +17,7 @@ MODELS = {
 }
 # What is compiled: a model and more flags. Where a batch comes in parts, the same is counted.
 RUNS = (
-    ("MLPMixer", "--gradient-accumulation-steps", "2", "--batch-size", str(2 * 4 * PICTURES)),
+    ("MLPMixer", "--gradient-accumulation-steps", "2", "--batch-size", str(2 * 4 * IMAGES)),
     ("S2MLP",),
     ("S2MLP", "--remat"),
     ("SMLPNet",),

@@ -45,7 +45,7 @@ def test_plan_of_a_step_with_one_number_for_each_thing():
         "parameters": 110,
         "optimizer state": 200,
         "average of the weights": 110,
-        "pictures, labels, padding": 1000 - 110 - 200 - 110,
+        "images, labels, padding": 1000 - 110 - 200 - 110,
         "activations and temporary": 300 + 450 - 400,
         "program": 20,
     }
@@ -53,7 +53,7 @@ def test_plan_of_a_step_with_one_number_for_each_thing():
     assert found.capacity == 15.75 * 2**30
     assert found.exchanged == 4096
     assert found.accessed_by_xla == 5000
-    assert found.pictures == 16
+    assert found.images == 16
     assert found.repeated == 0
     assert found.bounds == pytest.approx(
         {

@@ -122,12 +122,12 @@ def test_the_step_has_no_nested_xla_function_and_no_dynamic_shape(family):
     """Both fail on a TPU host."""
     taker, config = engine(two_replicas(), family, gradient_accumulation_steps=2)
 
-    def as_bytes(images, labels, bad):  # As pictures travel: scaled on the device.
+    def as_bytes(images, labels, bad):  # As images travel: scaled on the device.
         return tf.cast(255 * images, tf.uint8), labels, bad
 
     batches = iter(
         taker.batches(
-            lambda share: losses.data_set().training_batches(config, 0, share).map(as_bytes)
+            lambda shard: losses.data_set().training_batches(config, 0, shard).map(as_bytes)
         )
     )
     parts = tuple(next(batches)[:2] for _ in range(2))

@@ -105,13 +105,13 @@ def test_nan_ends_the_run_and_keeps_the_checkpoint(folder, tmp_path, capfd):
             assert all(np.isfinite(value).all() for value in values)
 
 
-def test_too_many_bad_pictures_end_the_run_with_their_names(tmp_path, capfd):
+def test_too_many_bad_images_end_the_run_with_their_names(tmp_path, capfd):
     folder = image_files.write_folder(tmp_path / "data")
     bad = folder / "train" / "bee" / "2.jpg"
     bad.write_bytes(b"\xff\xd8\xff nothing")
     assert run(folder, tmp_path / "strict") == 1
     error = capfd.readouterr().err
-    assert "1 of 24 pictures of train could not be read" in error
+    assert "1 of 24 images of train could not be read" in error
     assert str(bad) in error
     assert run(folder, tmp_path / "lax", "--max-unreadable", "0.05") == 0
     noted = (tmp_path / "lax" / "unreadable_images.txt").read_text().splitlines()
@@ -119,26 +119,26 @@ def test_too_many_bad_pictures_end_the_run_with_their_names(tmp_path, capfd):
     assert noted[0].startswith(f"{bad}: ")
     assert [line["unreadable"] for line in log(tmp_path / "lax", "epoch")] == [1] * 4
     assert re.search(
-        r"unreadable pictures +\| 1 [^$]*, unreadable_images.txt \|$",
+        r"unreadable images +\| 1 [^$]*, unreadable_images.txt \|$",
         (tmp_path / "lax" / "summary.md").read_text(),
     )
 
 
-def test_no_picture_to_evaluate_on(tmp_path, capfd):
+def test_no_image_to_evaluate_on(tmp_path, capfd):
     folder = image_files.write_folder(tmp_path / "data")
     for path in (folder / "validation").rglob("*.jpg"):
         path.write_bytes(b"nothing")
     assert run(folder, tmp_path / "run", "--max-unreadable", "1") == 1
     error = capfd.readouterr().err
-    assert "None of the 12 pictures of validation could be read" in error
+    assert "None of the 12 images of validation could be read" in error
     assert "Traceback" not in error
 
 
 @pytest.mark.parametrize("answer", ["", "UnavailableError"])
-def test_a_fault_of_the_moment_is_nobodys_picture(tmp_path, capfd, monkeypatch, answer):
+def test_a_fault_of_the_moment_is_nobodys_image(tmp_path, capfd, monkeypatch, answer):
     import tensorflow as tf
 
-    from keras_mixers.data.dataset import PictureData
+    from keras_mixers.data.dataset import ImageData
 
     folder = image_files.write_folder(tmp_path / "data")
     (folder / "train" / "bee" / "2.jpg").write_bytes(b"nothing")
@@ -148,7 +148,7 @@ def test_a_fault_of_the_moment_is_nobodys_picture(tmp_path, capfd, monkeypatch, 
             raise getattr(tf.errors, answer)(None, None, "no route to the bucket")
         return ""
 
-    monkeypatch.setattr(PictureData, "why_unreadable", why)
+    monkeypatch.setattr(ImageData, "why_unreadable", why)
     assert run(folder, tmp_path / "run", "--epochs", "2") == (75 if answer else 0)
     error = capfd.readouterr().err
     assert ("no route to the bucket" if answer else "2.jpg; it can be read now") in error
@@ -225,7 +225,7 @@ def test_a_disk_that_tensorboard_finds_full(folder, tmp_path, capfd, monkeypatch
 
 
 def test_a_disk_that_is_full_at_the_very_end(folder, tmp_path, capfd, monkeypatch):
-    def full(engine, folder, averages):
+    def full(engine, folder, ema):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(run_folder, "save_models", full)

@@ -149,7 +149,7 @@ def test_a_job_that_loses_a_process_says_so_and_resumes(tmp_path, victim, capsys
 
 
 def test_a_job_that_ends_leaves_all_that_one_process_leaves(tmp_path):
-    """With bad pictures, which each process meets, and checkpoints by the first one's clock."""
+    """With bad images, which each process meets, and checkpoints by the first one's clock."""
     folder = image_files.write_folder(tmp_path / "data")
     for path in (folder / "train" / "bee").iterdir():
         path.write_bytes(b"nothing")

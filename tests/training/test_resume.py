@@ -71,7 +71,7 @@ def test_other_data_is_refused(folder, tmp_path, capfd):
     assert run(data, tmp_path / "run", "--epochs", "2") == 2
     error = capfd.readouterr().err
     assert "--data must be what the run of" in error
-    assert "24 pictures and 12 for validation, in 3 classes of the same names" in error
+    assert "24 images and 12 for validation, in 3 classes of the same names" in error
     assert run(folder, tmp_path / "run", "--epochs", "2") == 0
 
 
@@ -95,7 +95,7 @@ def test_a_failed_first_start_does_not_lock_the_folder(folder, tmp_path, capfd):
 
 
 def test_a_run_folder_is_one_process_at_a_time(finished, folder, capfd):
-    with run_folder.alone(epath.Path(finished)):
+    with run_folder.locked(epath.Path(finished)):
         assert run(folder, finished) == 2
     assert f"--out: {finished} is in use by another process" in capfd.readouterr().err
     assert run(folder, finished) == 0
@@ -154,7 +154,7 @@ def test_stopped_while_evaluating_it_evaluates_later(
         assert one == pytest.approx(two, rel=1e-3)
 
 
-def test_bad_pictures_are_noted_once_over_all_starts(tmp_path, capfd):
+def test_bad_images_are_noted_once_over_all_starts(tmp_path, capfd):
     folder = image_files.write_folder(tmp_path / "data")
     for name in ("bee/2.jpg", "cow/1.jpg"):
         (folder / "train" / name).write_bytes(b"nothing")

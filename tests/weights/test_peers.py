@@ -18,7 +18,7 @@ def timm():
     return pytest.importorskip("timm")
 
 
-def pictures(rng):
+def random_images(rng):
     return rng.uniform(-1, 1, size=(4, 224, 224, 3)).astype("float32")
 
 
@@ -59,7 +59,7 @@ def test_theirs_in_ours(size, suffix, timm, rng, tmp_path):
         np.savez(path, **{k: v.numpy() for k, v in theirs.state_dict().items()})
     build = getattr(keras_mixers, f"MLPMixer{size}")
     ours = build(weights=path, classifier_activation=None, include_preprocessing=False)
-    images = pictures(rng)
+    images = random_images(rng)
     expected = logits_of(theirs, images)
     assert expected.std() > 0.1
     difference = np.abs(ours.predict(images, verbose=0) - expected).max()
@@ -77,6 +77,6 @@ def test_ours_in_theirs(size, timm, rng, tmp_path):
     weight_files.save(ours, tmp_path / "ours.safetensors")
     theirs = timm.create_model(NAMES[size])
     theirs.load_state_dict(load_file(tmp_path / "ours.safetensors"), strict=True)
-    images = pictures(rng)
+    images = random_images(rng)
     difference = np.abs(ours.predict(images, verbose=0) - logits_of(theirs, images)).max()
     assert difference < 2e-5

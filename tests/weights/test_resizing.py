@@ -8,7 +8,7 @@ import keras_mixers
 from keras_mixers import weights as weight_files
 from keras_mixers.layers import AxialProjection, TokenMixing
 from tests import reference
-from tests.models.small import build, pictures
+from tests.models.small import build, images
 from tests.weights import foreign
 from tests.weights.test_foreign_files import MIXER, build_mixer, write
 
@@ -104,13 +104,13 @@ def test_block_diagonal_gives_each_tile_what_the_whole_gave(times, rng):
         outputs = [of.get_layer(name).output for name in taps]
         return keras.Model(of.input, [*outputs, of.output])
 
-    x = pictures(model, rng)
+    x = images(model, rng)
     *maps, logits = inner(model).predict(x, verbose=0)
     *tiled_maps, tiled_logits = inner(twin).predict(np.tile(x, (1, *times, 1)), verbose=0)
     for one, tiled in zip(maps, tiled_maps, strict=True):
         np.testing.assert_allclose(tiled, np.tile(one, (1, *times, 1)), atol=2e-5)
     np.testing.assert_allclose(tiled_logits, logits, atol=2e-5)
-    # A picture that is no tiling: each tile has its own answer.
+    # An image that is no tiling: each tile has its own answer.
     parts = rng.normal(size=(1, *shape)).astype("float32")
     last = keras.Model(twin.input, twin.get_layer(taps[-1]).output).predict(parts, verbose=0)
     corner = keras.Model(model.input, model.get_layer(taps[-1]).output).predict(
@@ -157,12 +157,12 @@ def test_a_grid_that_could_be_another_is_known_from_the_model(suffix, rng, tmp_p
     path = tmp_path / f"own{suffix}"
     model.save(path) if suffix == ".keras" else model.save_weights(path)
     same = build("mlp_mixer", input_shape=(8, 32, 3), weights=path)
-    x = pictures(model, rng)
+    x = images(model, rng)
     np.testing.assert_array_equal(same.predict(x, verbose=0), model.predict(x, verbose=0))
     if suffix == ".keras":
         square = build("mlp_mixer", input_shape=(16, 16, 3), weights=path)
         expected = keras_mixers.resize(model, (16, 16, 3))
-        x = pictures(square, rng)
+        x = images(square, rng)
         np.testing.assert_allclose(
             square.predict(x, verbose=0), expected.predict(x, verbose=0), rtol=1e-5
         )
@@ -173,9 +173,9 @@ def test_files_of_others_are_carried_and_it_is_said(method, rng, tmp_path, caplo
     arrays = foreign.random_arrays(foreign.google_shapes(**MIXER), rng)
     path = write(tmp_path / "google.npz", arrays)
     model = build_mixer(input_shape=(24, 36, 3), weights=path, resize=method)
-    assert f"carried to pictures of 24 x 36 by resize='{method}'" in caplog.text
+    assert f"carried to images of 24 x 36 by resize='{method}'" in caplog.text
     twin = keras_mixers.resize(build_mixer(weights=path), (24, 36, 3), method)
-    x = pictures(model, rng)
+    x = images(model, rng)
     np.testing.assert_allclose(
         model.predict(x, verbose=0), twin.predict(x, verbose=0), rtol=1e-5, atol=1e-6
     )
@@ -284,8 +284,8 @@ def test_resize_refuses(family, shape, method, match):
         weight_files.resize(build(family), shape, method)
 
 
-def test_resize_takes_functional_models_of_one_picture_alone():
-    with pytest.raises(ValueError, match="`model` must be a functional model of one picture"):
+def test_resize_takes_functional_models_of_one_image_alone():
+    with pytest.raises(ValueError, match="`model` must be a functional model of one image"):
         weight_files.resize(keras.Sequential([keras.layers.Dense(3)]), (8, 8, 3))
-    with pytest.raises(ValueError, match="`model` must be a functional model of one picture"):
+    with pytest.raises(ValueError, match="`model` must be a functional model of one image"):
         weight_files.resize("model.keras", (8, 8, 3))

@@ -1,4 +1,4 @@
-from benchmarks import turns
+from benchmarks import timing
 
 
 def test_turns(monkeypatch):
@@ -11,8 +11,8 @@ def test_turns(monkeypatch):
             return [float(len(taken))] * count
 
     taken = []
-    monkeypatch.setattr(turns, "PAUSE", 0)
-    times = turns.alternate([Recorder("a"), Recorder("b")], steps=3, rounds=3, warm_up=6)
+    monkeypatch.setattr(timing, "PAUSE", 0)
+    times = timing.alternate([Recorder("a"), Recorder("b")], steps=3, rounds=3, warm_up=6)
     assert [name for name, _ in taken] == list("ab" + "ab" + "ba" + "ab")
     assert {count for _, count in taken[2:]} == {3}
     assert times == [[[3.0] * 3, [6.0] * 3, [7.0] * 3], [[4.0] * 3, [5.0] * 3, [8.0] * 3]]
@@ -20,4 +20,4 @@ def test_turns(monkeypatch):
 
 def test_ratio_is_of_medians_by_round():
     ours, others = [[2.0, 2.0, 9.0], [3.0], [1.0]], [[1.0], [2.0, 2.0], [1.0]]
-    assert turns.ratio(ours, others) == "1.500 (1.000 - 2.000)"
+    assert timing.ratio(ours, others) == "1.500 (1.000 - 2.000)"
