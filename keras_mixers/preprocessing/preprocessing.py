@@ -124,6 +124,13 @@ class Preprocessing:
         ones = np.ones(channels)
         return ones / (255 * std), -ones * mean / std
 
+    def scales_like(self, other: "Preprocessing") -> bool:
+        """Returns whether both scale images alike; one number stands for any number of channels."""
+        channels = max(len(self.mean), len(other.mean))
+        if {len(self.mean), len(other.mean)} - {1, channels}:
+            return False
+        return np.allclose(self.factors(channels), other.factors(channels), rtol=1e-6)
+
     def for_channels(self, channels: int) -> Self:
         """Returns this preprocessing for images of another number of channels.
 

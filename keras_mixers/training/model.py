@@ -6,7 +6,6 @@ import logging
 import pathlib
 import re
 
-import numpy as np
 from etils import epath
 
 import keras_mixers
@@ -94,7 +93,7 @@ def _by_weights(config):
 def _report_scaling(config, theirs):
     """Logs a line where the weights expect images that are scaled in another way than the run's."""
     ours = config.preprocessing
-    if theirs is None or np.array_equal(_factors(theirs), _factors(ours)):
+    if theirs is None or theirs.scales_like(ours):
         return
     numbers = (theirs.mean, theirs.std, ours.mean, ours.std)
     _log.warning(
@@ -102,11 +101,6 @@ def _report_scaling(config, theirs):
         "and --std %s",
         *(config.weights, *(" ".join(f"{number:g}" for number in each) for each in numbers)),
     )
-
-
-def _factors(preprocessing):
-    """Of three channels: one number for all of them is as good as the same for each."""
-    return preprocessing.for_channels(3).factors(3)
 
 
 def weights_file(config):

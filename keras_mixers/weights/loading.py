@@ -208,6 +208,19 @@ def load(
         if weight.path in values:
             weight.assign(values[weight.path])
     _report_activation(model, source.activation)
+    _report_preprocessing(model, source.preprocessing)
+
+
+def _report_preprocessing(model, theirs):
+    ours = getattr(model, "preprocessing", None)
+    if ours is None or theirs is None:
+        return
+    if not ours.scales_like(theirs.for_channels(model.input_shape[-1])):
+        _log.warning(
+            "weights: they expect images scaled by mean %s and std %s; this model has mean %s and "
+            "std %s: build it with preprocessing= of the weights",
+            *(theirs.mean, theirs.std, ours.mean, ours.std),
+        )
 
 
 def _report_activation(model, theirs):

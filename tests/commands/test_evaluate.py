@@ -212,7 +212,7 @@ def test_what_the_training_said(world, capsys):
     raw = run_tool(capsys, world.run, "--data", world.data)[1]
     for model in (world.run, world.models["checkpoint"]):
         _, averaged, _ = run_tool(capsys, model, "--data", world.data, "--ema")
-        assert "averaged weights" in averaged["model"]
+        assert averaged["model"].endswith(", EMA")
         assert averaged["top-1"] == f"{world.history['ema_accuracy']:.2%}"
         assert averaged["top-5"] == f"{world.history['ema_top_5']:.2%}"
     assert raw["top-1"] == f"{world.history['val_accuracy']:.2%}"
@@ -412,7 +412,9 @@ def test_checkpoints_that_do_not_fit(world, capsys, tmp_path):
 
 def test_arguments_and_data_that_cannot_be_used(world, capsys, tmp_path):
     data, keras_file = ("--data", world.data), world.run / "model.keras"
-    assert "model_ema.keras has the averaged weights" in refuse(capsys, keras_file, *data, "--ema")
+    assert "model_ema.keras has the EMA of its weights" in refuse(
+        capsys, keras_file, *data, "--ema"
+    )
     assert "--config is for model files" in refuse(
         capsys, world.run, *data, "--config", world.run / "config.json"
     )

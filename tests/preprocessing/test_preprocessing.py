@@ -274,3 +274,22 @@ def test_scaling_arrays_needs_neither_keras_nor_tensorflow():
         "assert not {'keras', 'tensorflow', 'jax'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, env={**os.environ})
+
+
+@pytest.mark.parametrize(
+    ("mean", "std", "alike"),
+    [
+        (0.5, 0.5, True),
+        ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5), True),
+        (0.5, 0.25, False),
+        (0.0, 1.0, False),
+    ],
+)
+def test_scales_like(mean, std, alike):
+    assert Preprocessing(mean=0.5, std=0.5).scales_like(Preprocessing(mean=mean, std=std)) == alike
+    assert Preprocessing(mean=mean, std=std).scales_like(Preprocessing(mean=0.5, std=0.5)) == alike
+
+
+def test_other_numbers_of_channels_scale_otherwise():
+    three, four = (Preprocessing(mean=(0.5,) * n, std=(0.5,) * n) for n in (3, 4))
+    assert not three.scales_like(four)
