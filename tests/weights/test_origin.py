@@ -163,3 +163,12 @@ def test_published_preprocessing():
     assert found["SMLPNetS", "imagenet1k"] == found["SMLPNetB", "imagenet1k"] == BY_IMAGENET
     rest = [v for k, v in found.items() if "miil" not in k[1] and "SMLP" not in k[0]]
     assert rest == [TO_MINUS_ONE_ONE] * 10
+
+
+def test_weights_in_a_model_that_scales_otherwise_get_a_line(tmp_path, caplog):
+    """Loaded later, they cannot choose the model's preprocessing any more."""
+    path = made("timm", tmp_path / "mixer_b16_224.miil_in21k/model.npz")
+    weight_files.load(build_mixer(preprocessing=TO_ZERO_ONE), path)
+    assert "scaled" not in caplog.text
+    weight_files.load(build_mixer(), path)
+    assert "they expect images scaled by mean (0.0,) and std (1.0,); this model" in caplog.text
