@@ -91,7 +91,10 @@ def main(argv=None):
             std=args.std,
             top_k=args.top_k,
         )
-    except (UsageError, OSError) as error:
+    except UsageError as error:  # Whole, as it ends in a command to be copied.
+        print(f"keras-mixers demo: error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
         print(f"keras-mixers demo: error: {first_line(error)}", file=sys.stderr)
         return 2
     with server:

@@ -6,7 +6,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from keras_mixers.errors import UsageError
+from keras_mixers.commands import options as options_of
+from keras_mixers.errors import SettingError, UsageError
 from keras_mixers.evaluation import inputs
 from keras_mixers.evaluation.loading import LoadedModel
 from keras_mixers.preprocessing import BY_IMAGENET, Preprocessing
@@ -22,10 +23,10 @@ def model(**changes):
 
 def prepared(loaded, *options, config=None):
     parser = argparse.ArgumentParser()
-    inputs.add_options(parser)
+    options_of.add(parser)
     said = []
     args = parser.parse_args(options)
-    return inputs.preparation(args, loaded, config, 8, said.append).preprocessing, said
+    return options_of.preparation(args, loaded, config, 8, said.append).preprocessing, said
 
 
 def test_options_come_before_what_the_model_says():
@@ -35,7 +36,7 @@ def test_options_come_before_what_the_model_says():
     assert found == (dataclasses.replace(OWN, crop=1, interpolation="bilinear"), [])
     expected = dataclasses.replace(OWN, mean=(0,), std=(1,))
     assert prepared(loaded, "--mean", "0", "--std", "1") == (expected, [])
-    with pytest.raises(UsageError, match="must have as many numbers"):
+    with pytest.raises(SettingError, match="must have as many numbers"):
         prepared(loaded, "--mean", "0")
 
 

@@ -168,7 +168,7 @@ def test_every_pixel_has_its_number(world, tmp_path):
     dark = np.full((4, *model.input_shape[1:]), 12, "uint8")
     path = tmp_path / "m.tflite"
     kind = TFLite("int8-full", calibration=lambda: [dark])
-    kind.write(model, path, Origin())
+    kind.write(model, path, Origin().of(model))
     tensors = Interpreter(str(path)).get_tensor_details()
     inputs = {t["quantization"] for t in tensors if tuple(t["shape"]) == (1, 8, 12, 3)}
     assert inputs == {(1.0, 0), (1.0, -128)}

@@ -13,7 +13,7 @@ from etils import epath
 
 import keras_mixers
 from keras_mixers import weights as weight_files
-from keras_mixers.evaluation import inputs as images_of
+from keras_mixers.commands import options as options_of
 from keras_mixers.evaluation.loading import read_model
 from keras_mixers.export.origin import Origin
 from keras_mixers.models.mixer_model import MixerModel
@@ -306,9 +306,9 @@ def _prepared(*options, **changes):
     loaded = read_model(epath.Path(OLD_FILES / "mlp_mixer.keras"))
     loaded = dataclasses.replace(loaded, input_shape=(None, 16, 16, 3), **changes)
     parser = argparse.ArgumentParser()
-    images_of.add_options(parser)
+    options_of.add(parser)
     said = []
-    config = images_of.preparation(parser.parse_args(options), loaded, None, 8, said.append)
+    config = options_of.preparation(parser.parse_args(options), loaded, None, 8, said.append)
     return config.preprocessing, said
 
 
@@ -328,10 +328,10 @@ def test_evaluation_says_what_it_assumes_of_an_old_file():
 
 def test_export_takes_the_preprocessing_of_the_settings_for_an_old_file():
     old = keras.models.load_model(OLD_FILES / "mlp_mixer.keras")
-    assert Origin().of(old).config.preprocessing == Preprocessing((16, 24))
+    assert Origin().of(old).preprocessing == Preprocessing((16, 24))
     new = build("smlpnet")
     expected = dataclasses.replace(BY_IMAGENET, image_size=(16, 24))
-    assert Origin().of(new).config.preprocessing == expected
+    assert Origin().of(new).preprocessing == expected
 
 
 def test_weights_of_an_old_file_say_what_was_assumed(caplog):
