@@ -1,10 +1,10 @@
 """What weights of other classes are worth: fine-tuning beside the same training from scratch.
 
 DATA is a folder of benchmarks/jpeg_digits.py. A small MLP-Mixer (recipes/presets/digits_mixer.py)
-is trained on all pictures of the first half of the classes. Then, for each seed, it is fine-tuned
-on a few pictures of each class of the other half, drawn by that seed, and evaluated on all
-validation pictures of these classes; and so is the same model from random weights. All of it by the
-settings of recipes/finetune.py, but no flips (of digits), milder crops and 10 pictures a step.
+is trained on all images of the first half of the classes. Then, for each seed, it is fine-tuned
+on a few images of each class of the other half, drawn by that seed, and evaluated on all
+validation images of these classes; and so is the same model from random weights. All of it by the
+settings of recipes/finetune.py, but no flips (of digits), milder crops and 10 images a step.
 
 Two CPU cores need about 8 minutes. Exit status: 0, or 2 when the arguments cannot be used.
 
@@ -26,15 +26,16 @@ import numpy as np
 if __package__ is None:
     sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
 
-import recipes.training  # noqa: F401  (sets what TensorFlow reads when it is imported)
-from tools import cli
+import keras_mixers.training  # noqa: F401  (sets what TensorFlow reads when it is imported)
+from keras_mixers import presets
+from keras_mixers.commands import cli
 
 _PRETRAINING_EPOCHS = 8
 
 
 def halves(data, split):
-    """Returns the pictures of a split as two `FolderSource`s: the first classes, and the rest."""
-    from recipes.training.sources import open_source
+    """Returns the images of a split as two `FolderSource`s: the first classes, and the rest."""
+    from keras_mixers.data.sources import open_source
 
     source = open_source(data, "", split)
     middle = len(source.classes) // 2
@@ -55,7 +56,7 @@ def _of_classes(source, first, last):
 
 
 def few(source, per_class, seed):
-    """Returns as many pictures of each class, drawn by `seed`."""
+    """Returns as many images of each class, drawn by `seed`."""
     rng = np.random.default_rng(seed)
     places = np.concatenate(
         [
@@ -67,17 +68,17 @@ def few(source, per_class, seed):
 
 
 def train(config, training, validation, name):
-    """Returns the trained model and its accuracy on the validation pictures."""
-    from recipes.training import command, devices, model, trainer
-    from recipes.training.data import PictureData
+    """Returns the trained model and its accuracy on the validation images."""
+    from keras_mixers.data.dataset import ImageData
+    from keras_mixers.training import distribution, loop, model, run
 
-    config = model.settled(config)
-    engine, history = trainer.train(
+    config = model.resolved(config)
+    engine, history = loop.train(
         config,
-        lambda: model.build_to_begin(config, training.classes, command.warn),
-        PictureData(training),
-        PictureData(validation),
-        devices.connect(config).make_engine,
+        lambda: model.build_to_begin(config, training.classes, run.warn),
+        ImageData(training),
+        ImageData(validation),
+        distribution.connect(config).make_engine,
         name=name,
     )
     return engine.model, history[-1]["val_accuracy"]
@@ -87,12 +88,11 @@ def measure(args):
     """Returns `{what was done: accuracies by seed}`, and the names of the new classes."""
     from etils import epath
 
-    from recipes import finetune, imagenet
-    from recipes.training import run_folder
+    from keras_mixers.training import fine_tuning, run_folder
 
     known, new = halves(args.data, "train")
     known_validation, new_validation = halves(args.data, "validation")
-    config = dataclasses.replace(imagenet.preset("digits_mixer"), epochs=_PRETRAINING_EPOCHS)
+    config = dataclasses.replace(presets.load("digits_mixer"), epochs=_PRETRAINING_EPOCHS)
     with tempfile.TemporaryDirectory() as folder:
         model, accuracy = train(config, known, known_validation, "pre-training")
         print(f"pre-trained on {', '.join(known.classes)}: {accuracy:.1%}", file=sys.stderr)
@@ -100,7 +100,7 @@ def measure(args):
         model.save(weights)
         run_folder.save_class_names(epath.Path(folder), known.classes)  # For a new head.
         tuning = dataclasses.replace(
-            finetune.defaults("MLPMixer", weights, None),
+            fine_tuning.defaults("MLPMixer", weights, None),
             model_options=config.model_options,
             image_size=config.image_size,
             eval_crop=config.eval_crop,
@@ -119,11 +119,11 @@ def measure(args):
         }
         found = {way: [] for way in ways}
         for seed in range(args.seeds):
-            pictures = few(new, args.per_class, seed)
+            images = few(new, args.per_class, seed)
             for way, settings in ways.items():
                 settings = dataclasses.replace(settings, seed=seed)
                 name = f"{way}, seed {seed}"
-                found[way].append(train(settings, pictures, new_validation, name)[1])
+                found[way].append(train(settings, images, new_validation, name)[1])
     return found, new.classes
 
 
@@ -141,7 +141,7 @@ def _print(found, classes, args):
         for way, accuracies in found.items()
     ]
     print(
-        f"{args.per_class} pictures each of {', '.join(classes)}; {args.epochs} epochs; "
+        f"{args.per_class} images each of {', '.join(classes)}; {args.epochs} epochs; "
         f"{args.seeds} seed{'s' if args.seeds > 1 else ''}\n"
     )
     names = ("MLP-Mixer at 64 x 64", "top-1, %", "min - max", "over from scratch")
@@ -156,9 +156,9 @@ def _parse(argv):
     )
     parser.add_argument("data", help="folder with train/<class>/ and validation/<class>/")
     for flag, default, shown in (
-        ("--per-class", 10, "pictures of each class to fine-tune on"),
+        ("--per-class", 10, "images of each class to fine-tune on"),
         ("--epochs", 20, "passes over them"),
-        ("--seeds", 3, "draws of the pictures"),
+        ("--seeds", 3, "draws of the images"),
     ):
         shown = f"{shown} (default: {default})"
         parser.add_argument(flag, type=int, default=default, help=shown, metavar="N")
@@ -167,13 +167,13 @@ def _parse(argv):
         if getattr(args, name) < 2 - (name == "seeds"):
             flag = name.replace("_", "-")
             parser.error(f"argument --{flag}: must be larger. Received: {getattr(args, name)}")
-    cli.prepare(parser, "recipes", ("etils", "tabulate", "tqdm"))
+    cli.prepare(parser, ("etils", "tabulate", "tqdm"))
     return parser, args
 
 
 def main(argv=None):
     parser, args = _parse(argv)
-    from recipes.training.errors import RunError
+    from keras_mixers.errors import RunError
 
     try:
         _print(*measure(args), args)

@@ -3,7 +3,7 @@
 Ours are written by tools/export.py's own code in every precision and run by LiteRT. The peers run
 timm's model of the same size, where they are installed (pip install torch torchvision timm onnx
 onnxscript onnxruntime): PyTorch eager, ONNX Runtime in float32 and with its dynamic int8. All have
-the same number of threads, random weights, and a picture of zeros (int8 finds its ranges on random
+the same number of threads, random weights, and an image of zeros (int8 finds its ranges on random
 ones: this is about speed only). Each lives in a process of its own, which sleeps while
 others work. They take turns, and who begins changes every round.
 
@@ -29,9 +29,9 @@ from concurrent.futures.process import BrokenProcessPool
 if __package__ is None:
     sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
 
-from benchmarks.turns import Process, alternate, machine, prepare, ratio
-from tools import cli
-from tools.exporting import PRECISIONS
+from benchmarks.timing import Process, alternate, machine, prepare, ratio
+from keras_mixers.commands import cli
+from keras_mixers.export import PRECISIONS
 
 PEERS = {"MLPMixerB16": "mixer_b16_224"}
 SIDE = 2048  # Of the matrices.
@@ -44,15 +44,15 @@ def write(name, folder):
     import numpy as np
 
     import keras_mixers
-    from tools.exporting import flatbuffer
-    from tools.exporting.origin import Origin
-    from tools.exporting.tflite import TFLite
+    from keras_mixers.export import flatbuffer
+    from keras_mixers.export.origin import Origin
+    from keras_mixers.export.tflite import TFLite
 
     model = getattr(keras_mixers, name)(classifier_activation=None)
-    pictures = np.random.default_rng(0).uniform(-1, 1, (4, *model.input_shape[1:]))
+    images = np.random.default_rng(0).uniform(0, 255, (4, *model.input_shape[1:]))
     for precision in PRECISIONS:
-        kind = TFLite(precision, calibration=lambda: [pictures.astype("float32")])
-        kind.write(model, folder / f"{precision}.tflite", Origin())
+        kind = TFLite(precision, calibration=lambda: [images.astype("float32")])
+        kind.write(model, folder / f"{precision}.tflite", Origin().of(model))
     data = (folder / "float32.tflite").read_bytes()
     return sum(macs for _, macs in flatbuffer.operators_by_precision(data).values())
 
@@ -86,7 +86,7 @@ def write_onnx(name, path):
 
 def litert(path, threads):
     """Returns a function that runs a TFLite file once, and facts about it."""
-    from tools.litert import LiteRTModel
+    from keras_mixers.evaluation.litert import LiteRTModel
 
     model = LiteRTModel(path, threads)
     return lambda: model.seconds(1, warm_up=0), {"partitions": model.num_partitions}
@@ -108,8 +108,8 @@ def onnx(path, threads):
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    picture = {session.get_inputs()[0].name: np.zeros((1, 3, 224, 224), "float32")}
-    return lambda: session.run(None, picture), {}
+    image = {session.get_inputs()[0].name: np.zeros((1, 3, 224, 224), "float32")}
+    return lambda: session.run(None, image), {}
 
 
 def torch_eager(name, threads):
@@ -118,11 +118,11 @@ def torch_eager(name, threads):
     import torch
 
     torch.set_num_threads(threads)
-    model, picture = timm.create_model(PEERS[name]).eval(), torch.zeros(1, 3, 224, 224)
+    model, image = timm.create_model(PEERS[name]).eval(), torch.zeros(1, 3, 224, 224)
 
     def step():
         with torch.inference_mode():
-            model(picture)
+            model(image)
 
     return step, {}
 
@@ -229,7 +229,7 @@ def _parse(argv):
         value = getattr(args, flag[2:])
         if value < 1:
             parser.error(f"argument {flag}: must be at least 1. Received: {value}")
-    cli.prepare(parser, "export", ("ai_edge_litert", "ai_edge_quantizer", "tabulate"))
+    cli.prepare(parser, ("ai_edge_litert", "ai_edge_quantizer", "tabulate"))
     import keras_mixers
 
     known = [v.__name__ for variants in keras_mixers.VARIANTS.values() for v in variants]

@@ -1,10 +1,10 @@
-"""Pictures per second of the training pipeline, beside the ceiling measured in the same run.
+"""Images per second of the training pipeline, beside the ceiling measured in the same run.
 
 The ceiling is bare decoding of a random part of each JPEG and resizing it, on all cores, by the
 same library, of files that are in memory already. The pipeline does that and all the rest: it draws
-the order and the crops, reads the files, passes over bad pictures, batches and scales. The variants
+the order and the crops, reads the files, passes over bad images, batches and scales. The variants
 take turns, round after round; the table has medians with the smallest and largest value. Each
-augmentation's price is what it adds to the time of a picture, on all cores together.
+augmentation's price is what it adds to the time of an image, on all cores together.
 
 --memory trains a tiny model instead and prints the memory of the process as it goes on.
 
@@ -27,8 +27,8 @@ import time
 if __package__ is None:
     sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
 
-import recipes.training  # noqa: F401  (sets what TensorFlow reads when it is imported)
-from tools import cli
+import keras_mixers.training  # noqa: F401  (sets what TensorFlow reads when it is imported)
+from keras_mixers.commands import cli
 
 PRICES = {
     "flip": {"flip": True},
@@ -48,7 +48,7 @@ _MEMORY_LINES = 10
 
 def plain_config(image_size, batch_size):
     """Returns a configuration with random crops and nothing else."""
-    from recipes.training.config import TrainingConfig
+    from keras_mixers.training.config import TrainingConfig
 
     return TrainingConfig(
         image_size=image_size,
@@ -63,7 +63,7 @@ def plain_config(image_size, batch_size):
 def bare_decoding(source, image_size, batch_size):
     """Decodes and resizes crops; the windows are drawn beforehand, the files are in memory.
 
-    One value of each picture is delivered, so that not even copying it into a batch is counted.
+    One value of each image is delivered, so that not even copying it into a batch is counted.
     """
     import numpy as np
     import tensorflow as tf
@@ -82,17 +82,17 @@ def bare_decoding(source, image_size, batch_size):
 
 
 def _jpeg(source, number):
-    """Returns the bytes of a picture, if it can be decoded."""
+    """Returns the bytes of an image, if it can be decoded."""
     import tensorflow as tf
 
-    from recipes.training.errors import UsageError
+    from keras_mixers.errors import UsageError
 
     try:
         data = source.read(tf.constant(number, tf.int64))[0].numpy()
         tf.io.decode_and_crop_jpeg(data, (0, 0, *tf.io.extract_jpeg_shape(data)[:2]), 3)
     except tf.errors.OpError:
         raise UsageError(
-            "the first 512 pictures must be JPEG files that can be read: remove what is none, or "
+            "the first 512 images must be JPEG files that can be read: remove what is none, or "
             f"take another set. Received: {source.name(number)}"
         ) from None
     return data
@@ -114,7 +114,7 @@ def _window(data, seed):
 
 
 def rates(variants, batch_size, seconds, rounds):
-    """Returns the pictures per second of each variant, a number per round."""
+    """Returns the images per second of each variant, a number per round."""
     from tqdm import tqdm
 
     found = {name: [] for name in variants}
@@ -156,7 +156,7 @@ def table(found, ceiling, plain):
         lines.append(
             {
                 "pipeline": name,
-                "pictures/s": f"{statistics.median(values):,.0f}",
+                "images/s": f"{statistics.median(values):,.0f}",
                 "least, most": f"{min(values):,.0f}, {max(values):,.0f}",
                 "of the ceiling": f"{statistics.median(ratios):.2f}",
                 "price, µs": ""
@@ -170,11 +170,11 @@ def table(found, ceiling, plain):
 
 def compare(source, args):
     """Measures the ceiling, the plain pipeline and each augmentation; prints the table."""
-    from recipes.training.data import PictureData
+    from keras_mixers.data.dataset import ImageData
 
     plain = plain_config(args.image_size, args.batch_size)
     ceiling_name, plain_name = "ceiling: bare decoding", "ours: random crops"
-    data = PictureData(source)
+    data = ImageData(source)
     variants = {
         ceiling_name: bare_decoding(source, args.image_size, args.batch_size),
         plain_name: data.training_batches(plain),
@@ -196,10 +196,11 @@ def watch_memory(source, steps):
     from etils import epath
 
     import keras_mixers
-    from recipes.training import devices, trainer
-    from recipes.training.data import PictureData, steps_per_epoch
+    from keras_mixers.data.batch_order import steps_per_epoch
+    from keras_mixers.data.dataset import ImageData
+    from keras_mixers.training import distribution, loop
 
-    data = PictureData(source)
+    data = ImageData(source)
     plain = plain_config(32, 4)
     per_epoch = steps_per_epoch(len(data), plain.batch_size)
     config = dataclasses.replace(
@@ -222,10 +223,8 @@ def watch_memory(source, steps):
             lines.append((step, _resident_megabytes()))
 
     with tempfile.TemporaryDirectory() as folder:
-        where = devices.connect(config)
-        trainer.train(
-            config, build, data, data, where.make_engine, epath.Path(folder), on_step=look
-        )
+        where = distribution.connect(config)
+        loop.train(config, build, data, data, where.make_engine, epath.Path(folder), on_step=look)
     _print_memory(lines)
 
 
@@ -249,7 +248,7 @@ def _parse(argv):
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("data", help="as --data of recipes/imagenet.py; JPEG pictures")
+    parser.add_argument("data", help="as --data of recipes/imagenet.py; JPEG images")
     parser.add_argument("--split", default="train", help="default: train")
     parser.add_argument("--image-size", type=int, default=224, help="pixels (default: 224)")
     parser.add_argument("--batch-size", type=int, default=64, help="default: 64")
@@ -269,14 +268,14 @@ def _parse(argv):
         parser.error(f"argument --memory: must be 1000 or more. Received: {args.memory}")
     if args.batch_size % 2:
         parser.error(f"argument --batch-size: must be even, for MixUp. Received: {args.batch_size}")
-    cli.prepare(parser, "recipes", ("tabulate", "tqdm", "tensorflow_datasets"))
+    cli.prepare(parser, ("tabulate", "tqdm", "tensorflow_datasets"))
     return parser, args
 
 
 def main(argv=None):
     parser, args = _parse(argv)
-    from recipes.training.errors import RunError, UsageError
-    from recipes.training.sources import open_source
+    from keras_mixers.data.sources import open_source
+    from keras_mixers.errors import RunError, UsageError
 
     try:
         source = open_source(args.data, "~/tensorflow_datasets", args.split)

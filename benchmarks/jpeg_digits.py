@@ -1,14 +1,14 @@
-"""Writes a data set of real JPEG pictures: handwritten digits over photographs, in ten classes.
+"""Writes a data set of real JPEG images: handwritten digits over photographs, in ten classes.
 
 Everything comes from scikit-learn's wheel: its 1,797 digits of 8 x 8 pixels, each drawn large and
 light with a dark outline, in a random colour, size and rotation, near the middle of a random crop
 of one of its two photographs, darkened. The digits drawn for validation are never drawn for
-training. Pictures have 224 to 320 pixels a side and JPEG quality 90, so that decoding and resizing
-cost about what they cost with photographs. The same seed gives the same pictures.
+training. Images have 224 to 320 pixels a side and JPEG quality 90, so that decoding and resizing
+cost about what they cost with photographs. The same seed gives the same images.
 
 OUT receives, of the same files with the same labels (the classes' alphabetical order):
   folder/train/eight/00008.jpg ...  a folder per split and class
-  shards/train-00000-of-00004...    from tools/make_shards.py
+  shards/train-00000-of-00004...    from keras-mixers make-shards
   tfds/jpeg_digits/1.0.0/...        for tensorflow-datasets, made without network; read it with
                                     tfds.builder("jpeg_digits", data_dir="OUT/tfds")
 
@@ -33,15 +33,15 @@ import numpy as np
 if __package__ is None:
     sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
 
-from tools import cli, make_shards
+from keras_mixers.commands import cli
 
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-CLASSES = sorted(NAMES)  # A picture's label is its class's place here, in every format.
+CLASSES = sorted(NAMES)  # An image's label is its class's place here, in every format.
 FORMATS = ("folder", "shards", "tfds")
 SPLITS = ("train", "validation")
 SIZES = ((224, 224), (256, 256), (320, 240), (240, 320), (288, 256), (224, 288))  # Width, height.
 DIGIT_SIZES = (140, 190)  # Pixels, without outline; with MAX_SHIFT, always within 224.
-MAX_SHIFT = 0.05  # From the middle of the picture, of its width and height.
+MAX_SHIFT = 0.05  # From the middle of the image, of its width and height.
 MAX_ROTATION = 10  # Degrees.
 BRIGHTNESS = (0.4, 0.7)  # Of the photographs, so that the digit is the brightest.
 QUALITY = 90
@@ -70,7 +70,7 @@ def draw(digit, photographs, rng):
     from PIL import Image, ImageFilter
 
     width, height = SIZES[rng.integers(len(SIZES))]
-    picture = _background(photographs[rng.integers(len(photographs))], width, height, rng)
+    image = _background(photographs[rng.integers(len(photographs))], width, height, rng)
     size = int(rng.integers(*DIGIT_SIZES, endpoint=True))
     small = Image.fromarray(np.pad(255 * digit, 1).astype("uint8"))  # A margin for the outline.
     ink = small.resize((size * 10 // 8,) * 2, Image.Resampling.LANCZOS)
@@ -86,9 +86,9 @@ def draw(digit, photographs, rng):
     dark = rng.integers(0, 50, 3)
     light = 255 - rng.integers(0, 110, 3) * rng.integers(0, 2, 3)
     light[rng.integers(3)] = 255  # Never grey.
-    picture.paste(tuple(dark.tolist()), place, outline)
-    picture.paste(tuple(light.tolist()), place, mask)
-    return picture
+    image.paste(tuple(dark.tolist()), place, outline)
+    image.paste(tuple(light.tolist()), place, mask)
+    return image
 
 
 def _background(photograph, width, height, rng):
@@ -106,12 +106,12 @@ def _background(photograph, width, height, rng):
 
 
 def write_folder(folder, counts, seed):
-    """Writes `folder/<split>/<class>/<number>.jpg`, with as many pictures of each class.
+    """Writes `folder/<split>/<class>/<number>.jpg`, with as many images of each class.
 
     Args:
         folder: A `pathlib.Path`.
-        counts: Number of pictures of each split, as a dict.
-        seed: Every picture has its own generator, of this, the split and the picture's number.
+        counts: Number of images of each split, as a dict.
+        seed: Every image has its own generator, of this, the split and the image's number.
     """
     import sklearn.datasets
     from PIL import Image
@@ -123,21 +123,21 @@ def write_folder(folder, counts, seed):
     def write(split, number):
         rng = np.random.default_rng([seed, SPLITS.index(split), number])
         of_class = sources[split][number % 10]
-        picture = draw(of_class[rng.integers(len(of_class))], photographs, rng)
+        image = draw(of_class[rng.integers(len(of_class))], photographs, rng)
         path = folder / split / NAMES[number % 10] / f"{number:05d}.jpg"
-        picture.save(path, quality=QUALITY)
+        image.save(path, quality=QUALITY)
 
     for split, count in counts.items():
         for name in NAMES:
             (folder / split / name).mkdir(parents=True)
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
             futures = [pool.submit(write, split, number) for number in range(count)]
-            for future in tqdm(futures, desc=f"drawing {split}", unit=" pictures"):
+            for future in tqdm(futures, desc=f"drawing {split}", unit=" images"):
                 future.result()
 
 
 def files_of(folder, split):
-    """Returns the paths of a split's pictures in `folder`, in the order they were drawn."""
+    """Returns the paths of a split's images in `folder`, in the order they were drawn."""
     return sorted((folder / split).glob("*/*.jpg"), key=lambda path: path.name)
 
 
@@ -169,14 +169,14 @@ def write_tfds(folder, out):
     writer = tfds.core.SequentialWriter(info, -(-min(map(len, files.values())) // SHARDS))
     writer.initialize_splits(list(SPLITS))
     for split in SPLITS:
-        for path in tqdm(files[split], desc=f"tfds, {split}", unit=" pictures"):
+        for path in tqdm(files[split], desc=f"tfds, {split}", unit=" images"):
             example = {"image": path.read_bytes(), "label": path.parent.name}
             writer.add_examples({split: [example]})
     writer.close_all()
 
 
 def write_contact_sheet(folder, path):
-    """Writes the first pictures of the training split, side by side, with their classes."""
+    """Writes the first images of the training split, side by side, with their classes."""
     from PIL import Image, ImageDraw, ImageOps
 
     columns, rows = _SHEET
@@ -184,8 +184,8 @@ def write_contact_sheet(folder, path):
     pen = ImageDraw.Draw(sheet)
     for index, file in enumerate(files_of(folder, "train")[: columns * rows]):
         left, top = index % columns * _TILE, index // columns * (_TILE + 20)
-        with Image.open(file) as picture:
-            sheet.paste(ImageOps.pad(picture, (_TILE - 4,) * 2, color="white"), (left + 2, top))
+        with Image.open(file) as image:
+            sheet.paste(ImageOps.pad(image, (_TILE - 4,) * 2, color="white"), (left + 2, top))
         pen.text((left + 4, top + _TILE), file.parent.name, "black")
     path.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(path)
@@ -201,7 +201,9 @@ def write(out, counts, seed=0, formats=FORMATS, contact_sheet=None):
     if contact_sheet:
         write_contact_sheet(folder, contact_sheet)
     if "shards" in formats:
-        make_shards.make_shards(folder, scratch / "shards", SHARDS)
+        from keras_mixers.data import shards
+
+        shards.make_shards(folder, scratch / "shards", SHARDS)
     if "tfds" in formats:
         write_tfds(folder, scratch / "tfds")
     if "folder" not in formats:
@@ -221,7 +223,7 @@ def _parse(argv):
             f"--{split}",
             type=int,
             default=count,
-            help=f"number of {split} pictures (default: {count})",
+            help=f"number of {split} images (default: {count})",
             metavar="N",
         )
     parser.add_argument("--seed", type=int, default=0, help="default: 0", metavar="N")
@@ -231,7 +233,7 @@ def _parse(argv):
     parser.add_argument(
         "--contact-sheet",
         type=pathlib.Path,
-        help="also write a picture of the first 40 training pictures",
+        help="also write an image of the first 40 training images",
         metavar="FILE.png",
     )
     args = parser.parse_args(argv)
@@ -251,7 +253,7 @@ def _parse(argv):
         )
     modules = ("PIL", "sklearn", "tabulate", "tqdm")
     modules += ("tensorflow_datasets",) if "tfds" in args.formats else ()
-    cli.prepare(parser, "recipes", modules)
+    cli.prepare(parser, modules)
     return parser, args
 
 

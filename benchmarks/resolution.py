@@ -2,7 +2,7 @@
 
 DATA is a folder of benchmarks/jpeg_digits.py. The small models of recipes/presets are trained at
 64 x 64; then, at each other size:
-  resized picture   the model as it is, of pictures that are prepared at that size and resized to 64
+  resized image     the model as it is, of images that are prepared at that size and resized to 64
   interpolate       its weights carried by keras_mixers.resize, as they are, and after one epoch
   block_diagonal    the same, where the size is a whole multiple (MLP-Mixer only)
   from scratch      a model of that size, trained as long as the first one and one epoch more
@@ -28,8 +28,9 @@ import numpy as np
 if __package__ is None:
     sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
 
-import recipes.training  # noqa: F401  (sets what TensorFlow reads when it is imported)
-from tools import cli
+import keras_mixers.training  # noqa: F401  (sets what TensorFlow reads when it is imported)
+from keras_mixers import presets
+from keras_mixers.commands import cli
 
 RECIPES = ("digits_mixer", "digits_smlpnet")
 SIZES = (32, 48, 96, 128)
@@ -37,24 +38,23 @@ _TRAINED_AT = 64
 
 
 class Task:
-    """Training and validation pictures, and a first model at `_TRAINED_AT`.
+    """Training and validation images, and a first model at `_TRAINED_AT`.
 
     Args:
-        data: Folder of pictures.
+        data: Folder of images.
         recipe: Name of a preset.
         epochs: Of the first model, or None for the preset's own.
         folder: For its file.
     """
 
     def __init__(self, data, recipe, epochs, folder):
-        from recipes import imagenet
-        from recipes.training.data import PictureData
-        from recipes.training.sources import open_source
+        from keras_mixers.data.dataset import ImageData
+        from keras_mixers.data.sources import open_source
 
-        config = dataclasses.replace(imagenet.preset(recipe), ema_decay=None)
+        config = dataclasses.replace(presets.load(recipe), ema_decay=None)
         self.config = dataclasses.replace(config, epochs=epochs or config.epochs)
         self._training, self.validation = (
-            PictureData(open_source(data, "", split)) for split in ("train", "validation")
+            ImageData(open_source(data, "", split)) for split in ("train", "validation")
         )
         self.model, self.accuracy = self.train(f"{recipe} at {_TRAINED_AT}", self.config)
         self._weights = str(pathlib.Path(folder, f"{recipe}.keras"))
@@ -62,15 +62,15 @@ class Task:
 
     def train(self, name, config):
         """Returns the trained model and its validation accuracy."""
-        from recipes.training import command, devices, model, trainer
+        from keras_mixers.training import distribution, loop, model, run
 
-        config = model.settled(config)
-        engine, history = trainer.train(
+        config = model.resolved(config)
+        engine, history = loop.train(
             config,
-            lambda: model.build_to_begin(config, self._training.class_names, command.warn),
+            lambda: model.build_to_begin(config, self._training.class_names, run.warn),
             self._training,
             self.validation,
-            devices.connect(config).make_engine,
+            distribution.connect(config).make_engine,
             name=name,
         )
         return engine.model, history[-1]["val_accuracy"]
@@ -82,13 +82,14 @@ class Task:
 
     def tuned(self, size, method):
         """Returns the accuracy after an epoch that begins with the first model's weights."""
-        from recipes import finetune
+        from keras_mixers.training import fine_tuning
 
-        usual, first = finetune.defaults(self.config.model, self._weights, None), self.config
+        usual, first = fine_tuning.defaults(self.config.model, self._weights, None), self.config
         config = dataclasses.replace(
             usual,
             model_options=first.model_options,
-            pixel_range=first.pixel_range,
+            mean=first.mean,
+            std=first.std,
             crop_min_area=first.crop_min_area,
             eval_crop=first.eval_crop,
             flip=False,
@@ -101,15 +102,13 @@ class Task:
         return self.train(f"{method}, an epoch at {size}", config)[1]
 
     def right(self, model, size):
-        """Returns the accuracy of a model on pictures prepared at `size`, resized to its own."""
+        """Returns the accuracy of a model on images prepared at `size`, resized to its own."""
         import keras
-
-        from recipes.training import pixels
 
         config = dataclasses.replace(self.config, image_size=size)
         right = []
         for images, labels, weights, _ in self.validation.evaluation_batches(config):
-            images = keras.ops.convert_to_numpy(pixels.scale(images, config.pixel_range))
+            images = keras.ops.convert_to_numpy(images).astype("float32")
             if size != model.input_shape[1]:
                 images = keras.ops.image.resize(images, model.input_shape[1:3], antialias=True)
             found = np.argmax(model.predict_on_batch(images), axis=-1)
@@ -121,7 +120,7 @@ def measure(task, size):
     """Returns a row of the table: accuracies by way, None where a way does not lead to `size`."""
     import keras_mixers
 
-    row = {"pictures": f"{size} x {size}", "resized picture": task.right(task.model, size)}
+    row = {"images": f"{size} x {size}", "resized image": task.right(task.model, size)}
     for method in ("interpolate", "block_diagonal"):
         whole = size % _TRAINED_AT == 0 and task.config.model == "MLPMixer"
         possible = method == "interpolate" or whole
@@ -159,7 +158,7 @@ def _parse(argv):
     add = parser.add_argument
     add("data", help="folder with train/<class>/ and validation/<class>/")
     add("--recipes", nargs="+", choices=RECIPES, default=RECIPES, help="default: both")
-    shown = f"sides of the pictures, in pixels (default: {' '.join(map(str, SIZES))})"
+    shown = f"sides of the images, in pixels (default: {' '.join(map(str, SIZES))})"
     add("--sizes", nargs="+", type=int, default=SIZES, help=shown, metavar="N")
     shown = "of the first model (default: the recipe's)"
     add("--epochs", type=int, help=shown, metavar="N")
@@ -169,13 +168,13 @@ def _parse(argv):
             parser.error(f"argument --sizes: must be multiples of 16. Received: {size}")
     if args.epochs is not None and args.epochs < 2:
         parser.error(f"argument --epochs: must be at least 2. Received: {args.epochs}")
-    cli.prepare(parser, "recipes", ("etils", "tabulate", "tqdm"))
+    cli.prepare(parser, ("etils", "tabulate", "tqdm"))
     return parser, args
 
 
 def main(argv=None):
     parser, args = _parse(argv)
-    from recipes.training.errors import RunError
+    from keras_mixers.errors import RunError
 
     try:
         with tempfile.TemporaryDirectory() as folder:

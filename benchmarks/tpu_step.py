@@ -1,6 +1,6 @@
 """Compiles training steps for a TPU chip, side by side with a Mixer-B/16 in Flax.
 
-Four chips of v5e with 128 pictures each, in mixed bfloat16. For each step: arithmetic, the traffic
+Four chips of v5e with 128 images each, in mixed bfloat16. For each step: arithmetic, the traffic
 with a chip's large memory (HBM) and XLA's own count of bytes, which includes what stays on the
 chip; and the times that they take at least. Bounds, not measurements. Where no vector memory (VMEM)
 for one operation is named, the compiler chooses it. The Flax model is written from the paper, with
@@ -24,10 +24,10 @@ import sys
 if __package__ is None:
     sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
 
-from tools import cli
+from keras_mixers.commands import cli
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-CHIPS, PICTURES = 4, 128
+CHIPS, IMAGES = 4, 128
 TOPOLOGY = "v5e:2x2"
 _VMEM = "98304"  # KiB.
 # What is compiled: its name, and what this script is told to compile Flax's, or tools/tpu_plan.py
@@ -59,7 +59,7 @@ def compiled(name):
         command = [sys.executable, "benchmarks/tpu_step.py", *FLAX[name]]
     else:
         command = [sys.executable, "tools/tpu_plan.py", "--json", "--topology", TOPOLOGY]
-        command += ["--batch-size", str(CHIPS * PICTURES), *STEPS[name]]
+        command += ["--batch-size", str(CHIPS * IMAGES), *STEPS[name]]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"{name}: {(done.stderr or done.stdout).strip()[-1000:]}")
@@ -70,7 +70,7 @@ def table(plans):
     """Returns the plans as Markdown, by the name of the step."""
     from tabulate import tabulate
 
-    from tools.tpu.chips import CHIPS as RATES
+    from keras_mixers.tpu.chips import CHIPS as RATES
 
     rate = RATES["v5e"].memory_rate
     headers = ("step", "TFLOP", "ms", "GB of HBM", "ms", "GB by XLA", "ms", "temporary, GB")
@@ -103,13 +103,13 @@ def flax_plan(vmem):
     from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
     from benchmarks.flax_mixer import MixerB16
-    from recipes.training import tpu
-    from tools.tpu import plan, routes
+    from keras_mixers.tpu import plan, routes
+    from keras_mixers.training import tpu_options
 
     chips = routes.chips_of(TOPOLOGY)
     mesh = Mesh(np.array(chips), ("batch",))
     everywhere = NamedSharding(mesh, PartitionSpec())
-    by_picture = NamedSharding(mesh, PartitionSpec("batch"))
+    by_image = NamedSharding(mesh, PartitionSpec("batch"))
     model = MixerB16()
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(1e-3, weight_decay=0.1))
 
@@ -132,15 +132,15 @@ def flax_plan(vmem):
         return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere)
 
     weights, state = jax.tree.map(on_every_chip, jax.eval_shape(start))
-    pictures = CHIPS * PICTURES
+    images = CHIPS * IMAGES
     batch = [
-        jax.ShapeDtypeStruct((pictures, 224, 224, 3), "uint8", sharding=by_picture),
-        jax.ShapeDtypeStruct((pictures, 1000), "float32", sharding=by_picture),
+        jax.ShapeDtypeStruct((images, 224, 224, 3), "uint8", sharding=by_image),
+        jax.ShapeDtypeStruct((images, 1000), "float32", sharding=by_image),
         jax.ShapeDtypeStruct((2,), "uint32", sharding=everywhere),
     ]
     lowered = jax.jit(step, donate_argnums=(0, 1)).lower(weights, state, *batch)
     options = argparse.Namespace(tpu_scoped_vmem=vmem or None)
-    program = lowered.compile(tpu.compiler_options(options, chips[0].device_kind))
+    program = lowered.compile(tpu_options.compiler_options(options, chips[0].device_kind))
     sizes = {
         "trainable": 4 * sum(x.size for x in jax.tree.leaves(weights)),
         "non_trainable": 0,
@@ -150,7 +150,7 @@ def flax_plan(vmem):
     found = routes.Step(
         program.as_text(), program.cost_analysis(), program.memory_analysis(), sizes, (), 1, 0
     )
-    return plan.plan(found, pictures, "v5e", CHIPS).as_dict()
+    return plan.plan(found, images, "v5e", CHIPS).as_dict()
 
 
 def _parse(argv):
@@ -162,7 +162,7 @@ def _parse(argv):
     parser.add_argument("--only", default="", metavar="WORD", help="steps whose name has this word")
     parser.add_argument("--flax-json", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
-    cli.require(parser, "plan", ("jax", "libtpu", "tabulate", "tqdm"))
+    cli.require(parser, ("jax", "libtpu", "tabulate", "tqdm"))
     there = all(importlib.util.find_spec(module) for module in ("flax", "optax"))
     names = [*FLAX, *STEPS] if there else list(STEPS)
     args.names = [name for name in names if args.only in name]
@@ -177,9 +177,9 @@ def _parse(argv):
 def main(argv=None):
     args = _parse(argv)
     if args.flax_json is not None:
-        from tools import tpu_plan
+        from keras_mixers.tpu import compilation
 
-        os.environ.update(tpu_plan.ENVIRONMENT, KERAS_BACKEND="jax")
+        os.environ.update(compilation.ENVIRONMENT, KERAS_BACKEND="jax")
         print(json.dumps(flax_plan(args.flax_json)))
         return 0
     from tqdm import tqdm

@@ -2,12 +2,12 @@
 
 A step: forward, backward, clipping to a global norm, AdamW with decay of the kernels, and the loss
 fetched, so that nothing is left to do. Ours is taken as recipes/imagenet.py takes it. The peer has
-the same pictures (random, with soft labels, in the host's memory), settings, precision and number
+the same images (random, with soft labels, in the host's memory), settings, precision and number
 of threads, and PyTorch's fused AdamW; neither is compiled by XLA or torch.compile. Each lives in a
 process of its own, which sleeps while the other one works. They take turns, and who begins changes
 every round. On JAX (KERAS_BACKEND=jax) our step is always compiled, and takes the threads it likes.
 
-GFLOP/s counts 6 operations per picture and multiply-add (MAC): 2 forward, 4 backward.
+GFLOP/s counts 6 operations per image and multiply-add (MAC): 2 forward, 4 backward.
 "ours / this" is our time by the peer's: median of the rounds, and their range; below 1, ours is
 faster. Exit status: 0; 1 when a process was killed; 2 when the arguments cannot be used.
 
@@ -28,9 +28,9 @@ from concurrent.futures.process import BrokenProcessPool
 if __package__ is None:
     sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
 
-import recipes.training  # noqa: F401  (sets what TensorFlow reads when it is imported)
-from benchmarks.turns import Process, alternate, machine, prepare, ratio
-from tools import cli
+import keras_mixers.training  # noqa: F401  (sets what TensorFlow reads when it is imported)
+from benchmarks.timing import Process, alternate, machine, prepare, ratio
+from keras_mixers.commands import cli
 
 CLASSES = 1000
 PEERS = {"MLPMixerB16": "mixer_b16_224"}
@@ -56,20 +56,19 @@ def ours(config, cores):
     """Returns a function that takes a step with our engine, and facts about what it runs on."""
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # JAX: leave the peer some.
     import keras
-    import numpy as np
     import tensorflow as tf
 
-    from recipes.training import devices
-    from recipes.training.model import build
+    from keras_mixers.training import distribution
+    from keras_mixers.training.model import build
 
     tf.config.threading.set_intra_op_parallelism_threads(cores)
-    where = devices.connect(config)
+    where = distribution.connect(config)
     engine = where.make_engine(config, lambda: build(config, CLASSES), 1000)
 
-    def data(share):
-        size = config.batch_size // share.parts
-        part = [array[:size] for array in _pictures(config)] + [np.full(size, -1, "int32")]
-        return tf.data.Dataset.from_tensors(tuple(part)).repeat()
+    def data(shard):
+        size = config.batch_size // shard.parts
+        part = tuple(array[:size] for array in _images(config))
+        return tf.data.Dataset.from_tensors(part).repeat()
 
     batch = next(iter(engine.batches(data)))
     facts = {
@@ -80,7 +79,7 @@ def ours(config, cores):
         "precision": keras.config.dtype_policy().name,
         "versions": _versions("tensorflow", "keras", keras.backend.backend()),
     }
-    return lambda: float(engine.train_step([batch])[0]["loss"]), facts
+    return lambda: float(engine.train_step([batch])["loss"]), facts
 
 
 def _card():
@@ -111,7 +110,7 @@ def peer(config, cores, card, precision):
     """Returns a function that takes a step with a model of PyTorch, and facts about it."""
     import torch
 
-    from recipes.training.errors import UsageError
+    from keras_mixers.errors import UsageError
 
     device = "cuda" if card else "cpu"
     if card and not torch.cuda.is_available():
@@ -128,8 +127,8 @@ def peer(config, cores, card, precision):
         **adamw_settings(config),
         fused=True,  # PyTorch's fastest.
     )
-    images, labels = map(torch.from_numpy, _pictures(config))
-    images = images.permute(0, 3, 1, 2).contiguous()
+    images, labels = map(torch.from_numpy, _images(config))
+    images = (images / 127.5 - 1).permute(0, 3, 1, 2).contiguous()  # Ours scales its own.
     if card:
         images, labels = images.pin_memory(), labels.pin_memory()
 
@@ -204,12 +203,12 @@ def plain_mixer(size, drop_path_rate):
     return Mixer()
 
 
-def _pictures(config):
+def _images(config):
     import numpy as np
 
     rng = np.random.default_rng(0)
     size = config.image_size
-    images = rng.uniform(-1, 1, (config.batch_size, size, size, 3)).astype("float32")
+    images = rng.integers(0, 256, (config.batch_size, size, size, 3)).astype("float32")
     labels = rng.random((config.batch_size, CLASSES), "float32")
     return images, labels / labels.sum(axis=1, keepdims=True)
 
@@ -219,12 +218,12 @@ def _versions(*modules):
 
 
 def multiply_adds(names, size):
-    """Returns the multiply-adds of each model for one picture. For a process of its own."""
+    """Returns the multiply-adds of each model for one image. For a process of its own."""
     # The count reads TensorFlow's graph, and the GPU's memory is for those that are measured.
     os.environ |= {"KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": "-1"}
-    from recipes.training.config import TrainingConfig
-    from recipes.training.model import build
-    from tools.model_table import multiply_adds
+    from keras_mixers.evaluation.costs import multiply_adds
+    from keras_mixers.training.config import TrainingConfig
+    from keras_mixers.training.model import build
 
     configs = [TrainingConfig(model=name, image_size=size) for name in names]
     return {config.model: multiply_adds(build(config, CLASSES)) for config in configs}
@@ -236,7 +235,7 @@ def measure(config, args, cores):
     Returns:
         The facts of ours and perhaps of the peer, the times of both, and a note or None.
     """
-    from recipes.training.errors import UsageError
+    from keras_mixers.errors import UsageError
 
     with Process() as mine, Process() as other:
         processes, facts = [mine], [mine.call(prepare, ours, config, cores)]
@@ -257,7 +256,7 @@ def why_no_peer(config, facts):
     if config.model not in PEERS:
         return None
     if importlib.util.find_spec("torch") is None:
-        return "No peer: PyTorch is not installed; mend it by: pip install torch torchvision timm"
+        return "No peer: PyTorch is not installed; fix it by: pip install torch torchvision timm"
     if facts["devices"] > 1:
         return "No peer: it uses one device, and ours uses all; show it one of them only."
     return None
@@ -268,7 +267,7 @@ def row(config, macs, facts, times, mine=None):
 
     Args:
         config: A `TrainingConfig`.
-        macs: Multiply-adds per picture.
+        macs: Multiply-adds per image.
         facts: What `ours` or `peer` says, and of the card in either case.
         times: Rounds of seconds.
         mine: Our rounds, where these are the peer's.
@@ -312,7 +311,7 @@ def _parse(argv):
         "--models", nargs="+", default=models, help=f"default: {' '.join(models)}", metavar="NAME"
     )
     numbers = {
-        "--batch-size": (16, "pictures of a step"),
+        "--batch-size": (16, "images of a step"),
         "--steps": (5, "of a round"),
         "--rounds": (5, "of each model"),
         "--image-size": (224, "pixels a side"),
@@ -331,7 +330,7 @@ def _parse(argv):
         value = getattr(args, flag[2:].replace("-", "_"))
         if value < 1:
             parser.error(f"argument {flag}: must be at least 1. Received: {value}")
-    cli.prepare(parser, "export", ("tabulate",), backends=("tensorflow", "jax"))
+    cli.prepare(parser, ("tabulate",), backends=("tensorflow", "jax"))
     import keras_mixers
 
     known = [v.__name__ for variants in keras_mixers.VARIANTS.values() for v in variants]
@@ -345,7 +344,7 @@ def run(args):
     """Prints what the machine is, the table and notes; on the way, what is being measured."""
     from tabulate import tabulate
 
-    from recipes.training.config import TrainingConfig
+    from keras_mixers.training.config import TrainingConfig
 
     with Process() as process:
         macs = process.call(multiply_adds, args.models, args.image_size)
@@ -376,7 +375,7 @@ def run(args):
 
 def main(argv=None):
     parser, args = _parse(argv)
-    from recipes.training.errors import RunError
+    from keras_mixers.errors import RunError
 
     try:
         run(args)

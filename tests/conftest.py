@@ -34,3 +34,19 @@ def _fresh_keras():
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    from tests.helpers import image_files
+
+    return image_files.write_folder(tmp_path_factory.mktemp("images"))
+
+
+@pytest.fixture(scope="module")
+def finished(folder, tmp_path_factory):
+    from tests.helpers import train_command
+
+    out = tmp_path_factory.mktemp("run")
+    assert train_command.run(folder, out) == 0
+    return out

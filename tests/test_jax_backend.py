@@ -20,8 +20,12 @@ def test_layers_and_models_on_jax():
             "tests/layers",
             "tests/models/test_reference.py",
             "tests/models/test_all_families.py",
+            "tests/regression/test_regression.py",
             *("-m", "not slow and not tensorflow"),
-            *("-k", "numpy or saved_and_loaded or shapes or reference or gradient or by_hand"),
+            *(
+                "-k",
+                "numpy or saved or shapes or reference or gradient or by_hand",
+            ),
         ],
         cwd=ROOT,
         env={

@@ -4,6 +4,7 @@ import pathlib
 import re
 
 import pytest
+import tensorflow as tf
 
 README = (pathlib.Path(__file__).resolve().parents[1] / "README.md").read_text()
 
@@ -16,24 +17,37 @@ def test_the_two_commands_stand_on_the_first_screen():
     assert 'pip install -e ".[test]" && pytest -n 2' in first_screen
 
 
-def test_python_examples_run(tmp_path, monkeypatch):
+def test_python_examples_run(tmp_path, monkeypatch, rng, capsys):
+    """With random weights and invented names: what is published is not downloaded for a test."""
+    from keras_mixers import weights
+    from keras_mixers.models import class_lists
+
+    names = [(f"n{number:08}", f"class {number}") for number in range(1000)]
+    monkeypatch.setattr(weights, "path_of", lambda variant, name: None)
+    monkeypatch.setattr(class_lists, "of", {1000: names}.get)
     monkeypatch.chdir(tmp_path)
+    cat = tf.io.encode_jpeg(rng.integers(0, 256, (300, 400, 3)).astype("uint8"))
+    (tmp_path / "cat.jpg").write_bytes(cat.numpy())
     examples = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert len(examples) == 3
+    assert len(examples) == 5
     for example in examples:
         exec(compile(example, "README.md", "exec"), {})
     assert (tmp_path / "mixer.keras").exists()
+    printed = capsys.readouterr().out
+    assert re.search(r"\[\('n\d{8}', 'class \d+', 0\.\d+\), ", printed)
+    assert "\nMLPMixerB16 imagenet21k 224 x 224, central crop 0.875, bilinear" in printed
+    assert "['SMLPNetT', 'SMLPNetS', 'SMLPNetB']" in printed
 
 
 def test_the_table_of_weights_is_what_the_tool_prints():
-    from tools import model_table
+    from keras_mixers.evaluation import tables
 
-    assert model_table.weights() in README
+    assert tables.weights() in README
 
 
 @pytest.mark.slow
 def test_the_tables_are_what_the_tool_prints():
-    from tools import model_table
+    from keras_mixers.evaluation import costs, tables
 
-    assert model_table.table() in README
-    assert model_table.growth() in README
+    assert tables.table() in README
+    assert costs.growth() in README

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.recipes import pictures
+from tests.helpers import image_files
 
 pytestmark = pytest.mark.slow
 
@@ -25,7 +25,7 @@ def python(tmp_path_factory):
     environment = tmp_path_factory.mktemp("environment")
     subprocess.run([sys.executable, "-m", "venv", environment], check=True)
     python = environment / "bin" / "python"
-    install(python, "-e", f"{ROOT}[tpu,training]")
+    install(python, "-e", f"{ROOT}[tpu,train]")
     return python
 
 
@@ -35,7 +35,7 @@ def install(python, *what):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return pictures.write_folder(tmp_path_factory.mktemp("pictures"))
+    return image_files.write_folder(tmp_path_factory.mktemp("images"))
 
 
 def train(python, folder, out, *arguments):
@@ -70,7 +70,9 @@ def test_trains_on_its_cpu(python, folder, tmp_path):
 def test_tpu_without_a_tpu(python, folder, tmp_path, name, words):
     done = train(python, folder, tmp_path, "--tpu", *name)
     assert done.returncode == 2, done.stderr[-2000:]
-    (line,) = [line for line in done.stderr.splitlines() if line.startswith("recipes/imagenet.py")]
+    (line,) = [
+        line for line in done.stderr.splitlines() if line.startswith("keras-mixers imagenet")
+    ]
     assert "no TPU answered; start on a TPU VM" in line
     assert words in line
     assert "Traceback" not in done.stderr

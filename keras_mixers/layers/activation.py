@@ -1,6 +1,6 @@
 import keras
 
-from keras_mixers.layers import activations
+from keras_mixers.layers import _training
 
 
 @keras.saving.register_keras_serializable(package="keras_mixers")
@@ -21,5 +21,5 @@ class Activation(keras.layers.Activation):
         super().__init__(activation, **kwargs)
 
     def call(self, inputs, training=None):
-        activation = activations.of_training(self.activation) if training else self.activation
+        activation = _training.activation_of(self.activation) if training else self.activation
         return activation(inputs)

@@ -1,6 +1,6 @@
 import keras
 
-from keras_mixers.layers import checks, positions
+from keras_mixers.layers import _training, checks
 from keras_mixers.layers.mlp import MLP
 
 
@@ -34,4 +34,4 @@ class ChannelMixing(MLP):
     def call(self, inputs, training=None):
         if not training:
             return self.mlp(inputs, training)
-        return positions.as_rows(lambda x: self.mlp(x, training), inputs)
+        return _training.as_rows(lambda x: self.mlp(x, training), inputs)

@@ -80,7 +80,7 @@ def divisible(layer, shape, divisor, what):
 def divisible_when_run(inputs, divisor):
     """Returns `inputs`; in a graph, an unknown side that is no multiple of `divisor` then fails.
 
-    Without it, such a picture would lose its border, or spill into the next one of the batch.
+    Without it, such an image would lose its border, or spill into the next one of the batch.
     """
     if None not in inputs.shape[1:3]:
         return inputs

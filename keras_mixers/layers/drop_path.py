@@ -1,7 +1,7 @@
 import keras
 from keras import ops
 
-from keras_mixers.layers import checks, positions
+from keras_mixers.layers import _training, checks
 
 
 @keras.saving.register_keras_serializable(package="keras_mixers")
@@ -40,7 +40,7 @@ class DropPath(keras.layers.Layer):
             return inputs
         kept = self.draw(ops.shape(inputs)[0], self.seed_generator) >= self.rate
         factor = ops.cast(kept, inputs.dtype) / (1 - self.rate)
-        return positions.as_rows(lambda x: x * _on_every_axis(factor, x), inputs)
+        return _training.as_rows(lambda x: x * _on_every_axis(factor, x), inputs)
 
     def compute_output_shape(self, input_shape):
         return tuple(input_shape)

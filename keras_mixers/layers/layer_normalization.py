@@ -1,7 +1,7 @@
 import keras
 from keras import ops
 
-from keras_mixers.layers import positions
+from keras_mixers.layers import _training
 
 
 @keras.saving.register_keras_serializable(package="keras_mixers")
@@ -31,31 +31,15 @@ class LayerNormalization(keras.layers.LayerNormalization):
             return super().call(inputs)
         dtype = keras.backend.result_type(inputs.dtype, "float32")
         weights = [ops.cast(array, dtype) for array in (self.gamma, self.beta)]
-        trained = ops.custom_gradient(lambda *arrays: _normalize(*arrays, self.epsilon))
+
+        def normalized(*arrays):
+            return _training.normalize(*arrays, self.epsilon)
+
+        trained = ops.custom_gradient(normalized)
 
         def layer_norm(x):
             x = ops.cast(x, dtype)
-            y = trained(x, *weights) if training else _normalize(x, *weights, self.epsilon)[0]
+            y = trained(x, *weights) if training else normalized(x, *weights)[0]
             return ops.cast(y, self.compute_dtype)
 
-        return positions.as_rows(layer_norm, inputs) if training else layer_norm(inputs)
-
-
-def _normalize(x, gamma, beta, epsilon):
-    centred = x - _mean(x)
-    scale = ops.rsqrt(_mean(centred * centred) + epsilon)  # Not ops.square: TFLite's is of floats.
-    normal = centred * scale
-
-    def gradient(*args, upstream=None):
-        (upstream,) = args if upstream is None else (upstream,)
-        others = tuple(range(len(x.shape) - 1))
-        of_normal = upstream * gamma
-        along = normal * _mean(of_normal * normal)
-        of_x = (of_normal - _mean(of_normal) - along) * scale
-        return of_x, ops.sum(upstream * normal, others), ops.sum(upstream, others)
-
-    return normal * gamma + beta, gradient
-
-
-def _mean(x):
-    return ops.mean(x, axis=-1, keepdims=True)
+        return _training.as_rows(layer_norm, inputs) if training else layer_norm(inputs)

@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_mixers.layers import activations, checks, initializers
+from keras_mixers.layers import _training, activations, checks, initializers
 from keras_mixers.layers.dense import built_dense
 
 
@@ -39,7 +39,7 @@ class MLP(keras.layers.Layer):
 
     def mlp(self, x, training, apply=lambda dense, x: dense(x)):
         """The perceptron along the last axis of `x`, or where `apply` has its dense layers work."""
-        activation = activations.of_training(self.activation) if training else self.activation
+        activation = _training.activation_of(self.activation) if training else self.activation
         x = self._dropout(activation(apply(self.fc1, x)), training)
         return self._dropout(apply(self.fc2, x), training)
 

@@ -5,7 +5,7 @@ from keras_mixers.layers import checks, initializers
 
 @keras.saving.register_keras_serializable(package="keras_mixers")
 class PatchEmbedding(keras.layers.Layer):
-    """Cuts a picture into square patches and projects each to a vector: picture to grid.
+    """Cuts an image into square patches and projects each to a vector: image to grid.
 
     One convolution whose kernel and stride are the patch size.
 
@@ -22,7 +22,7 @@ class PatchEmbedding(keras.layers.Layer):
     Output shape: `(batch, height / patch_size, width / patch_size, hidden_dim)`.
 
     Raises:
-        ValueError: An argument is out of range, or the patch does not divide the picture.
+        ValueError: An argument is out of range, or the patch does not divide the image.
 
     Paper: https://arxiv.org/abs/2010.11929, section 3.1.
     """
@@ -45,6 +45,7 @@ class PatchEmbedding(keras.layers.Layer):
 
     def build(self, input_shape):
         _, _, channels = checks.feature_map(self, input_shape)
+        self._check_size(input_shape)  # Here too: Keras wraps what `call` raises in many lines.
         fan_in = self.patch_size**2 * channels
         self.projection = keras.layers.Conv2D(
             self.hidden_dim,

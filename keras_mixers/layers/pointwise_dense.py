@@ -1,7 +1,7 @@
 import keras
 from keras import ops
 
-from keras_mixers.layers import activations, positions
+from keras_mixers.layers import _training
 
 
 @keras.saving.register_keras_serializable(package="keras_mixers")
@@ -26,10 +26,10 @@ class PointwiseDense(keras.layers.Dense):
     def call(self, inputs, training=None):
         if not training or self.quantization_mode or self.lora_enabled:
             return super().call(inputs, training=training)
-        return positions.as_rows(self._dense, inputs)
+        return _training.as_rows(self._dense, inputs)
 
     def _dense(self, x):
         x = ops.matmul(x, self.kernel)
         if self.use_bias:
             x = ops.add(x, self.bias)
-        return activations.of_training(self.activation)(x)
+        return _training.activation_of(self.activation)(x)

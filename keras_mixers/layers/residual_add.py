@@ -1,7 +1,7 @@
 import keras
 from keras import ops
 
-from keras_mixers.layers import positions
+from keras_mixers.layers import _training
 
 
 @keras.saving.register_keras_serializable(package="keras_mixers")
@@ -15,7 +15,7 @@ class ResidualAdd(keras.layers.Layer):
     """
 
     def call(self, inputs, training=None):
-        return positions.as_rows(ops.add, *inputs) if training else ops.add(*inputs)
+        return _training.as_rows(ops.add, *inputs) if training else ops.add(*inputs)
 
     def compute_output_shape(self, input_shape):
         return tuple(input_shape[0])

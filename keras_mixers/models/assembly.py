@@ -1,41 +1,16 @@
 """What every family's builder begins and ends with: input, drop-path rates, sums, head, weights."""
 
-import functools
-import inspect
+import dataclasses
+import logging
 
 import keras
 
-from keras_mixers import checkpoints
+from keras_mixers import weights as weight_files
 from keras_mixers.layers import DropPath, ResidualAdd, checks, initializers
+from keras_mixers.models.mixer_model import MixerModel
+from keras_mixers.preprocessing import ImagePreprocessing, Preprocessing
 
-
-def variant_of(family, **row):
-    """Decorator that makes a constructor of a function with nothing but a name and a docstring.
-
-    The constructor has the signature of `family`, with the arguments in `row` as its defaults:
-    one decorated function is one row of the paper's table of variants.
-    """
-    signature = inspect.signature(family)
-    parameters = signature.parameters.values()
-    signature = signature.replace(
-        parameters=[p.replace(default=row.get(p.name, p.default)) for p in parameters]
-    )
-
-    def decorate(function):
-        @functools.wraps(function)
-        def construct(*args, **kwargs):
-            bound = signature.bind(*args, **kwargs)
-            bound.apply_defaults()
-            named = bound.arguments["weights"]
-            bound.arguments["weights"] = checkpoints.path_of(function.__name__, named)
-            return family(*bound.args, **bound.kwargs)
-
-        construct.__signature__ = signature
-        text = inspect.cleandoc(function.__doc__)
-        construct.__doc__ = f"{text}\n\nArguments and errors: see `{family.__name__}`."
-        return construct
-
-    return decorate
+_log = logging.getLogger("keras_mixers")
 
 
 def image_input(input_shape, input_tensor):
@@ -115,11 +90,110 @@ def _pool(x, pooling):
     return keras.layers.GlobalAveragePooling2D(data_format="channels_last", name="avg_pool")(x)
 
 
-def finish(inputs, outputs, input_tensor, name, weights, resize="interpolate"):
-    """Returns the functional model, with its weights loaded if a file is named."""
-    if input_tensor is not None:
-        inputs = keras.utils.get_source_inputs(inputs)
-    model = keras.Model(inputs, outputs, name=name)
-    if weights is not None:
-        checkpoints.load(model, weights, resize)
-    return model
+class Assembly:
+    """Puts a family's model together and writes down what its stem, blocks and stages are.
+
+    A builder passes each tensor through the method that says what it is the end of.
+
+    Args:
+        family: The `Family`.
+        input_tensor: As of the builder.
+        input_shape: As of the builder.
+        include_preprocessing: As of the builder.
+        preprocessing: As of the builder, or None.
+        source: What `weights.describe` says of the weights, or None.
+    """
+
+    def __init__(
+        self, family, input_tensor, input_shape, include_preprocessing, preprocessing, source
+    ):
+        self._family, self._input_tensor = family, input_tensor
+        self._inputs = image_input(input_shape, input_tensor)
+        preprocessing = _preprocessing(family, preprocessing, source, self._inputs.shape)
+        self._first = ImagePreprocessing(
+            preprocessing, bool(include_preprocessing), name="preprocessing"
+        )
+        self._end = self.images = self._first(self._inputs)
+        self._architecture = {
+            "family": family.name,
+            **{part: [] for part in ("stem", "blocks", "roles", "depths", "reductions")},
+            **{part: [] for part in ("final_norm", "head")},
+        }
+
+    def stem(self, x, reduction):
+        """Ends the stem; the first stage has one position for `reduction` x `reduction` pixels."""
+        self._architecture["stem"] = self._names_up_to(x)
+        self.stage(reduction)
+        return x
+
+    def stage(self, reduction):
+        """Begins a stage: what is added before the end of the next block belongs to that block."""
+        self._architecture["reductions"].append(reduction)
+        self._architecture["depths"].append(0)
+
+    def block(self, x, name):
+        """Ends a block, whose layers' names begin with `name`."""
+        names = self._names_up_to(x)
+        self._architecture["blocks"].append(names)
+        self._architecture["roles"].append([n.removeprefix(f"{name}_") for n in names])
+        self._architecture["depths"][-1] += 1
+        return x
+
+    def final_norm(self, x):
+        """Ends the norm before the pooling."""
+        self._architecture["final_norm"] = self._names_up_to(x)
+        return x
+
+    def finish(self, outputs, include_top, name, weights, resize="interpolate"):
+        """Returns the `MixerModel`, with its weights loaded if a file is named."""
+        if include_top:
+            self._architecture["head"] = self._names_up_to(outputs)[-1:]
+        self._first.architecture = self._architecture
+        inputs = self._inputs
+        if self._input_tensor is not None:
+            inputs = keras.utils.get_source_inputs(inputs)
+            # A list of one would be asked for in each call.
+            inputs = inputs[0] if len(inputs) == 1 else inputs
+        model = MixerModel(inputs, outputs, name=name)
+        if weights is not None:
+            weight_files.load(model, weights, resize, namings=self._family.namings)
+        return model
+
+    def _names_up_to(self, x):
+        """Names of the layers from where the last part ended to `x`, in the order of the graph."""
+        start, self._end = self._end, x
+        if x is start:
+            return []
+        operations = keras.Function(start, x).operations
+        kept = (op for op in operations if not isinstance(op, keras.layers.InputLayer))
+        return [operation.name for operation in kept]
+
+
+def _preprocessing(family, given, source, shape):
+    """Returns the `Preprocessing` of a model: the one given, that of its weights, or the family's.
+
+    A line says where the last was assumed of weights that do not say it.
+    """
+    if not isinstance(given, Preprocessing | None):
+        raise ValueError(
+            "`preprocessing` must be None or a keras_mixers.preprocessing.Preprocessing. "
+            f"Received: preprocessing={given!r}"
+        )
+    found = given or (source and source.preprocessing)
+    assumed = found is None and source is not None
+    found = found or family.preprocessing
+    _, height, width, channels = shape
+    size = None if None in (height, width) else (height, width)
+    fitting = dataclasses.replace(found.for_channels(channels), image_size=size)
+    if assumed:
+        _log.warning(
+            "weights: their preprocessing is not known; assumed that of the family (%s): give "
+            "preprocessing= if they were trained with another",
+            fitting,
+        )
+    if len(fitting.mean) != len(found.mean):
+        _log.warning(
+            "preprocessing: images of %d channels are scaled by the average mean and std of %d",
+            *(channels, len(found.mean)),
+        )
+    return fitting

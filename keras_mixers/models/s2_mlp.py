@@ -1,6 +1,10 @@
 """S2-MLP: https://arxiv.org/abs/2106.07477."""
 
-from keras_mixers import checkpoints
+import os
+from collections.abc import Callable
+from typing import Any
+
+from keras_mixers import weights as weight_files
 from keras_mixers.layers import (
     ChannelMixing,
     LayerNormalization,
@@ -10,32 +14,40 @@ from keras_mixers.layers import (
     checks,
 )
 from keras_mixers.layers.initializers import fan_in_uniform
-from keras_mixers.models import assembly, preprocessing
-from keras_mixers.models.assembly import variant_of
+from keras_mixers.models import assembly
+from keras_mixers.models.family import Family
+from keras_mixers.models.mixer_model import MixerModel
+from keras_mixers.models.predictions import decode_predictions as decode_predictions
+from keras_mixers.preprocessing import BY_IMAGENET, Preprocessing
 
 # PyTorch's defaults: the authors published no code, and public reimplementations use these.
 _EPSILON = 1e-5
 _INITIALIZERS = dict(kernel_initializer="fan_in_uniform", bias_initializer="fan_in_uniform")
 
+# No official weights exist; this is the usual preprocessing for training on ImageNet.
+FAMILY = Family("s2_mlp", BY_IMAGENET)
+
 
 def S2MLP(
-    include_top=True,
-    weights=None,
-    input_tensor=None,
-    input_shape=None,
-    pooling=None,
-    classes=1000,
-    classifier_activation="softmax",
-    name="s2_mlp",
+    include_top: bool = True,
+    weights: str | os.PathLike | None = None,
+    input_tensor: Any = None,
+    input_shape: tuple[int | None, int | None, int] | None = None,
+    pooling: str | None = None,
+    classes: int = 1000,
+    classifier_activation: str | Callable | None = "softmax",
+    include_preprocessing: bool = True,
+    name: str = "s2_mlp",
     *,
-    patch_size,
-    hidden_dim,
-    num_blocks,
-    channels_mlp_dim,
-    dropout_rate=0.0,
-    drop_path_rate=0.0,
-    directions="four",
-):
+    patch_size: int,
+    hidden_dim: int,
+    num_blocks: int,
+    channels_mlp_dim: int,
+    dropout_rate: float = 0.0,
+    drop_path_rate: float = 0.0,
+    directions: str = "four",
+    preprocessing: Preprocessing | None = None,
+) -> MixerModel:
     """An S2-MLP: channels are shifted by one position instead of mixing tokens by weights.
 
     A functional model of named layers: `stem`, then per block, counted from 0,
@@ -49,13 +61,17 @@ def S2MLP(
         include_top: Whether to end in pooling and the classifier. Without it the output is the
             last feature map, or a vector with `pooling`.
         weights: `None` (random), or the path of a `.weights.h5` or `.keras` file of the same
-            model, but for the head. Weights serve every picture size.
+            model, but for the head and the channels; no weights are published. Weights serve every
+            image size.
         input_tensor: A Keras tensor to build the model on, instead of a new input.
         input_shape: `(height, width, channels)`, sides in pixels and multiples of `patch_size`,
             or None for any size. Defaults to `(224, 224, 3)`, also without the top.
         pooling: Without the top: `None` (feature map), `"avg"` or `"max"`.
         classes: Number of classes.
         classifier_activation: `"softmax"`, or `None` for logits.
+        include_preprocessing: Whether the model scales its images itself, and so takes pixels of
+            0 to 255, of any numeric type. Without it, images must be scaled by
+            `model.preprocessing.scale`.
         name: Of the model.
         patch_size: Side of a patch in pixels.
         hidden_dim: Channels (the paper's c).
@@ -66,9 +82,10 @@ def S2MLP(
             Defaults to 0.
         directions: Of the shift, see `keras_mixers.layers.SpatialShift2D`. Defaults to the
             paper's `"four"`.
+        preprocessing: A `keras_mixers.preprocessing.Preprocessing`: how images are prepared.
+            Defaults to that of the weights, and without weights to ImageNet's mean and std.
 
-    Input shape: `(batch, height, width, channels)`, pixels scaled by
-        `keras_mixers.s2_mlp.preprocess_input`.
+    Input shape: `(batch, height, width, channels)`, pixels of 0 to 255.
     Output shape: `(batch, classes)`; without the top
         `(batch, height / patch_size, width / patch_size, hidden_dim)` or `(batch, hidden_dim)`.
 
@@ -76,20 +93,24 @@ def S2MLP(
         A `keras.Model`.
 
     Raises:
-        ValueError: An argument is out of range, or the patch does not divide the picture.
+        ValueError: An argument is out of range, or the patch does not divide the image.
 
     Paper: https://arxiv.org/abs/2106.07477
     """
-    checkpoints.describe(weights)
+    source = weight_files.describe(weights, namings=FAMILY.namings)
     checks.positive_int("num_blocks", num_blocks)
-    inputs = assembly.image_input(input_shape, input_tensor)
-    x = PatchEmbedding(hidden_dim, patch_size, name="stem", **_INITIALIZERS)(inputs)
+    model = assembly.Assembly(
+        FAMILY, input_tensor, input_shape, include_preprocessing, preprocessing, source
+    )
+    x = PatchEmbedding(hidden_dim, patch_size, name="stem", **_INITIALIZERS)(model.images)
+    x = model.stem(x, patch_size)
     for i, rate in enumerate(assembly.drop_path_rates(drop_path_rate, num_blocks)):
         x = _block(x, channels_mlp_dim, directions, dropout_rate, rate, name=f"block_{i}")
+        x = model.block(x, f"block_{i}")
     outputs = assembly.top(
         x, include_top, pooling, classes, classifier_activation, *_INITIALIZERS.values()
     )
-    return assembly.finish(inputs, outputs, input_tensor, name, weights)
+    return model.finish(outputs, include_top, name, weights)
 
 
 def _block(x, channels_mlp_dim, directions, dropout_rate, drop_path_rate, name):
@@ -123,31 +144,23 @@ def _dense(dim, activation, name):
     )
 
 
-def preprocess_input(images):
-    """Scales RGB pixels from [0, 255] by ImageNet's mean and deviation.
+def preprocess_input(images: Any) -> Any:
+    """Returns `images` as they are: the models scale pixels of 0 to 255 themselves.
 
-    No official weights exist; this is the usual scaling for training on ImageNet.
-
-    Args:
-        images: NumPy array or tensor of Keras' backend, of shape `(..., 3)`, any numeric type.
-
-    Returns:
-        float32, the same shape and the same kind (array or tensor); the input is not changed.
-
-    Raises:
-        ValueError: The pictures do not have 3 channels.
+    It is here because `keras.applications` have it. A model with `include_preprocessing=False`
+    takes what its `preprocessing.scale(images)` returns.
     """
-    return preprocessing.standardize(images)
+    return images
 
 
-@variant_of(
+@FAMILY.variant(
     S2MLP, name="s2_mlp_wide", patch_size=16, hidden_dim=768, num_blocks=12, channels_mlp_dim=3072
 )
 def S2MLPWide():
     """S2-MLP-wide: 72.2 M parameters, 14.0 G multiply-adds."""
 
 
-@variant_of(
+@FAMILY.variant(
     S2MLP, name="s2_mlp_deep", patch_size=16, hidden_dim=384, num_blocks=36, channels_mlp_dim=1536
 )
 def S2MLPDeep():

@@ -1,8 +1,13 @@
 """sMLPNet: https://arxiv.org/abs/2109.05422."""
 
+import os
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import keras
 
-from keras_mixers import checkpoints
+from keras_mixers import weights as weight_files
 from keras_mixers.layers import (
     Activation,
     AxialProjection,
@@ -14,33 +19,73 @@ from keras_mixers.layers import (
     checks,
 )
 from keras_mixers.layers.initializers import fan_in_uniform
-from keras_mixers.models import assembly, preprocessing
-from keras_mixers.models.assembly import variant_of
+from keras_mixers.models import assembly
+from keras_mixers.models.family import Family
+from keras_mixers.models.mixer_model import MixerModel
+from keras_mixers.models.predictions import decode_predictions as decode_predictions
+from keras_mixers.preprocessing import BY_IMAGENET, Preprocessing
+from keras_mixers.weights import names
 
 # PyTorch's defaults, with which the official code trains; momentum 0.9 is PyTorch's 0.1.
 _EPSILON = 1e-5
 _MOMENTUM = 0.9
 _INITIALIZERS = dict(kernel_initializer="fan_in_uniform", bias_initializer="fan_in_uniform")
 
+# https://github.com/microsoft/SPACH, models/smlp.py: proj_h runs along the width, and proh_w (their
+# spelling) along the height.
+_SPACH = names.Naming(
+    title="SPACH's sMLPNet",
+    mark="token_mix.0.1.proj_h.weight",
+    activation="gelu",
+    table={"stem/projection/kernel": ("to_patch_embedding.0.0.weight", names.CONV)}
+    | {"stage_{i}_merging/projection/kernel": ("to_patch_embedding.{i}.0.weight", names.MERGING)}
+    | names.batch_norm("block_{i}_depthwise_norm", "token_mix.{i}.0.conv_merge.BN.")
+    | {
+        "block_{i}_depthwise_conv/kernel": (
+            "token_mix.{i}.0.conv_merge.Conv.weight",
+            names.DEPTHWISE,
+        )
+    }
+    | names.batch_norm("block_{i}_axial_norm", "token_mix.{i}.1.BN.")
+    | names.layer(
+        "block_{i}_axial_projection/width_projection", "token_mix.{i}.1.proj_h.", names.POINTWISE
+    )
+    | names.layer(
+        "block_{i}_axial_projection/height_projection", "token_mix.{i}.1.proh_w.", names.POINTWISE
+    )
+    | {"block_{i}_axial_projection/fuse/kernel": ("token_mix.{i}.1.fuse.weight", names.POINTWISE)}
+    | names.norm("block_{i}_channel_norm", "channel_mix.{i}.1.")
+    | names.layer("block_{i}_channel_mixing/fc1", "channel_mix.{i}.2.net.0.")
+    | names.layer("block_{i}_channel_mixing/fc2", "channel_mix.{i}.2.net.3.")
+    | names.batch_norm("pre_head_batch_norm", "batch_norm.")
+    | names.layer("head", "mlp_head.0."),
+    ignored=re.compile(r".*\.num_batches_tracked"),
+    preprocessing=BY_IMAGENET,
+)
+
+FAMILY = Family("smlpnet", BY_IMAGENET, (_SPACH,))
+
 
 def SMLPNet(
-    include_top=True,
-    weights=None,
-    input_tensor=None,
-    input_shape=None,
-    pooling=None,
-    classes=1000,
-    classifier_activation="softmax",
-    name="smlpnet",
+    include_top: bool = True,
+    weights: str | os.PathLike | None = None,
+    input_tensor: Any = None,
+    input_shape: tuple[int | None, int | None, int] | None = None,
+    pooling: str | None = None,
+    classes: int = 1000,
+    classifier_activation: str | Callable | None = "softmax",
+    include_preprocessing: bool = True,
+    name: str = "smlpnet",
     *,
-    hidden_dim,
-    depths,
-    patch_size=4,
-    mlp_ratio=3,
-    dropout_rate=0.0,
-    drop_path_rate=0.0,
-    fusion="concat",
-):
+    hidden_dim: int,
+    depths: Sequence[int],
+    patch_size: int = 4,
+    mlp_ratio: int = 3,
+    dropout_rate: float = 0.0,
+    drop_path_rate: float = 0.0,
+    fusion: str = "concat",
+    preprocessing: Preprocessing | None = None,
+) -> MixerModel:
     """An sMLPNet: a pyramid whose tokens are mixed along rows and columns only.
 
     A functional model of named layers: `stem`, then per block, counted from 0 over all stages,
@@ -48,18 +93,19 @@ def SMLPNet(
     `block_0_axial_norm`, `block_0_axial_gelu`, `block_0_axial_projection`, `block_0_axial_add`,
     `block_0_channel_norm`, `block_0_channel_mixing`, `block_0_channel_add`; `stage_1_merging`
     before the second stage, and so on; then `pre_head_batch_norm`, `avg_pool`, `head`.
-    The projections have weights for every row and column, so the picture size is fixed.
+    The projections have weights for every row and column, so the image size is fixed.
 
     Args:
         include_top: Whether to end in pooling and the classifier. Without it the output is the
             last feature map, or a vector with `pooling`.
         weights: `None` (random); for a variant, the name of published weights, such as
-            `"imagenet1k"` (see `keras_mixers.checkpoints.PUBLISHED`; they are `.pth` files, for
-            which PyTorch must be installed); or the path of a file of the same model, but for the
-            head and the picture size: Keras' `.weights.h5` or `.keras`, or the official code's
-            names in `.safetensors`, `.npz` or `.pth`, of whose sets `"model"` is taken (another one
-            by `keras_mixers.checkpoints.load(model, path, entry="model_ema")`). Weights of another
-            picture size are resampled along the axes that they project.
+            `"imagenet"` (see `keras_mixers.list_weights()`; they are `.pth` files, for which
+            PyTorch must be installed); or the path of a file of the same model, but for the head,
+            the image size and the channels: Keras' `.weights.h5` or `.keras`, or the official
+            code's names in `.safetensors`, `.npz` or `.pth`, of whose sets `"model"` is taken
+            (another one by `keras_mixers.weights.load(model, path, entry="model_ema")`). Weights of
+            another image size are resampled along the axes that they project; a first layer of 3
+            colours is adapted to other channels (`keras_mixers.weights.channels`).
         input_tensor: A Keras tensor to build the model on, instead of a new input.
         input_shape: `(height, width, channels)`, sides in pixels and multiples of `patch_size`
             times 2 for every stage after the first (32 for the variants). Defaults to
@@ -67,6 +113,9 @@ def SMLPNet(
         pooling: Without the top: `None` (feature map), `"avg"` or `"max"`.
         classes: Number of classes.
         classifier_activation: `"softmax"`, or `None` for logits.
+        include_preprocessing: Whether the model scales its images itself, and so takes pixels of
+            0 to 255, of any numeric type. Without it, images must be scaled by
+            `model.preprocessing.scale`.
         name: Of the model.
         hidden_dim: Channels of the first stage; each further stage has twice as many.
         depths: Number of blocks of each stage.
@@ -77,9 +126,11 @@ def SMLPNet(
             Defaults to 0; the official code trains T, S, B with 0, 0.2, 0.3.
         fusion: Of the axial projection's branches, see `keras_mixers.layers.AxialProjection`.
             Defaults to the paper's `"concat"`.
+        preprocessing: A `keras_mixers.preprocessing.Preprocessing`: how images are prepared.
+            Defaults to that of the weights, and without weights to ImageNet's mean and std
+            (official code).
 
-    Input shape: `(batch, height, width, channels)`, pixels scaled by
-        `keras_mixers.smlpnet.preprocess_input`.
+    Input shape: `(batch, height, width, channels)`, pixels of 0 to 255.
     Output shape: `(batch, classes)`; without the top a feature map of the last stage or a vector
         of its channels, `hidden_dim * 2 ** (len(depths) - 1)`.
 
@@ -87,27 +138,33 @@ def SMLPNet(
         A `keras.Model`.
 
     Raises:
-        ValueError: An argument is out of range, or the stages do not divide the picture.
+        ValueError: An argument is out of range, or the stages do not divide the image.
 
     Paper: https://arxiv.org/abs/2109.05422
     """
-    checkpoints.describe(weights)
+    source = weight_files.describe(weights, namings=FAMILY.namings)
     _check_depths(depths)
     checks.positive_int("mlp_ratio", mlp_ratio)
-    inputs = assembly.image_input(input_shape, input_tensor)
-    _check_sides(inputs.shape, checks.positive_int("patch_size", patch_size), len(depths))
-    x = PatchEmbedding(hidden_dim, patch_size, use_bias=False, name="stem", **_INITIALIZERS)(inputs)
+    model = assembly.Assembly(
+        FAMILY, input_tensor, input_shape, include_preprocessing, preprocessing, source
+    )
+    images = model.images
+    _check_sides(images.shape, checks.positive_int("patch_size", patch_size), len(depths))
+    x = PatchEmbedding(hidden_dim, patch_size, use_bias=False, name="stem", **_INITIALIZERS)(images)
+    x = model.stem(x, patch_size)
     first_blocks = [sum(depths[:stage]) for stage in range(1, len(depths))]
     for i, rate in enumerate(assembly.drop_path_rates(drop_path_rate, sum(depths))):
         if i in first_blocks:
             stage = first_blocks.index(i) + 1
+            model.stage(patch_size * 2**stage)
             x = PatchMerging(name=f"stage_{stage}_merging", **_INITIALIZERS)(x)
         x = _block(x, fusion, mlp_ratio, dropout_rate, rate, name=f"block_{i}")
-    x = _batch_norm("pre_head_batch_norm")(x)
+        x = model.block(x, f"block_{i}")
+    x = model.final_norm(_batch_norm("pre_head_batch_norm")(x))
     outputs = assembly.top(
         x, include_top, pooling, classes, classifier_activation, *_INITIALIZERS.values()
     )
-    return assembly.finish(inputs, outputs, input_tensor, name, weights)
+    return model.finish(outputs, include_top, name, weights)
 
 
 def _block(x, fusion, mlp_ratio, dropout_rate, drop_path_rate, name):
@@ -161,31 +218,25 @@ def _check_sides(shape, patch_size, stages):
         )
 
 
-def preprocess_input(images):
-    """Scales RGB pixels from [0, 255] by ImageNet's mean and deviation (official weights).
+def preprocess_input(images: Any) -> Any:
+    """Returns `images` as they are: the models scale pixels of 0 to 255 themselves.
 
-    Args:
-        images: NumPy array or tensor of Keras' backend, of shape `(..., 3)`, any numeric type.
-
-    Returns:
-        float32, the same shape and the same kind (array or tensor); the input is not changed.
-
-    Raises:
-        ValueError: The pictures do not have 3 channels.
+    It is here because `keras.applications` have it. A model with `include_preprocessing=False`
+    takes what its `preprocessing.scale(images)` returns.
     """
-    return preprocessing.standardize(images)
+    return images
 
 
-@variant_of(SMLPNet, name="smlpnet_t", hidden_dim=80, depths=(2, 8, 14, 2))
+@FAMILY.variant(SMLPNet, name="smlpnet_t", hidden_dim=80, depths=(2, 8, 14, 2))
 def SMLPNetT():
     """sMLPNet-T: 24.1 M parameters, 5.0 G multiply-adds, ImageNet top-1 81.9 % (paper)."""
 
 
-@variant_of(SMLPNet, name="smlpnet_s", hidden_dim=96, depths=(2, 10, 24, 2))
+@FAMILY.variant(SMLPNet, name="smlpnet_s", hidden_dim=96, depths=(2, 10, 24, 2))
 def SMLPNetS():
     """sMLPNet-S: 48.6 M parameters, 10.3 G multiply-adds, ImageNet top-1 83.1 % (paper)."""
 
 
-@variant_of(SMLPNet, name="smlpnet_b", hidden_dim=112, depths=(2, 10, 24, 2))
+@FAMILY.variant(SMLPNet, name="smlpnet_b", hidden_dim=112, depths=(2, 10, 24, 2))
 def SMLPNetB():
     """sMLPNet-B: 65.9 M parameters, 14.0 G multiply-adds, ImageNet top-1 83.4 % (paper)."""

@@ -4,7 +4,7 @@ import re
 import pytest
 
 from benchmarks import input_pipeline, jpeg_digits
-from tests.recipes import pictures
+from tests.helpers import image_files
 
 pytestmark = pytest.mark.tensorflow
 
@@ -13,7 +13,7 @@ SMALL = ["--image-size", "32", "--batch-size", "4", "--rounds", "1", "--seconds"
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    out = tmp_path_factory.mktemp("pictures") / "out"
+    out = tmp_path_factory.mktemp("images") / "out"
     assert jpeg_digits.main([str(out), "--train", "20", "--validation", "10"]) == 0
     return out / "folder"
 
@@ -50,7 +50,7 @@ def test_table_by_hand():
 
 @pytest.mark.slow
 def test_memory(folder, capsys):
-    from recipes.training.sources import open_source
+    from keras_mixers.data.sources import open_source
 
     input_pipeline.watch_memory(open_source(str(folder), "", "train"), 200)
     output = capsys.readouterr().out
@@ -60,22 +60,22 @@ def test_memory(folder, capsys):
     assert re.search(r"from a quarter of the way to the end: [+-]\d+ MB", output)
 
 
-def test_pictures_that_are_no_jpeg(tmp_path, capsys):
-    folder = pictures.write_folder(tmp_path)
+def test_images_that_are_no_jpeg(tmp_path, capsys):
+    folder = image_files.write_folder(tmp_path)
     path = next((folder / "train").rglob("*.jpg"))
     data = path.read_bytes()
-    # What is no picture, and one whose head is good.
+    # What is no image, and one whose head is good.
     for content in (b"nothing", data[: len(data) // 2]):
         path.write_bytes(content)
         with pytest.raises(SystemExit) as end:
             input_pipeline.main([str(folder), *SMALL])
         assert end.value.code == 2
         error = capsys.readouterr().err
-        assert "pictures must be JPEG files" in error
+        assert "images must be JPEG files" in error
         assert error.strip().endswith(f"Received: {path}")
         assert "{{" not in error
     assert input_pipeline.main([str(folder), *SMALL, "--memory", "1000"]) == 1
-    assert "more than --max-bad-images 0.001 allows" in capsys.readouterr().err
+    assert "more than --max-unreadable 0.001 allows" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -36,11 +36,11 @@ def expected(written, split):
 
 
 def read(path):
-    """Returns the pixels of a picture."""
+    """Returns the pixels of an image."""
     from PIL import Image
 
-    with Image.open(path) as picture:
-        return np.asarray(picture)
+    with Image.open(path) as image:
+        return np.asarray(image)
 
 
 def refuse(arguments, capsys):
@@ -54,7 +54,7 @@ def refuse(arguments, capsys):
 
 
 @pytest.mark.parametrize("split", COUNTS)
-def test_pictures(written, split):
+def test_images(written, split):
     from PIL import Image
 
     names = {path.name: path.parent.name for path in (written / "folder" / split).glob("*/*.jpg")}
@@ -62,11 +62,11 @@ def test_pictures(written, split):
     files = expected(written, split)
     assert len(files) == COUNTS[split]  # All differ.
     for content in files:
-        picture = Image.open(io.BytesIO(content))
-        assert (picture.format, picture.mode) == ("JPEG", "RGB")
-        assert picture.size in jpeg_digits.SIZES
+        image = Image.open(io.BytesIO(content))
+        assert (image.format, image.mode) == ("JPEG", "RGB")
+        assert image.size in jpeg_digits.SIZES
         assert 5_000 < len(content) < 80_000
-        light = np.asarray(picture).max(axis=-1) > 200  # Photographs are at most 0.7 * 255.
+        light = np.asarray(image).max(axis=-1) > 200  # Photographs are at most 0.7 * 255.
         assert 0.03 < light.mean() < 0.4
         assert light[1:-1, 1:-1].sum() > 0.99 * light.sum()
 
@@ -141,7 +141,7 @@ def test_tfds_holds_the_same_files(written, split, by_directory):
 def test_contact_sheet(written):
     sheet = read(written.parent / "s.png")
     rows = sheet.reshape(4, -1, *sheet.shape[1:]).std(axis=(1, 2, 3))
-    assert (rows[:2] > 0).all()  # Twenty pictures are two rows of ten.
+    assert (rows[:2] > 0).all()  # Twenty images are two rows of ten.
     assert (rows[2:] == 0).all()
 
 

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from benchmarks import train_step
-from recipes.training.config import TrainingConfig
+from keras_mixers.training.config import TrainingConfig
 
 pytestmark = pytest.mark.tensorflow
 
@@ -57,7 +57,7 @@ def test_numbers():
     [("NVIDIA H200", 1, "50.0%"), ("NVIDIA H200", 2, "25.0%"), ("A card", 1, "unknown card")],
 )
 def test_share_of_the_peak(card, devices, share):
-    macs = 989e12 / 2 / 6 / 10  # Per picture: ten pictures in a second are half of the peak.
+    macs = 989e12 / 2 / 6 / 10  # Per image: ten images in a second are half of the peak.
     facts = FACTS | {"card": card, "devices": devices}
     assert train_step.row(CONFIG, macs, facts, [[1.0]])["of bf16 peak"] == share
 

@@ -1,17 +1,20 @@
 """What fine_tuning.py and resolution.py train on and count."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from benchmarks import fine_tuning, resolution
-from tests.recipes import pictures
+from keras_mixers import presets
+from tests.helpers import image_files
 
 pytestmark = pytest.mark.tensorflow
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return str(pictures.write_folder(tmp_path_factory.mktemp("pictures"), per_class=6))
+    return str(image_files.write_folder(tmp_path_factory.mktemp("images"), per_class=6))
 
 
 def test_the_halves_share_no_class(folder):
@@ -46,13 +49,9 @@ def test_arguments_that_cannot_be_used(module, folder, capsys):
 
 @pytest.mark.slow
 def test_resolution_prints_its_table(folder, capsys, monkeypatch):
-    from recipes import imagenet
-
     small = dict(batch_size=6, warmup_epochs=0.5, checkpoint_minutes=10.0)
-    preset = imagenet.preset
-    import dataclasses
-
-    monkeypatch.setattr(imagenet, "preset", lambda name: dataclasses.replace(preset(name), **small))
+    load = presets.load
+    monkeypatch.setattr(presets, "load", lambda name: dataclasses.replace(load(name), **small))
     command = [folder, "--recipes", "digits_mixer", "--sizes", "48", "128", "--epochs", "2"]
     assert resolution.main(command) == 0
     printed = capsys.readouterr().out

@@ -68,7 +68,7 @@ def test_odd_sizes_are_an_error(size):
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("size", [(3, 4), (4, 3)])
 def test_odd_sizes_are_an_error_in_a_graph_of_unknown_size(size):
-    """Never a picture that spills into the next one of the batch."""
+    """Never an image that spills into the next one of the batch."""
     import tensorflow as tf
 
     layer = layers.PatchMerging()

@@ -1,4 +1,7 @@
-"""A small model of each family, with sides that differ so that no axis can be taken for another."""
+"""A small model of each family, with sides that differ so that no axis can be taken for another.
+
+They take images that are scaled already, unless a test asks for more.
+"""
 
 import keras_mixers
 
@@ -43,9 +46,9 @@ FAMILIES = tuple(BUILDERS)
 NUM_BLOCKS = {"mlp_mixer": 3, "s2_mlp": 3, "smlpnet": 4}
 
 
-def build(family, **kwargs):
-    return BUILDERS[family](**kwargs)
+def build(family, include_preprocessing=False, **kwargs):
+    return BUILDERS[family](include_preprocessing=include_preprocessing, **kwargs)
 
 
-def pictures(model, rng, batch=2):
+def images(model, rng, batch=2):
     return rng.normal(size=(batch, *model.input_shape[1:])).astype("float32")

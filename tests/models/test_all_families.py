@@ -8,7 +8,7 @@ import pytest
 
 import keras_mixers
 from tests import reference
-from tests.models.small import FAMILIES, NUM_BLOCKS, build, pictures
+from tests.models.small import FAMILIES, NUM_BLOCKS, build, images
 
 every_family = pytest.mark.parametrize("family", FAMILIES)
 
@@ -28,7 +28,7 @@ def test_saved_and_loaded_with_non_default_arguments(family, rng, tmp_path):
     loaded = keras.models.load_model(tmp_path / "model.keras")
     assert loaded.name == "unusual"
     assert json.dumps(loaded.get_config()) == json.dumps(model.get_config())
-    x = pictures(model, rng)
+    x = images(model, rng)
     np.testing.assert_array_equal(loaded.predict(x, verbose=0), model.predict(x, verbose=0))
 
 
@@ -38,7 +38,7 @@ def test_every_trainable_weight_gets_a_gradient(family, rng):
     reference.randomize(model, rng)
     before = [keras.ops.convert_to_numpy(w) for w in model.trainable_weights]
     model.compile(optimizer=keras.optimizers.SGD(1.0), loss="mse")
-    x = pictures(model, rng, 8)
+    x = images(model, rng, 8)
     model.fit(x, rng.normal(size=(8, 5)).astype("float32"), batch_size=8, verbose=0)
     for weight, old in zip(model.trainable_weights, before, strict=True):
         change = np.abs(keras.ops.convert_to_numpy(weight) - old)
@@ -62,7 +62,7 @@ def test_invisible_biases_get_a_gradient_from_inner_features(family, tap, rng):
     inner.compile(optimizer=keras.optimizers.SGD(1.0), loss="mse")
     biases = [w for w in model.trainable_weights if INVISIBLE[family] in w.path]
     before = [keras.ops.convert_to_numpy(bias) for bias in biases]
-    x = pictures(model, rng)
+    x = images(model, rng)
     inner.fit(x, np.zeros(inner.compute_output_shape(x.shape)), verbose=0)
     assert len(biases) == {"mlp_mixer": 3, "smlpnet": 1}[family]
     for bias, old in zip(biases, before, strict=True):
@@ -76,7 +76,7 @@ def test_without_the_top(family, rng):
     features = build(family, include_top=False)
     assert features.output_shape == expected
     assert len(features.output_shape) == 4
-    x = pictures(features, rng)
+    x = images(features, rng)
     maps = features.predict(x, verbose=0)
     for pooling, pool in (("avg", np.mean), ("max", np.max)):
         pooled = build(family, include_top=False, pooling=pooling)
@@ -91,7 +91,7 @@ def test_classifier(family, rng):
     reference.randomize(model, rng)
     logits = build(family, classifier_activation=None)
     logits.set_weights(model.get_weights())
-    x = pictures(model, rng)
+    x = images(model, rng)
     expected = reference.softmax(logits.predict(x, verbose=0))
     np.testing.assert_allclose(model.predict(x, verbose=0), expected, atol=1e-6)
     np.testing.assert_allclose(expected.sum(axis=-1), 1, atol=1e-6)
@@ -100,13 +100,13 @@ def test_classifier(family, rng):
 @every_family
 @pytest.mark.parametrize("shape", [(32, 32, 1), (16, 48, 4), (64, 64, 3)])
 @pytest.mark.parametrize("classes", [1, 12])
-def test_other_pictures_and_classes(family, shape, classes):
+def test_other_images_and_classes(family, shape, classes):
     model = build(family, input_shape=shape, classes=classes)
     assert model.input_shape == (None, *shape)
     assert model.output_shape == (None, classes)
 
 
-def test_s2_mlp_takes_pictures_of_any_size(rng):
+def test_s2_mlp_takes_images_of_any_size(rng):
     model = build("s2_mlp", input_shape=(None, None, 3))
     for size in ((8, 12), (20, 4)):
         x = rng.normal(size=(1, *size, 3)).astype("float32")
@@ -128,7 +128,7 @@ def test_channels_first_setting_of_keras_changes_nothing(family, rng):
     finally:
         keras.config.set_image_data_format(before)
     model.set_weights(plain.get_weights())
-    x = pictures(model, rng)
+    x = images(model, rng)
     np.testing.assert_array_equal(model.predict(x, verbose=0), plain.predict(x, verbose=0))
 
 
@@ -141,7 +141,7 @@ def test_on_an_input_tensor(family, rng):
     reference.randomize(plain, rng)
     model.set_weights(plain.get_weights())
     assert model.inputs == [inputs]
-    x = pictures(model, rng)
+    x = images(model, rng)
     np.testing.assert_allclose(
         model.predict(x, verbose=0), plain.predict(x * 0.5, verbose=0), atol=1e-6
     )
@@ -157,7 +157,7 @@ def test_mixed_precision(family, policy, rng):
     model.set_weights(exact.get_weights())
     assert model.get_layer("stem").compute_dtype == policy.removeprefix("mixed_")
     assert {w.dtype for w in model.trainable_weights} == {"float32"}
-    x = pictures(model, rng)
+    x = images(model, rng)
     got = model.predict(x, verbose=0)
     assert got.dtype == "float32"
     tolerance = {"mixed_bfloat16": 0.1, "mixed_float16": 0.01}[policy]
@@ -232,7 +232,8 @@ def test_initial_weights_of_the_pytorch_families(family):
 def test_every_layer_has_a_name_of_its_own_choice(family):
     """Block names start with the block; nothing is left to Keras' counters."""
     names = [layer.name for layer in build(family, drop_path_rate=0.1).layers]
-    around = {"images", "stem", "avg_pool", "head", "pre_head_layer_norm", "pre_head_batch_norm"}
+    assert names[:3] == ["images", "preprocessing", "stem"]
+    around = {*names[:3], "avg_pool", "head", "pre_head_layer_norm", "pre_head_batch_norm"}
     others = [n for n in names if not n.startswith(("block_", "stage_")) and n not in around]
     assert others == []
 
@@ -252,6 +253,7 @@ ERRORS = [
     (dict(weights="imagenet"), "`weights` must be None.* the path of .* weights='imagenet'"),
     (dict(weights="no.weights.h5"), "`weights` must be None or the path of an existing"),
     (dict(weights=3), "Received: weights=3"),
+    (dict(preprocessing="imagenet"), "`preprocessing` must be None or a .* preprocessing='imag"),
     (dict(patch_size=0), "`patch_size` must be a positive integer. Received: patch_size=0"),
     (dict(hidden_dim=0), "`hidden_dim` must be a positive integer. Received: hidden_dim=0"),
 ]

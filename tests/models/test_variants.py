@@ -47,7 +47,8 @@ def test_every_public_variant_is_listed():
     public = {
         name
         for name in keras_mixers.__all__
-        if inspect.isfunction(getattr(keras_mixers, name)) and name not in {*families, "resize"}
+        if inspect.isfunction(getattr(keras_mixers, name))
+        and name not in {*families, "list_models", "list_weights", "resize"}
     }
     assert public == set(VARIANTS)
 
@@ -86,7 +87,7 @@ def test_moving_statistics(name, statistics):
 def test_signature_and_docstring(name):
     """What help() and an editor show: Keras' arguments in Keras' order, then the paper's."""
     signature = inspect.signature(VARIANTS[name])
-    assert list(signature.parameters)[:8] == [
+    assert list(signature.parameters)[:9] == [
         "include_top",
         "weights",
         "input_tensor",
@@ -94,8 +95,11 @@ def test_signature_and_docstring(name):
         "pooling",
         "classes",
         "classifier_activation",
+        "include_preprocessing",
         "name",
     ]
+    assert signature.parameters["include_preprocessing"].default is True
+    assert signature.parameters["preprocessing"].default is None
     required = [p for p in signature.parameters.values() if p.default is inspect.Parameter.empty]
     assert required == []
     assert "parameters" in VARIANTS[name].__doc__

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tests import reference
-from tests.models.small import FAMILIES, build, pictures
+from tests.models.small import FAMILIES, build, images
 
 every_family = pytest.mark.parametrize("family", FAMILIES)
 
@@ -17,7 +17,7 @@ def test_weights_from_a_file(family, suffix, rng, tmp_path):
     reference.randomize(model, rng)
     path = tmp_path / f"model{suffix}"
     model.save(path) if suffix == ".keras" else model.save_weights(path)
-    x = pictures(model, rng)
+    x = images(model, rng)
     for weights in (path, str(path)):
         loaded = build(family, weights=weights)
         np.testing.assert_array_equal(loaded.predict(x, verbose=0), model.predict(x, verbose=0))
@@ -31,7 +31,7 @@ def test_weights_do_not_depend_on_the_drop_path_rate(family, rng, tmp_path):
         reference.randomize(model, rng)
         model.save_weights(tmp_path / "model.weights.h5")
         loaded = build(family, drop_path_rate=loaded_rate, weights=tmp_path / "model.weights.h5")
-        x = pictures(model, rng)
+        x = images(model, rng)
         np.testing.assert_array_equal(loaded.predict(x, verbose=0), model.predict(x, verbose=0))
 
 
@@ -73,7 +73,7 @@ def test_weights_with_a_head_serve_a_model_without_the_top(family, rng, tmp_path
     model.save_weights(tmp_path / "top.weights.h5")
     features = build(family, include_top=False, weights=tmp_path / "top.weights.h5")
     tapped = keras.Model(model.input, model.layers[-3].output)
-    x = pictures(model, rng)
+    x = images(model, rng)
     np.testing.assert_array_equal(features.predict(x, verbose=0), tapped.predict(x, verbose=0))
     features.save_weights(tmp_path / "features.weights.h5")
     with pytest.raises(ValueError, match="it lacks layers/dense/vars/0"):
@@ -85,7 +85,7 @@ def test_weights_of_a_trained_model(family, rng, tmp_path):
     """Beside the weights, such a .keras file holds the optimizer's state."""
     model = build(family)
     model.compile(optimizer="adam", loss="mse")
-    x = pictures(model, rng)
+    x = images(model, rng)
     model.fit(x, np.zeros((2, 5)), verbose=0)
     model.save(tmp_path / "trained.keras")
     loaded = build(family, weights=tmp_path / "trained.keras")

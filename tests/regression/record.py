@@ -18,17 +18,19 @@ import platform
 import tempfile
 
 # What is recorded of: where things are moved, only these lines change.
-from benchmarks.jpeg_digits import write as write_pictures
-from recipes.digits import DIGITS, MODELS, build, load_digits, training_config
-from recipes.digits import run as run_digits
-from recipes.imagenet import main as train
-from recipes.imagenet import preset
-from recipes.training import config as settings
-from recipes.training import model as models
-from recipes.training.run_folder import save_class_names
+from benchmarks.jpeg_digits import write as write_images
+from keras_mixers.commands.digits import MODELS, build, training_config
+from keras_mixers.commands.digits import run as run_digits
+from keras_mixers.commands.export import main as export
+from keras_mixers.commands.imagenet import main as train
+from keras_mixers.data.digits import CLASSES as DIGITS
+from keras_mixers.data.digits import load as load_digits
+from keras_mixers.evaluation.costs import multiply_adds, trainable_parameters
+from keras_mixers.presets import load as preset
+from keras_mixers.training import config as settings
+from keras_mixers.training import model as models
+from keras_mixers.training.run_folder import save_class_names
 from tests.reference import randomize
-from tools.export import main as export
-from tools.model_table import multiply_adds, trainable_parameters
 
 NUMBERS = pathlib.Path(__file__).with_name("numbers")
 STEPS = 20
@@ -40,7 +42,7 @@ WHOLE = {
     "S2MLPWide": ("block_0_spatial_shift", "block_5_shift_add", "block_11_channel_mixing"),
     "SMLPNetT": ("block_0_axial_projection", "stage_2_merging", "pre_head_batch_norm"),
 }
-_PICTURES = "pictures/folder"
+_IMAGES = "images/folder"
 # With batches of 64: five steps an epoch, so that 20 steps see the warm-up and the way down.
 _COUNTS = {"train": 320, "validation": 64}
 
@@ -59,7 +61,7 @@ def sizes(name):
 
 
 def outputs(name):
-    """Returns what a variant with seeded weights makes of a seeded picture: logits, three layers.
+    """Returns what a variant with seeded weights makes of a seeded image: logits, three layers.
 
     The weights are Keras' own for the seed, but for the head's kernel, which MLP-Mixer begins with
     at zero.
@@ -70,7 +72,8 @@ def outputs(name):
     import keras_mixers
 
     keras.utils.set_random_seed(7)
-    model = getattr(keras_mixers, name)(classifier_activation=None)
+    # The numbers are of a model that took its images scaled.
+    model = getattr(keras_mixers, name)(classifier_activation=None, include_preprocessing=False)
     head = model.get_layer("head")
     initial = {
         weight.path: _moments(keras.ops.convert_to_numpy(weight))
@@ -78,9 +81,9 @@ def outputs(name):
     }
     kernel = np.random.default_rng(1).normal(0, head.kernel.shape[0] ** -0.5, head.kernel.shape)
     head.kernel.assign(kernel.astype("float32"))
-    picture = np.random.default_rng(0).standard_normal((1, 224, 224, 3), "float32")
+    image = np.random.default_rng(0).standard_normal((1, 224, 224, 3), "float32")
     inner = [model.get_layer(layer).output for layer in WHOLE[name]]
-    logits, *values = keras.Model(model.input, [model.output, *inner]).predict(picture, verbose=0)
+    logits, *values = keras.Model(model.input, [model.output, *inner]).predict(image, verbose=0)
     found = {
         "logits": [float(x) for x in logits[0, :16]],
         "all_logits": _moments(logits),
@@ -100,7 +103,7 @@ def _moments(values):
 def preset_losses(name):
     """Returns the loss of each of the first steps of a recipe, and of the epochs among them."""
     out = f"trained/{name}"
-    arguments = ("--recipe", name, "--data", _PICTURES, "--out", out, "--log-steps", "1")
+    arguments = ("--recipe", name, "--data", _IMAGES, "--out", out, "--log-steps", "1")
     if train(list(arguments)) != 0:
         raise RuntimeError(f"{name} was not trained")
     lines = [json.loads(line) for line in pathlib.Path(out, "log.jsonl").read_text().splitlines()]
@@ -135,8 +138,8 @@ def tflite(name):
     if name in MODELS:
         model, config, labels = build(name), training_config(name), DIGITS
     else:
-        labels = tuple(sorted(path.name for path in pathlib.Path(_PICTURES, "train").iterdir()))
-        config = settings.from_dict(settings.as_dict(preset(name)) | {"data": _PICTURES})
+        labels = tuple(sorted(path.name for path in pathlib.Path(_IMAGES, "train").iterdir()))
+        config = settings.from_dict(settings.as_dict(preset(name)) | {"data": _IMAGES})
         model = models.build(config, len(labels))
     randomize(model, np.random.default_rng(0))
     model.save(folder / "model.keras")
@@ -163,7 +166,7 @@ def record():
     packages = ("keras_mixers", "keras", "tensorflow", "numpy", "ai-edge-litert")
     packages += ("ai-edge-quantizer", "scikit-learn", "pillow")
     with tempfile.TemporaryDirectory() as scratch, contextlib.chdir(scratch):
-        write_pictures(pathlib.Path("pictures"), _COUNTS, formats=("folder",))
+        write_images(pathlib.Path("images"), _COUNTS, formats=("folder",))
         return {
             "made_with": {
                 **{name: importlib.metadata.version(name) for name in packages},

@@ -1,0 +1,3 @@
+from keras_mixers.commands import main
+
+main()

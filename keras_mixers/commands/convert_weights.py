@@ -1,0 +1,259 @@
+"""Converts the weights of a model from one codebase's file to another's.
+
+IN is one of these:
+  RUN                 run folder, whose newest whole checkpoint is taken, or its model.keras
+  FILE.keras          nothing in it is executed
+  FILE.npz            Google's MLP-Mixer, of both generations of names; or timm's names
+  FILE.safetensors    timm's MLP-Mixer, SPACH's sMLPNet
+  FILE.pth            the same, where PyTorch is installed to read its weights alone
+
+OUT is what its ending says:
+  FILE.keras          the model, for keras.models.load_model after import keras_mixers
+  FILE.weights.h5     its weights, for `weights=`
+  FILE.npz            Google's names, of an MLP-Mixer
+  FILE.safetensors    timm's names, of an MLP-Mixer
+
+The model is found from the shapes of the arrays. What is written is read again and compared, bit by
+bit. Images must be square where a file of another codebase does not say their size.
+
+Exit status: 0 when it is written; 2 when IN cannot be used or OUT cannot be written.
+
+Examples:
+  keras-mixers convert-weights Mixer-B_16.npz mixer_b16.keras
+  keras-mixers convert-weights smlp_s.pth smlpnet_s.keras --entry model_ema
+  keras-mixers convert-weights runs/mixer mixer.safetensors
+"""
+
+import argparse
+import dataclasses
+import itertools
+import math
+import pathlib
+import sys
+import tempfile
+
+from keras_mixers import files
+from keras_mixers.commands import cli
+from keras_mixers.errors import RunError, UsageError, first_line
+
+_KINDS = "IN must be a weight file, or a model in a run folder or a .keras file"
+_STEM = "stem/projection/kernel"
+ENDINGS = (".keras", ".weights.h5", ".npz", ".safetensors")
+
+
+def run(args):
+    """Converts what `args` ask for. Returns the exit status."""
+    import numpy as np
+
+    from keras_mixers import weights as weight_files
+
+    model = _read(args)
+    with tempfile.TemporaryDirectory(dir=args.out.parent, prefix=".convert-") as scratch:
+        written = pathlib.Path(scratch, args.out.name)
+        _write(model, written)
+        kept = [np.asarray(weight) for weight in model.weights]
+        try:
+            weight_files.load(model, written)
+        except ValueError as error:
+            raise UsageError(
+                f"IN must be one of this package's models by itself: its {args.out.name} could not "
+                f"be read again ({first_line(error).replace(str(written), str(args.out))})"
+            ) from error
+        for weight, before in zip(model.weights, kept, strict=True):
+            if np.asarray(weight).tobytes() != before.tobytes():
+                raise UsageError(f"OUT has another {weight.path} than IN")
+        written.replace(args.out)
+    _report(args, model)
+    return 0
+
+
+def _read(args):
+    """Returns the model that IN is the weights of."""
+    path = files.named("IN", args.source)
+    if path.is_dir() or path.suffix == ".keras":
+        return _read_model(path)
+    from keras_mixers import weights as weight_files
+    from keras_mixers.models import family
+
+    source = weight_files.describe(args.source, args.entry, family.all_namings())
+    if source.shape_of(_STEM) is None:
+        raise UsageError(
+            "IN must say what its model is: give its .keras file, named so, instead of weights"
+        )
+    build = _mixer if source.shape_of("block_0_token_mixing/fc1/kernel") else _smlpnet
+    given = {name: tuple(v) for name in ("mean", "std") if (v := getattr(args, name))}
+    if source.preprocessing is None and len(given) < 2:
+        _warn(
+            "IN does not say how its images are prepared; assumed what is usual for its family: "
+            "give --mean and --std if it was trained with others."
+        )
+    model = build(source, given)
+    weight_files.load(model, args.source, entry=args.entry)
+    return model
+
+
+def _read_model(path):
+    from keras_mixers.evaluation import loading
+
+    try:
+        model = loading.read_model(path, warn=_warn).model
+    except UsageError as error:
+        raise UsageError(str(error).replace(f"MODEL must be {loading.KINDS}", _KINDS)) from None
+    if model is None:
+        raise UsageError(f"{_KINDS}, not an exported one. Received: {path}")
+    return model
+
+
+def _mixer(source, given):
+    import keras_mixers
+
+    patch_size, channels, hidden_dim = _stem(source)
+    tokens, tokens_mlp_dim = _shape(source, "block_0_token_mixing/fc1/kernel", None, None)
+    _, channels_mlp_dim = _shape(source, "block_0_channel_mixing/fc1/kernel", hidden_dim, None)
+    num_blocks = _count(source, "block_{}_token_mixing/fc1/kernel")
+    for i in range(num_blocks):
+        _shape(source, f"block_{i}_token_mixing/fc1/kernel", tokens, tokens_mlp_dim)
+        _shape(source, f"block_{i}_channel_mixing/fc1/kernel", hidden_dim, channels_mlp_dim)
+    side = patch_size * math.isqrt(tokens)
+    return keras_mixers.MLPMixer(
+        input_shape=(side, side, channels),
+        patch_size=patch_size,
+        hidden_dim=hidden_dim,
+        num_blocks=num_blocks,
+        tokens_mlp_dim=tokens_mlp_dim,
+        channels_mlp_dim=channels_mlp_dim,
+        activation=source.activation,
+        preprocessing=_preprocessing(source, keras_mixers.mlp_mixer, given),
+        **_head(source, hidden_dim),
+    )
+
+
+def _smlpnet(source, given):
+    import keras_mixers
+
+    patch_size, channels, hidden_dim = _stem(source)
+    _shape(source, "block_0_channel_norm/gamma", hidden_dim)
+    blocks = range(_count(source, "block_{}_channel_norm/gamma"))
+    dims = [_shape(source, f"block_{i}_channel_norm/gamma", None)[0] for i in blocks]
+    axes = [f"block_0_axial_projection/{axis}_projection/bias" for axis in ("height", "width")]
+    grid = [_shape(source, axis, None)[0] for axis in axes]
+    _, hidden_units = _shape(source, "block_0_channel_mixing/fc1/kernel", hidden_dim, None)
+    mlp_ratio = hidden_units // hidden_dim
+    for i, dim in enumerate(dims):
+        stage = sorted(set(dims)).index(dim)
+        height, width = (side >> stage for side in grid)
+        _shape(source, f"block_{i}_channel_norm/gamma", hidden_dim << stage)
+        _shape(source, f"block_{i}_channel_mixing/fc1/kernel", dim, mlp_ratio * dim)
+        _shape(source, f"block_{i}_axial_projection/height_projection/kernel", height, height)
+        _shape(source, f"block_{i}_axial_projection/width_projection/kernel", width, width)
+    return keras_mixers.SMLPNet(
+        input_shape=(*(patch_size * side for side in grid), channels),
+        patch_size=patch_size,
+        hidden_dim=hidden_dim,
+        depths=[dims.count(dim) for dim in sorted(set(dims))],
+        mlp_ratio=mlp_ratio,
+        preprocessing=_preprocessing(source, keras_mixers.smlpnet, given),
+        **_head(source, dims[-1]),
+    )
+
+
+def _preprocessing(source, family, given):
+    """Returns the `Preprocessing` of IN, or of its family, with the numbers that were given."""
+    return dataclasses.replace(source.preprocessing or family.FAMILY.preprocessing, **given)
+
+
+def _stem(source):
+    """Returns the size of the patches, which are square, their channels, and the hidden ones."""
+    side = source.shape_of(_STEM)[0]
+    return _shape(source, _STEM, side, side, None, None)[1:]
+
+
+def _head(source, hidden_dim):
+    if source.shape_of("head/kernel") is None:
+        return {"include_top": False}
+    _, classes = _shape(source, "head/kernel", hidden_dim, None)
+    return {"classes": classes, "classifier_activation": None}
+
+
+def _count(source, path):
+    return next(i for i in itertools.count() if source.shape_of(path.format(i)) is None)
+
+
+def _shape(source, path, *sides):
+    """Returns the shape of a weight in IN, where it must have `sides`; None is any but 0.
+
+    So no model is built that is larger than IN.
+    """
+    shape = source.shape_of(path)
+    fits = shape is not None and len(shape) == len(sides) and 0 not in shape
+    if not fits or any(side not in (None, its) for side, its in zip(sides, shape, strict=True)):
+        wanted = " x ".join("any" if side is None else str(side) for side in sides)
+        raise UsageError(
+            f"IN must hold the weights of one model, with a {path} of {wanted}. Received: "
+            + (" x ".join(map(str, shape)) if shape else "none")
+        )
+    return shape
+
+
+def _write(model, path):
+    from keras_mixers import weights as weight_files
+
+    if path.suffix == ".keras":
+        model.save(path)
+    elif path.suffix == ".h5":
+        model.save_weights(path)
+    else:
+        weight_files.save(model, path)
+
+
+def _report(args, model):
+    from tabulate import tabulate
+
+    rows = [
+        ("written", args.out),
+        ("made of", args.source),
+        ("parameters", f"{model.count_params():,}"),
+        ("images", " x ".join(map(str, model.input_shape[1:]))),
+        ("outputs", " x ".join(map(str, model.output_shape[1:]))),
+        ("size", f"{args.out.stat().st_size / 1e6:,.1f} MB"),
+    ]
+    print(tabulate(rows, tablefmt="plain", disable_numparse=True))
+
+
+def _warn(sentence):
+    print(sentence, file=sys.stderr)
+
+
+def _parse(argv):
+    parser = argparse.ArgumentParser(
+        prog="keras-mixers convert-weights",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("source", help="see above", metavar="IN")
+    add("out", type=pathlib.Path, help="see above", metavar="OUT")
+    shown = "of a PyTorch file with several sets of weights (default: model)"
+    add("--entry", metavar="NAME", help=shown)
+    for name, done in (("mean", "subtracted from"), ("std", "by which to divide")):
+        shown = f"{done} pixels scaled to [0, 1], where IN does not say it"
+        add(f"--{name}", type=float, nargs="+", metavar="X", help=shown)
+    add("--overwrite", action="store_true", help="replace an existing OUT")
+    args = parser.parse_args(argv)
+    if not args.out.name.endswith(ENDINGS) or args.out.name in ENDINGS:
+        parser.error(f"argument OUT: must end in {', '.join(ENDINGS)}. Received: {args.out}")
+    if not args.out.parent.is_dir():
+        parser.error(f"argument OUT: must be in a folder that exists. Received: {args.out}")
+    if args.out.exists() and not args.overwrite:
+        parser.error(f"{args.out} exists: choose another name or pass --overwrite")
+    return parser, args
+
+
+def main(argv=None):
+    parser, args = _parse(argv)
+    cli.prepare(parser, ("h5py", "safetensors", "tabulate"), ("tensorflow", "jax"))
+    try:
+        return run(args)
+    except (RunError, ValueError, OSError) as error:
+        print(f"keras-mixers convert-weights: error: {first_line(error)}", file=sys.stderr)
+        return 2

@@ -1,0 +1,84 @@
+"""What the commands that train share: their settings, and how they end."""
+
+import dataclasses
+import os
+import signal
+import sys
+
+from keras_mixers.errors import Preempted, RunError, first_line
+from keras_mixers.training import config as settings
+
+MODULES = ("etils", "matplotlib", "tabulate", "tensorflow_datasets", "tqdm", "tyro")
+
+
+def asks_help(argv):
+    """Returns whether a command line asks for help, which must need no more than tyro."""
+    return any(argument in ("-h", "--help") for argument in argv)
+
+
+def parse(kind, argv, prog, description, default):
+    """Returns the `TrainingConfig` of a command line, and the command line as a `kind`.
+
+    tyro ends the command where a flag is unknown, with the ones that are like it.
+
+    Args:
+        kind: Dataclass of the command's own flags; a subclass of `TrainingConfig`.
+        argv: The command line.
+        prog: Name of the command.
+        description: Shown by --help.
+        default: `TrainingConfig` that the arguments change.
+
+    Raises:
+        SettingError: A setting is out of range.
+    """
+
+    import tyro
+
+    given = tyro.cli(
+        kind,
+        prog=prog,
+        description=description,
+        default=kind(**settings.as_dict(default)),
+        args=argv,
+    )
+    fields = dataclasses.fields(settings.TrainingConfig)
+    config = settings.TrainingConfig(**{f.name: getattr(given, f.name) for f in fields})
+    return config, given
+
+
+def status_of(work, prog):
+    """Calls `work` and returns the command's exit status, after a sentence where it is not 0."""
+    try:
+        work()
+    except RunError as error:
+        print(f"{prog}: {error}", file=sys.stderr)
+        return error.status
+    except OSError as error:
+        reason = first_line(error)
+        print(f"{prog}: a file cannot be written or read: {reason}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"{prog}: stopped by SIGINT", file=sys.stderr)
+        return 130
+    return 0
+
+
+def leave(main, prog):
+    """Runs a command as a process of its own, to its end."""
+
+    def stop_at_once(number, frame):
+        # Before or after the training loop, which has its own way: nothing is half written.
+        print(
+            f"{prog}: Stopped by SIGTERM before or after the training steps; start the same "
+            "command again.",
+            file=sys.stderr,
+            flush=True,
+        )
+        os._exit(Preempted.status)
+
+    signal.signal(signal.SIGTERM, stop_at_once)
+    status = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # After a failure at once, as JAX would wait minutes for lost processes.
+    (os._exit if status else sys.exit)(status)

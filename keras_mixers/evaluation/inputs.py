@@ -1,0 +1,142 @@
+"""Images for a model: which data, and prepared as in its training."""
+
+import dataclasses
+import sys
+
+import numpy as np
+
+from keras_mixers.errors import RunError, UsageError
+from keras_mixers.training import config as settings
+
+DIGITS = "digits"
+
+
+def preparation(model, config, batch_size, warn, **changes):
+    """Returns the `TrainingConfig` by which the images for `model`, a `LoadedModel`, are prepared.
+
+    What the caller asks for comes first, then what the model itself says, then the run's settings.
+
+    Args:
+        model: A `LoadedModel`.
+        config: The `TrainingConfig` that it was trained by, or None where nobody knows.
+        batch_size: Of the images; it becomes a multiple of the model's.
+        warn: Called with a sentence where nothing says how images are prepared.
+        changes: Settings in place of those of `config`.
+
+    Raises:
+        UsageError: It is out of range, or the model takes no images of such a size.
+    """
+    size = _image_size(model, config and config.image_size)
+    step = model.input_shape[0] or 1
+    scaling = {"mean", "std"} & set(changes)
+    if model.includes_preprocessing and scaling:
+        raise UsageError(
+            "--mean and --std are for models that take scaled images: leave them out. "
+            f"{model.name} takes pixels of 0 to 255 and scales them itself."
+        )
+    usual = config or settings.TrainingConfig()
+    if model.preprocessing is not None:
+        usual = usual.with_preprocessing(model.preprocessing)
+    assumed = model.preprocessing is None and config is None and len(scaling) < 2
+    changes |= {"gradient_accumulation_steps": 1, "image_size": size}
+    changes["batch_size"] = max(step, batch_size // step * step)
+    config = dataclasses.replace(usual, **changes)
+    if assumed:
+        warn(f"MODEL does not say how its images are prepared; assumed: {config.preprocessing}.")
+    return config
+
+
+def are_taken_by(model):
+    """Returns whether a `LoadedModel` takes square images of 1 or 3 channels."""
+    shape = tuple(model.input_shape[1:])
+    return len(shape) == 3 and shape[0] == shape[1] and shape[2] in (1, 3)
+
+
+def _image_size(model, asked):
+    shape = tuple(model.input_shape[1:])
+    size = asked or (shape[0] if shape else 0)
+    if size is None:
+        raise UsageError("MODEL takes images of any size: give --config.")
+    if (
+        len(shape) != 3
+        or any(n not in (None, int(size)) for n in shape[:2])
+        or shape[2] not in (1, 3)
+    ):
+        raise UsageError(
+            f"MODEL must take images of {size} x {size} pixels with 3 colours, or 1. It takes: "
+            + " x ".join(map(str, shape))
+        )
+    return int(size)
+
+
+def open_data(data, data_dir, split, channels=3, option="--split"):
+    """Returns the `ImageData` of a split, or for "digits" the `ArrayData`.
+
+    `option` is what the user gave the split by.
+
+    Raises:
+        UsageError: There is none, or its images do not have the model's channels.
+    """
+    from keras_mixers.data.dataset import ArrayData, ImageData
+    from keras_mixers.data.sources import open_source
+
+    if (data == DIGITS) != (channels == 1):
+        raise UsageError(
+            f"--data must be {DIGITS} for a model of images with 1 channel, and for no other. "
+            f"Received: {data}, and images of {channels}"
+        )
+    if data != DIGITS:
+        return ImageData(open_source(data, data_dir, split))
+    from keras_mixers.data import digits
+
+    splits = dict(zip(("train", "validation", "test"), digits.load(), strict=True))
+    if split not in splits:
+        raise UsageError(
+            f"{option} of {DIGITS} must be one of {', '.join(splits)}. Received: {split}"
+        )
+    return ArrayData(*splits[split], classes=10)
+
+
+def as_input(images, model, preprocessing):
+    """Returns a batch of `batches` as a `LoadedModel` takes it.
+
+    Args:
+        images: Pixels of 0 to 255, of any type.
+        model: What has `takes_pixels` and `includes_preprocessing`.
+        preprocessing: A `Preprocessing`, for a model that wants its images scaled.
+    """
+    if model.takes_pixels:
+        return np.clip(np.round(images), 0, 255).astype("uint8")
+    if model.includes_preprocessing:
+        return np.asarray(images, "float32")
+    return preprocessing.scale(np.asarray(images))
+
+
+def batches(data, config, bad, limit=None, doing=None):
+    """Yields `(images, labels, weights)` of every image once, and shows how far it is.
+
+    Args:
+        data: What `open_data` returns.
+        config: What `preparation` returns.
+        bad: A list, which receives the indices of images that cannot be read; they and what
+            fills up the last batch have the weight 0.
+        limit: Of the images: the batch that reaches it is the last one.
+        doing: What to call that, beside the bar.
+    """
+    from tqdm import tqdm
+
+    patience = 0.5 if sys.stderr.isatty() else 30.0
+    total = min(len(data), limit or len(data))
+    with tqdm(desc=doing, total=total, unit="img", mininterval=patience, dynamic_ncols=True) as bar:
+        for images, one_hot, weights, places in data.evaluation_batches(config).as_numpy_iterator():
+            unreadable = places[places >= 0].tolist()
+            for index in unreadable:
+                line = f"{data.name(index)}: {data.why_unreadable(index)}"
+                bar.write(f"Skipped: {line}", file=sys.stderr)
+            bad += unreadable
+            yield images, np.argmax(one_hot, axis=-1), weights
+            bar.update(min(int((weights > 0).sum()) + len(unreadable), total - bar.n))
+            if bar.n >= total:
+                break
+    if len(bad) == len(data):
+        raise RunError(f"None of the {len(data):,} images could be read.")

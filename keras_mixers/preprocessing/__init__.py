@@ -1,0 +1,39 @@
+"""From an image of any kind to what a model was trained on; knows no model.
+
+Keras is imported with the layer alone, when that is first used: settings of a command name means
+and standard deviations, and are parsed without Keras.
+"""
+
+from typing import TYPE_CHECKING
+
+from keras_mixers.preprocessing.preprocessing import (
+    BY_IMAGENET,
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    INTERPOLATIONS,
+    TO_MINUS_ONE_ONE,
+    TO_ZERO_ONE,
+    Preprocessing,
+)
+
+if TYPE_CHECKING:
+    from keras_mixers.preprocessing.layer import ImagePreprocessing
+
+__all__ = [
+    "BY_IMAGENET",
+    "IMAGENET_MEAN",
+    "IMAGENET_STD",
+    "INTERPOLATIONS",
+    "TO_MINUS_ONE_ONE",
+    "TO_ZERO_ONE",
+    "ImagePreprocessing",
+    "Preprocessing",
+]
+
+
+def __getattr__(name):
+    if name == "ImagePreprocessing":
+        from keras_mixers.preprocessing.layer import ImagePreprocessing
+
+        return ImagePreprocessing
+    raise AttributeError(f"module 'keras_mixers.preprocessing' has no attribute {name!r}")

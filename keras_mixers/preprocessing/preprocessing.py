@@ -1,0 +1,207 @@
+"""How images are prepared for a model: one object for training, evaluation, export and a page."""
+
+import dataclasses
+import math
+import os
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+INTERPOLATIONS = ("bilinear", "bicubic")
+
+
+@dataclasses.dataclass(frozen=True)
+class Preprocessing:
+    """What a model's images go through: central crop, resizing, scaling.
+
+    Two of them are equal where all their numbers are. A model carries its own as
+    `model.preprocessing`.
+
+    Args:
+        image_size: Side of the square that is left, in pixels, or `(height, width)`. `None` leaves
+            the size of the crop.
+        crop: Side of the central crop, as a share of the image's shorter side; the crop has the
+            aspect ratio of `image_size`. Defaults to 0.875, which is 224 of 256.
+        interpolation: `"bilinear"` or `"bicubic"`, of resizing; antialiased.
+        mean: What is taken from pixels scaled to [0, 1]: a number, or one per channel. Defaults to
+            0.5, which with `std` 0.5 scales to [-1, 1].
+        std: By what the difference is divided: a number, or one per channel.
+
+    Raises:
+        ValueError: An argument is out of range.
+
+    Example:
+
+    >>> preprocessing = Preprocessing(224, mean=IMAGENET_MEAN, std=IMAGENET_STD)
+    >>> image = preprocessing("cat.jpg")  # float32, (224, 224, 3)
+    >>> dataset = files.map(tf.io.read_file).map(preprocessing)
+    """
+
+    image_size: int | tuple[int, int] | None = 224
+    crop: float = 0.875
+    interpolation: str = "bilinear"
+    mean: float | Sequence[float] = (0.5,)
+    std: float | Sequence[float] = (0.5,)
+
+    def __post_init__(self):
+        for name in ("mean", "std"):
+            object.__setattr__(self, name, _numbers(name, getattr(self, name)))
+        object.__setattr__(self, "image_size", _size(self.image_size))
+        if len(self.mean) != len(self.std):
+            raise ValueError(
+                "`mean` and `std` must have as many numbers, one per channel. "
+                f"Received: mean={self.mean}, std={self.std}"
+            )
+        if min(self.std) <= 0:
+            raise ValueError(f"`std` must be greater than 0. Received: std={self.std}")
+        if not isinstance(self.crop, int | float) or not 0 < self.crop <= 1:
+            raise ValueError(
+                f"`crop` must be greater than 0 and at most 1. Received: crop={self.crop!r}"
+            )
+        object.__setattr__(self, "crop", float(self.crop))
+        if self.interpolation not in INTERPOLATIONS:
+            raise ValueError(
+                f"`interpolation` must be one of {', '.join(INTERPOLATIONS)}. "
+                f"Received: interpolation={self.interpolation!r}"
+            )
+
+    def __str__(self):
+        height, width = self.size or ("any", "any")
+        return (
+            f"{height} x {width}, central crop {self.crop:.4g}, {self.interpolation}, "
+            f"mean {_shown(self.mean)}, std {_shown(self.std)}"
+        )
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """`(height, width)` in pixels, or None where any size is left as it is."""
+        if self.image_size is None or isinstance(self.image_size, tuple):
+            return self.image_size
+        return (self.image_size, self.image_size)
+
+    def __call__(self, image: Any, channels: int = 3) -> Any:
+        """Returns float32 images as the model sees them.
+
+        Args:
+            image: The path of an image file; its bytes, as `bytes` or a string tensor; or pixels
+                from 0 to 255, an array or tensor of shape `(height, width, channels)` or
+                `(batch, height, width, channels)`.
+            channels: Of files: 3, or 1 for gray.
+        """
+        return self.scale(self.pixels(image, channels))
+
+    def pixels(self, image: Any, channels: int = 3) -> Any:
+        """Returns uint8 images, cropped and resized but not scaled; arguments as of a call."""
+        from keras_mixers.preprocessing import cropping
+
+        if isinstance(image, str | os.PathLike):
+            with open(os.path.expanduser(image), "rb") as file:
+                image = file.read()
+        if isinstance(image, bytes) or cropping.is_encoded(image):
+            return cropping.decode_central(image, self, channels)
+        return cropping.central(image, self)
+
+    def scale(self, images: Any) -> Any:
+        """Returns `(images / 255 - mean) / std` in float32, `images` being left as they are.
+
+        Args:
+            images: Array or tensor of shape `(..., channels)`, of pixels from 0 to 255, of any
+                numeric type.
+
+        Raises:
+            ValueError: There is a mean for another number of channels.
+        """
+        mean, std = self._per_channel(images.shape[-1])
+        return (_as_float32(images) / 255 - mean) / std
+
+    def factors(self, channels: int) -> tuple[np.ndarray, np.ndarray]:
+        """Returns `(scale, offset)` per channel, float64: `scale(x)` is `x * scale + offset`."""
+        mean, std = (np.asarray(n, "float64") for n in (self.mean, self.std))
+        self._per_channel(channels)
+        ones = np.ones(channels)
+        return ones / (255 * std), -ones * mean / std
+
+    def scales_like(self, other: "Preprocessing") -> bool:
+        """Returns whether both scale images alike; one number stands for any number of channels."""
+        channels = max(len(self.mean), len(other.mean))
+        if {len(self.mean), len(other.mean)} - {1, channels}:
+            return False
+        return np.allclose(self.factors(channels), other.factors(channels), rtol=1e-6)
+
+    def for_channels(self, channels: int) -> Self:
+        """Returns this preprocessing for images of another number of channels.
+
+        Where mean and std differ by colour, the other channels get the average of each.
+        """
+        if len(self.mean) in (1, channels):
+            return self
+        mean, std = (float(np.mean(n)) for n in (self.mean, self.std))
+        return dataclasses.replace(self, mean=(mean,), std=(std,))
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the arguments as a dict that JSON can hold."""
+        config = dataclasses.asdict(self)
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in config.items()}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """Returns what `get_config` was asked of, also after JSON made lists of its tuples."""
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in config.items()})
+
+    def _per_channel(self, channels):
+        if len(self.mean) not in (1, channels):
+            raise ValueError(
+                f"`images` must have {len(self.mean)} channels, as `mean` and `std` have. "
+                f"Received: {channels} channels"
+            )
+        return np.array(self.mean, "float32"), np.array(self.std, "float32")
+
+
+def _numbers(name, values):
+    try:
+        numbers = tuple(float(v) for v in np.ravel(values).tolist())
+    except (TypeError, ValueError):
+        numbers = ()
+    if not numbers or not all(map(math.isfinite, numbers)):
+        raise ValueError(
+            f"`{name}` must be a number, or one per channel. Received: {name}={values!r}"
+        )
+    return numbers
+
+
+def _size(image_size):
+    sides = image_size if isinstance(image_size, tuple | list) else (image_size,)
+    whole = all(isinstance(side, int) and not isinstance(side, bool) and side > 0 for side in sides)
+    if image_size is None or (whole and len(sides) in (1, 2)):
+        same = image_size is not None and len(set(sides)) == 1
+        return sides[0] if same else (tuple(sides) if image_size is not None else None)
+    raise ValueError(
+        "`image_size` must be a whole number of pixels, (height, width) or None. "
+        f"Received: image_size={image_size!r}"
+    )
+
+
+def _shown(numbers):
+    return " ".join(f"{number:g}" for number in numbers)
+
+
+def _as_float32(images):
+    if isinstance(images, np.ndarray):
+        return images.astype("float32")
+    import keras
+
+    if keras.backend.backend() != "tensorflow" and type(images).__module__.startswith("tensorflow"):
+        import tensorflow as tf  # Within a tf.data pipeline.
+
+        return tf.cast(images, tf.float32)
+    return keras.ops.cast(images, "float32")
+
+
+# What published weights expect: Google's MLP-Mixers (vit_jax, big_vision), MIIL's, and those that
+# were trained by timm's or DeiT's recipes.
+TO_MINUS_ONE_ONE = Preprocessing(mean=0.5, std=0.5)
+TO_ZERO_ONE = Preprocessing(mean=0.0, std=1.0)
+BY_IMAGENET = Preprocessing(interpolation="bicubic", mean=IMAGENET_MEAN, std=IMAGENET_STD)

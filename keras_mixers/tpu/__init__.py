@@ -1,0 +1,1 @@
+"""What `keras-mixers tpu-plan` is made of: chips, two routes to a compiled step, its reading."""

@@ -1,0 +1,30 @@
+"""Other people's weights: their names and layouts, where they are published, and other grids."""
+
+from keras_mixers.weights.loading import activation, describe, load, tiles
+from keras_mixers.weights.published import (
+    PUBLISHED,
+    Published,
+    list_weights,
+    name_of,
+    path_of,
+    published_row,
+)
+from keras_mixers.weights.resizing import METHODS as RESIZE
+from keras_mixers.weights.resizing import resize
+from keras_mixers.weights.saving import save
+
+__all__ = [
+    "PUBLISHED",
+    "RESIZE",
+    "Published",
+    "activation",
+    "describe",
+    "list_weights",
+    "load",
+    "name_of",
+    "path_of",
+    "published_row",
+    "resize",
+    "save",
+    "tiles",
+]

@@ -1,1 +1,0 @@
-"""What a person runs to train: short scripts over `recipes.training`."""

@@ -1,0 +1,189 @@
+"""Every precision, on small models with random weights; the digits' bars are in test_export.py."""
+
+import keras
+import numpy as np
+import pytest
+from ai_edge_litert.interpreter import Interpreter
+
+from keras_mixers.evaluation.costs import multiply_adds
+from keras_mixers.evaluation.litert import LiteRTModel
+from keras_mixers.export import PRECISIONS, flatbuffer
+from keras_mixers.export.exporter import export
+from keras_mixers.export.origin import Origin
+from keras_mixers.export.tflite import TFLite
+from keras_mixers.preprocessing import BY_IMAGENET, TO_ZERO_ONE
+from tests import reference
+from tests.models.small import FAMILIES, build
+
+pytestmark = pytest.mark.tensorflow
+
+
+@pytest.fixture(scope="module")
+def world():
+    """A model of each family, of images from 0 to 1."""
+    rng = np.random.default_rng(0)
+    models = {}
+    for family in FAMILIES:
+        models[family] = build(family, classifier_activation=None, preprocessing=TO_ZERO_ONE)
+        reference.randomize(models[family], rng)
+    return models
+
+
+def write(model, tmp_path, precision, takes_pixels=False, seed=1, **options):
+    rng = np.random.default_rng(seed)
+    images = rng.integers(0, 256, (40, *model.input_shape[1:]), "uint8")
+    kind = TFLite(precision, takes_pixels, calibration=lambda: [images], **options)
+    return export(model, tmp_path / f"{precision}.tflite", kind)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    ("precision", "kind", "most", "size"),
+    [
+        ("float16", "float32", 0.003, 2),
+        ("dynamic", flatbuffer.DYNAMIC, 0.03, 4),
+        ("int8", "int8", 0.05, 4),
+        ("int8-full", "int8", 0.1, 4),
+    ],
+)
+def test_of_each_family(family, precision, kind, most, size, world, tmp_path):
+    model = world[family]
+    result = write(model, tmp_path, precision)
+    compared = result.comparison
+    assert 1e-7 < compared.mean_difference / compared.spread < most
+    share = result.operators[kind][1]
+    depthwise = precision == "dynamic" and family == "smlpnet"
+    assert share > (0.7 if depthwise else 0.95 if family == "smlpnet" else 0.98)
+    # Weights; a few numbers per weight tensor and operator come on top.
+    read = flatbuffer.read(result.path.read_bytes())
+    (graph,) = read.subgraphs
+    weights = [read.buffers[t.buffer].data for t in graph.tensors]
+    assert max(len(w) for w in weights if w is not None) < 4 * largest(model) / size * 1.2
+    if precision == "int8-full":
+        floats = [t for t in graph.tensors if t.type == flatbuffer.schema.TensorType.FLOAT32]
+        assert floats == []
+        assert set(result.operators) <= {"int8", "conversion"}
+    else:
+        assert result.partitions == 1
+        assert LiteRTModel(result.path).fully_delegated
+
+
+def largest(model):
+    return max(np.prod(weight.shape) for weight in model.trainable_weights)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_multiply_adds_are_those_of_the_model(family, world, tmp_path):
+    model = world[family]
+    data = write(model, tmp_path, "float32").path.read_bytes()
+    counted = sum(macs for _, macs in flatbuffer.operators_by_precision(data).values())
+    assert counted == multiply_adds(model)
+
+
+def test_ranges_are_those_of_the_images(world, tmp_path):
+    """Ten times as large a range has steps that are ten times as large."""
+    scales = {}
+    for times in (1, 10):
+        model = world["mlp_mixer"]
+        rng = np.random.default_rng(1)
+        images = times * rng.uniform(0, 25.5, (8, *model.input_shape[1:])).astype("float32")
+        path = tmp_path / f"{times}.tflite"
+        export(model, path, TFLite("int8", calibration=lambda p=images: [p]))
+        tensors = Interpreter(str(path)).get_tensor_details()
+        (scales[times],) = {
+            t["quantization"][0]
+            for t in tensors
+            if t["dtype"] == np.int8 and tuple(t["shape"]) == (1, *model.input_shape[1:])
+        }
+        assert scales[times] == pytest.approx(images.max() / 255 / 255, rel=0.01)
+    assert scales[10] == pytest.approx(10 * scales[1], rel=1e-6)
+
+
+def test_pixels_as_real_numbers(tmp_path):
+    """Of a model that scales them itself: their range is that of a byte, whatever images have."""
+    model = build("mlp_mixer", include_preprocessing=True, classifier_activation=None)
+    reference.randomize(model, np.random.default_rng(0))
+    rng = np.random.default_rng(1)
+    dark = rng.integers(0, 100, (8, *model.input_shape[1:]), "uint8")
+    kind = TFLite("int8", calibration=lambda: [dark])
+    result = export(model, tmp_path / "m.tflite", kind)
+    assert result.agrees
+    tensors = Interpreter(str(result.path)).get_tensor_details()
+    (scale,) = {
+        t["quantization"][0]
+        for t in tensors
+        if t["dtype"] == np.int8 and tuple(t["shape"]) == (1, *model.input_shape[1:])
+    }
+    assert scale == pytest.approx(1, rel=1e-6)
+    file = kind.load(result.path)
+    assert (file.takes_pixels, file.includes_preprocessing) == (False, True)
+
+
+@pytest.mark.parametrize("included", [True, False])
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_pixels_as_input(family, precision, included, tmp_path):
+    options = dict(classifier_activation=None, preprocessing=BY_IMAGENET)
+    model = build(family, include_preprocessing=included, **options)
+    reference.randomize(model, np.random.default_rng(0))
+    rng = np.random.default_rng(2)
+    pixels = rng.integers(0, 256, (40, *model.input_shape[1:]), "uint8")
+    mean, deviation = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+    scaled = ((pixels / 255 - mean) / deviation).astype("float32")
+    kind = TFLite(precision, True, calibration=lambda: [pixels])
+    result = export(model, tmp_path / "m.tflite", kind)
+    assert result.agrees
+    file = LiteRTModel(result.path)
+    assert file.takes_pixels
+    (entry,) = Interpreter(str(result.path)).get_input_details()
+    assert (entry["dtype"], entry["quantization"]) == (np.uint8, (1.0, 0))
+    given = pixels.astype("float32") if included else scaled
+    expected = keras.ops.convert_to_numpy(model(given))
+    differences = np.abs(file.predict(pixels) - expected)
+    most = {"float32": 1e-5, "float16": 0.003, "dynamic": 0.03}.get(precision, 0.1)
+    assert differences.mean() < most * np.ptp(expected, axis=0).max()
+    outputs = {"int8-full": np.uint8}.get(precision, np.float32)
+    assert Interpreter(str(result.path)).get_output_details()[0]["dtype"] == outputs
+    if precision != "int8-full":
+        assert result.partitions == 1
+
+
+def test_batches(world, tmp_path):
+    result = write(world["mlp_mixer"], tmp_path, "int8", batch_size=4)
+    assert result.partitions == 1
+    assert LiteRTModel(result.path).batch_size == 4
+
+
+def test_scores_of_int8_are_not_rounded_to_bytes(world, tmp_path):
+    """256 steps would be seen in the outputs of a hundred images."""
+    result = write(world["mlp_mixer"], tmp_path, "int8")
+    rng = np.random.default_rng(3)
+    x = rng.uniform(0, 1, (100, *world["mlp_mixer"].input_shape[1:])).astype("float32")
+    assert len(np.unique(LiteRTModel(result.path).predict(x))) > 400
+
+
+def test_every_pixel_has_its_number(world, tmp_path):
+    """Also those that no image of the calibration has: a byte is a byte."""
+    model = world["mlp_mixer"]
+    dark = np.full((4, *model.input_shape[1:]), 12, "uint8")
+    path = tmp_path / "m.tflite"
+    kind = TFLite("int8-full", calibration=lambda: [dark])
+    kind.write(model, path, Origin().of(model))
+    tensors = Interpreter(str(path)).get_tensor_details()
+    inputs = {t["quantization"] for t in tensors if tuple(t["shape"]) == (1, 8, 12, 3)}
+    assert inputs == {(1.0, 0), (1.0, -128)}
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8-full"])
+def test_the_signature_leads_to_the_pixels(precision, world, tmp_path):
+    """Phones call a file by its signature."""
+    model = world["mlp_mixer"]
+    path = write(model, tmp_path, precision, takes_pixels=True).path
+    pixels = np.random.default_rng(2).integers(0, 256, (1, *model.input_shape[1:]), "uint8")
+    runner = Interpreter(str(path)).get_signature_runner()
+    ((name, entry),) = runner.get_input_details().items()
+    assert entry["dtype"] == np.uint8
+    (scores,) = runner(**{name: pixels}).values()
+    assert scores.dtype == (np.uint8 if precision == "int8-full" else np.float32)
+    if precision == "float32":
+        np.testing.assert_allclose(scores, LiteRTModel(path).predict(pixels), atol=1e-6)

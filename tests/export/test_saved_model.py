@@ -1,0 +1,152 @@
+import dataclasses
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from etils import epath
+
+import keras_mixers
+from keras_mixers.evaluation import exported
+from keras_mixers.evaluation.loading import read_model
+from keras_mixers.export.exporter import export
+from keras_mixers.export.origin import Origin
+from keras_mixers.export.saved_model import LoadedSavedModel, SavedModel
+from keras_mixers.preprocessing import BY_IMAGENET, TO_MINUS_ONE_ONE
+from keras_mixers.training.config import TrainingConfig
+from tests import reference
+from tests.helpers.image_files import encode
+from tests.models import small
+
+pytestmark = pytest.mark.tensorflow
+
+LABELS = ("ant", "bee", "cow", "dog", "eel")
+
+
+def build(rng, channels=3, **arguments):
+    model = keras_mixers.SMLPNet(
+        input_shape=(16, 16, channels),
+        **dict(classes=5, hidden_dim=8, depths=(1, 1), patch_size=2) | arguments,
+    )
+    reference.randomize(model, rng)
+    return model
+
+
+def preprocessing_of_16(preprocessing):
+    return dataclasses.replace(preprocessing, image_size=16)
+
+
+def softmax(x):
+    powers = np.exp(x - x.max(axis=-1, keepdims=True))
+    return powers / powers.sum(axis=-1, keepdims=True)
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+@pytest.mark.parametrize(
+    ("activation", "loss", "probabilities", "included"),
+    [
+        (None, "softmax", softmax, True),
+        (None, "sigmoid", sigmoid, False),
+        ("softmax", "sigmoid", lambda x: x, True),
+    ],
+)
+def test_classify_prepares_images_as_the_evaluation(
+    activation, loss, probabilities, included, rng, tmp_path
+):
+    """JPEG and PNG of different sizes, in another process that has no keras_mixers."""
+    preprocessing = dataclasses.replace(BY_IMAGENET, crop=0.75)
+    options = dict(preprocessing=preprocessing, include_preprocessing=included)
+    model = build(rng, classifier_activation=activation, **options)
+    origin = Origin(config=TrainingConfig(loss=loss), labels=LABELS)
+    result = export(model, tmp_path / "m", SavedModel(top_k=3), origin)
+    assert result.agrees
+    sizes = [(30, 40), (61, 33), (16, 16)]
+    images = [rng.integers(0, 256, (*size, 3), "uint8") for size in sizes]
+    files = [encode(x, kind) for x, kind in zip(images, ("PNG", "JPEG", "PNG"), strict=True)]
+    prepared = np.stack([preprocessing_of_16(preprocessing).pixels(data) for data in files])
+    given = prepared if included else preprocessing.scale(prepared)
+    outputs = np.asarray(model(given))
+    expected = probabilities(outputs)
+    order = np.argsort(-expected, axis=-1)[:, :3]
+    for number, data in enumerate(files):
+        (tmp_path / str(number)).write_bytes(data)
+    code = (
+        "import sys, numpy as np, tensorflow as tf; folder, *files = sys.argv[1:]; "
+        "classify = tf.saved_model.load(folder + '/m').signatures['classify']; "
+        "found = classify(image_bytes=tf.constant([open(f, 'rb').read() for f in files])); "
+        "np.savez(folder + '/found', **{k: v.numpy().astype('U' if k == 'labels' else 'f4') "
+        "for k, v in found.items()}); "
+        "assert not {'keras_mixers', 'recipes', 'tools'} & set(sys.modules)"
+    )
+    arguments = [tmp_path, *(tmp_path / str(number) for number in range(3))]
+    subprocess.run([sys.executable, "-c", code, *map(str, arguments)], check=True, cwd=tmp_path)
+    found = np.load(tmp_path / "found.npz")
+    np.testing.assert_array_equal(found["labels"], np.array(LABELS)[order])
+    best = np.take_along_axis(expected, order, axis=-1)
+    np.testing.assert_allclose(found["probabilities"], best, atol=1e-5)
+
+
+def test_serving_default_takes_any_number_of_images(rng, tmp_path):
+    model = build(rng, classifier_activation=None)
+    export(model, tmp_path / "m", SavedModel())
+    loaded = tf.saved_model.load(str(tmp_path / "m"))
+    for count in (1, 5):
+        x = rng.integers(0, 256, (count, 16, 16, 3)).astype("float32")
+        (got,) = loaded.signatures["serving_default"](tf.constant(x)).values()
+        np.testing.assert_allclose(got, model.predict(x, verbose=0), atol=1e-5)
+
+
+@pytest.mark.parametrize("included", [True, False])
+def test_what_it_says_of_its_images(included, rng, tmp_path):
+    model = build(rng, include_preprocessing=included)
+    export(model, tmp_path / "m", SavedModel(), Origin(labels=LABELS))
+    about, labels = exported.read_saved_model(tmp_path / "m")
+    assert about["preprocessing"] == {
+        "image_size": 16,
+        "crop": 0.875,
+        "interpolation": "bicubic",
+        "mean": [0.485, 0.456, 0.406],
+        "std": [0.229, 0.224, 0.225],
+    }
+    assert about["includes_preprocessing"] is included
+    assert tuple(labels) == LABELS
+    loaded = read_model(epath.Path(tmp_path / "m"))
+    assert (loaded.preprocessing, loaded.includes_preprocessing) == (model.preprocessing, included)
+    assert SavedModel().load(tmp_path / "m").includes_preprocessing is included
+
+
+def test_one_channel(rng, tmp_path):
+    """A colour image is seen in gray; classes without names are numbers."""
+    preprocessing = dataclasses.replace(TO_MINUS_ONE_ONE, crop=1.0)
+    model = build(rng, channels=1, classifier_activation=None, preprocessing=preprocessing)
+    export(model, tmp_path / "m", SavedModel())
+    image = rng.integers(0, 256, (16, 16, 3), "uint8")
+    gray = np.round(image @ [0.2989, 0.587, 0.114])[None, ..., None]
+    expected = softmax(model.predict(gray.astype("float32"), verbose=0))[0]
+    labels, probabilities = LoadedSavedModel(tmp_path / "m").classify([encode(image, "PNG")])
+    np.testing.assert_array_equal(labels[0], np.argsort(-expected).astype(str))
+    np.testing.assert_allclose(probabilities[0], np.sort(expected)[::-1], atol=0.01)
+
+
+def test_what_cannot_classify_files_serves_images(rng, tmp_path):
+    """A model without a classifier, and one of images that are not square."""
+    for name, model in (
+        ("features", build(rng, include_top=False)),
+        ("wide", small.build("smlpnet")),
+    ):
+        assert export(model, tmp_path / name, SavedModel()).agrees
+        signatures = tf.saved_model.load(str(tmp_path / name)).signatures
+        assert sorted(signatures) == ["serve", "serving_default"]
+
+
+def test_top_k_is_at_most_the_number_of_classes(rng, tmp_path):
+    model = build(rng, classifier_activation=None)
+    export(model, tmp_path / "m", SavedModel(top_k=50))
+    labels, _ = LoadedSavedModel(tmp_path / "m").classify(
+        [encode(rng.integers(0, 256, (20, 20, 3), "uint8"), "PNG")]
+    )
+    assert sorted(labels[0]) == list("01234")

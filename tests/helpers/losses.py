@@ -1,0 +1,172 @@
+"""Twenty steps of a small model; as a command, on JAX: python -m tests.helpers.losses FAMILY N.
+
+FAMILY averages: compares the averages of the weights with those by hand instead; FAMILY shares: the
+layers' shares of a step.
+"""
+
+import dataclasses
+import json
+import sys
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import keras_mixers
+from keras_mixers.data.dataset import ArrayData
+from keras_mixers.data.unreadable_images import indices
+from keras_mixers.training import distribution
+from keras_mixers.training.config import TrainingConfig
+
+CONFIG = TrainingConfig(
+    batch_size=16,
+    epochs=4,
+    warmup_epochs=0,
+    loss="softmax",
+    mixup=0.0,
+    learning_rate=1e-2,
+    clip_norm=0.5,
+    ema_decay=0.9,
+)
+
+
+class WithBadImages(ArrayData):
+    """Calls some images bad, by their first pixel, by which it numbers them as well."""
+
+    def training_batches(self, *args):
+        def call_some_bad(images, labels, bad):
+            pixels = images[:, 0, 0, 0]
+            return images, labels, tf.where(pixels > 1, tf.cast(1000 * pixels, tf.int32), bad)
+
+        return super().training_batches(*args).map(call_some_bad)
+
+
+def data_set():
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(80, 16, 16, 3)).astype("float32")
+    return WithBadImages(images, rng.integers(0, 5, 80), classes=5)
+
+
+def build(family):
+    keras.utils.set_random_seed(0)
+    common = {
+        "input_shape": (16, 16, 3),
+        "classes": 5,
+        "classifier_activation": None,
+        "include_preprocessing": False,
+    }
+    mixer = {"patch_size": 4, "num_blocks": 2, "hidden_dim": 32, "channels_mlp_dim": 64}
+    builder, arguments = {
+        "mlp_mixer": (keras_mixers.MLPMixer, mixer | {"tokens_mlp_dim": 16}),
+        "s2_mlp": (keras_mixers.S2MLP, mixer),
+        "smlpnet": (
+            keras_mixers.SMLPNet,
+            {"patch_size": 2, "hidden_dim": 8, "depths": (1, 1)},
+        ),
+        "mixer_without_drops": (keras_mixers.MLPMixer, mixer | {"tokens_mlp_dim": 16}),
+    }[family]
+    rate = 0.0 if family == "mixer_without_drops" else 0.2
+    return builder(drop_path_rate=rate, **common, **arguments)
+
+
+def run(engine, config, steps=20):
+    """Returns the steps' losses and gradient norms, and the evaluation after them."""
+    data = data_set()
+    batches = iter(engine.batches(lambda shard: data.training_batches(config, 0, shard)))
+    taken, unreadable, unread = [], [], []
+    for _ in range(steps):
+        parts = [next(batches) for _ in range(config.gradient_accumulation_steps)]
+        sums = engine.train_step([part[:2] for part in parts])
+        taken.append({name: float(value) for name, value in sums.items()})
+        unread.append(engine.gathered([part[2] for part in parts]))
+        if engine.is_chief:  # The processes of a job read at moments of their own.
+            unreadable.append(sorted(indices(unread.pop())))
+    unreadable += [sorted(indices(marks)) for marks in unread]
+
+    def evaluate():
+        parts = engine.batches(lambda shard: data.evaluation_batches(config, shard))
+        return sum(float(engine.evaluate_step(*batch[:3])["loss"]) for batch in parts)
+
+    return {
+        "loss": [sums["loss"] for sums in taken],
+        "norm": [sums["norm"] for sums in taken],
+        "unreadable": unreadable,
+        "evaluation": evaluate(),
+        "averaged": engine.with_ema(evaluate),
+    }
+
+
+def check_averages(make):
+    """Compares them with those by hand after a step, and with what `with_ema` shows.
+
+    Args:
+        make: Function of a `TrainingConfig` that returns an engine.
+    """
+    config = dataclasses.replace(CONFIG, ema_decay=0.75)
+    taker = make(config)
+    before = _weights(taker)
+    batches = iter(taker.batches(lambda shard: data_set().training_batches(config, 0, shard)))
+    taker.train_step([next(batches)[:2]])
+    after = _weights(taker)
+    averages = taker.state()["average"]
+    assert any("moving_variance" in weight.path for weight in taker.model.weights)
+    for average, old, new in zip(averages, before, after, strict=True):
+        assert not np.array_equal(old, new)
+        np.testing.assert_allclose(average, 0.75 * old + 0.25 * new, rtol=1e-5, atol=1e-7)
+    for seen, average in zip(taker.with_ema(lambda: _weights(taker)), averages, strict=True):
+        np.testing.assert_array_equal(seen, average)
+    for weight, value in zip(_weights(taker), after, strict=True):
+        np.testing.assert_array_equal(weight, value)
+
+
+def check_shares(make, **changes):
+    """Compares a step with `layer_decay` with one without, weight decay included.
+
+    Of a model of two blocks, stem, blocks and head take 1/8, 1/4, 1/2 and all of it.
+
+    Args:
+        make: Function of a `TrainingConfig` that returns an engine.
+        changes: Of the settings.
+    """
+    whole, part = (
+        _step(make, dataclasses.replace(CONFIG, layer_decay=decay, **changes)) for decay in (1, 0.5)
+    )
+    shares = {"stem": 1 / 8, "block_0": 1 / 4, "stage_1": 1 / 2, "block_1": 1 / 2}
+    for path, step in whole.items():
+        share = next((s for name, s in shares.items() if path.startswith(name)), 1)
+        assert np.abs(step).max() > 0, path
+        np.testing.assert_allclose(part[path], share * step, rtol=1e-2, atol=2e-7, err_msg=path)
+
+
+def _step(make, config):
+    """Returns the change of each trainable weight in one step, by its path."""
+    taker = make(config)
+    weights = taker.model.trainable_weights
+    before = [keras.ops.convert_to_numpy(weight) for weight in weights]
+    batches = iter(taker.batches(lambda shard: data_set().training_batches(config, 0, shard)))
+    taker.train_step([next(batches)[:2]])
+    taker.sync_model()
+    after = [keras.ops.convert_to_numpy(weight) for weight in weights]
+    return {weight.path: a - b for weight, a, b in zip(weights, after, before, strict=True)}
+
+
+def _weights(engine):
+    engine.sync_model()
+    return [keras.ops.convert_to_numpy(weight) for weight in engine.model.weights]
+
+
+def main(family, count, *switches):
+    if count in ("averages", "shares"):
+        make = distribution.connect(CONFIG).make_engine
+        check = {"averages": check_averages, "shares": check_shares}[count]
+        check(lambda config: make(config, lambda: build(family), 5))
+        print(json.dumps("compared"))
+        return
+    changes = dict.fromkeys(switches, True)  # Such as multi_host.
+    config = dataclasses.replace(CONFIG, cpu_devices=int(count), **changes)
+    make_engine = distribution.connect(config).make_engine
+    print(json.dumps(run(make_engine(config, lambda: build(family), 5), config)))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,174 @@
+"""How images are prepared for a weight file: what says it, and what is said where nothing does."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+import keras_mixers
+from keras_mixers import weights as weight_files
+from keras_mixers.preprocessing import BY_IMAGENET, TO_MINUS_ONE_ONE, TO_ZERO_ONE, Preprocessing
+from keras_mixers.weights import origin
+from tests.weights import foreign
+from tests.weights.test_foreign_files import MIXER, SMLPNET, build_mixer, build_smlpnet, write
+
+SHAPES = {
+    "google": (foreign.google_shapes, MIXER),
+    "timm": (foreign.timm_shapes, MIXER),
+    "spach": (foreign.spach_shapes, SMLPNET),
+}
+
+
+def made(kind, path, **changed):
+    shapes, sizes = SHAPES[kind]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    arrays = foreign.random_arrays(shapes(**sizes | changed), np.random.default_rng(0))
+    return write(path, arrays)
+
+
+def of_size(preprocessing, side):
+    return dataclasses.replace(preprocessing, image_size=side)
+
+
+@pytest.mark.parametrize("include_preprocessing", [True, False])
+def test_google(include_preprocessing, tmp_path, caplog):
+    path = made("google", tmp_path / "Mixer-B_16.npz")
+    model = build_mixer(weights=path, include_preprocessing=include_preprocessing)
+    assert model.preprocessing == of_size(TO_MINUS_ONE_ONE, 12)
+    assert model.includes_preprocessing is include_preprocessing
+    assert caplog.text == ""
+
+
+def test_spach(tmp_path, caplog):
+    model = build_smlpnet(weights=made("spach", tmp_path / "smlp_s.npz"))
+    assert model.preprocessing == of_size(BY_IMAGENET, 16)
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "MLPMixerB16_miil_imagenet1k.npz",  # In Keras' cache.
+        "models--timm--mixer_b16_224.miil_in21k_ft_in1k/snapshots/0123/model.npz",
+        "mixer_b16_224.miil_in21k/model.npz",
+    ],
+)
+def test_miil_by_name(name, tmp_path, caplog):
+    model = build_mixer(weights=made("timm", tmp_path / name))
+    assert model.preprocessing == of_size(TO_ZERO_ONE, 12)
+    assert caplog.text == ""
+
+
+def test_miil_by_the_size_of_its_head(tmp_path, caplog):
+    path = made("timm", tmp_path / "model.npz", classes=11221)
+    model = build_mixer(weights=path, classes=11221)
+    assert model.preprocessing == of_size(TO_ZERO_ONE, 12)
+    assert caplog.text == ""
+    assert build_mixer(weights=path).preprocessing == model.preprocessing  # Of five classes.
+
+
+def test_a_head_of_a_size_that_many_have_says_nothing(tmp_path):
+    assert origin.preprocessing(str(tmp_path / "model.npz"), 1000) is None
+    assert origin.preprocessing(str(tmp_path / "model.npz"), None) is None
+
+
+def config_of(**changes):
+    about = dict(input_size=[3, 224, 224], crop_pct=0.9, interpolation="bicubic")
+    about |= dict(mean=[0.1, 0.2, 0.3], std=[0.4, 0.5, 0.6])
+    return json.dumps({"architecture": "mixer_b16_224", "pretrained_cfg": about | changes})
+
+
+def test_timm_by_the_config_beside_the_file(tmp_path, caplog):
+    """It comes before the name of the folder, and before the head."""
+    path = made("timm", tmp_path / "mixer_b16_224.miil_in21k" / "model.npz", classes=11221)
+    (path.parent / "config.json").write_text(config_of())
+    model = build_mixer(weights=path, classes=11221)
+    expected = Preprocessing(12, 0.9, "bicubic", (0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    assert model.preprocessing == expected
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "not JSON",
+        "[]",
+        "{}",
+        json.dumps({"pretrained_cfg": None}),
+        config_of(std=[0, 0, 0]),
+        config_of(mean="half"),
+        config_of(crop_pct=None),
+        config_of(interpolation=["bicubic"]),
+        config_of(input_size=3),
+        config_of(comment="x" * 1_000_001),
+    ],
+)
+def test_a_config_that_cannot_be_used_says_nothing(text, tmp_path):
+    (tmp_path / "config.json").write_text(text)
+    assert origin.preprocessing(str(tmp_path / "model.npz")) is None
+
+
+def test_what_was_assumed_is_said_in_a_line(tmp_path, caplog):
+    path = made("timm", tmp_path / "model.npz")
+    model = build_mixer(weights=path)
+    assert model.preprocessing == of_size(TO_MINUS_ONE_ONE, 12)
+    (record,) = caplog.records
+    assert (record.name, record.levelname) == ("keras_mixers", "WARNING")
+    assert record.getMessage() == (
+        "weights: their preprocessing is not known; assumed that of the family (12 x 12, central "
+        "crop 0.875, bilinear, mean 0.5, std 0.5): give preprocessing= if they were trained with "
+        "another"
+    )
+
+
+def test_nothing_is_said_where_it_is_given(tmp_path, caplog):
+    path = made("timm", tmp_path / "model.npz")
+    model = build_mixer(weights=path, preprocessing=TO_ZERO_ONE)
+    assert model.preprocessing == of_size(TO_ZERO_ONE, 12)
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize("kind", SHAPES)
+def test_what_is_given_comes_before_what_the_weights_say(kind, tmp_path, caplog):
+    build = build_smlpnet if kind == "spach" else build_mixer
+    given = Preprocessing(None, 1.0, "bicubic", 0.3, 0.7)
+    model = build(weights=made(kind, tmp_path / "model.npz"), preprocessing=given)
+    assert model.preprocessing == of_size(given, model.input_shape[1])
+    assert caplog.text == ""
+
+
+def test_nothing_is_said_without_weights(caplog):
+    assert build_mixer().preprocessing == of_size(TO_MINUS_ONE_ONE, 12)
+    assert caplog.text == ""
+
+
+def test_weights_of_keras_without_a_config_do_not_say_it(tmp_path, caplog):
+    build_mixer(preprocessing=TO_ZERO_ONE).save_weights(tmp_path / "model.weights.h5")
+    assert weight_files.describe(tmp_path / "model.weights.h5").preprocessing is None
+    model = build_mixer(weights=tmp_path / "model.weights.h5")
+    assert model.preprocessing == of_size(TO_MINUS_ONE_ONE, 12)
+    assert caplog.text.count("their preprocessing is not known") == 1
+
+
+def test_published_preprocessing():
+    """MIIL scales to [0, 1], SPACH by ImageNet's numbers, Google to [-1, 1]."""
+    found = {
+        (variant, name): about.preprocessing
+        for variant, weights in keras_mixers.weights.PUBLISHED.items()
+        for name, about in weights.items()
+    }
+    assert found["MLPMixerB16", "miil_imagenet1k"] == TO_ZERO_ONE
+    assert found["MLPMixerB16", "miil_imagenet21k"] == TO_ZERO_ONE
+    assert found["SMLPNetS", "imagenet1k"] == found["SMLPNetB", "imagenet1k"] == BY_IMAGENET
+    rest = [v for k, v in found.items() if "miil" not in k[1] and "SMLP" not in k[0]]
+    assert rest == [TO_MINUS_ONE_ONE] * 10
+
+
+def test_weights_in_a_model_that_scales_otherwise_get_a_line(tmp_path, caplog):
+    """Loaded later, they cannot choose the model's preprocessing any more."""
+    path = made("timm", tmp_path / "mixer_b16_224.miil_in21k/model.npz")
+    weight_files.load(build_mixer(preprocessing=TO_ZERO_ONE), path)
+    assert "scaled" not in caplog.text
+    weight_files.load(build_mixer(), path)
+    assert "they expect images scaled by mean (0.0,) and std (1.0,); this model" in caplog.text

@@ -1,1 +1,0 @@
-"""What a person runs after training: export, measure."""
