@@ -156,7 +156,7 @@ class Assembly:
             inputs = inputs[0] if len(inputs) == 1 else inputs
         model = MixerModel(inputs, outputs, name=name)
         if weights is not None:
-            weight_files.load(model, weights, resize, namings=self._family.namings)
+            weight_files.assign(model, weights, resize, None, self._family.namings)
         return model
 
     def _names_up_to(self, x):

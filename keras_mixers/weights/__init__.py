@@ -1,6 +1,6 @@
 """Other people's weights: their names and layouts, where they are published, and other grids."""
 
-from keras_mixers.weights.loading import activation, describe, load, tiles
+from keras_mixers.weights.loading import activation, assign, describe, load, tiles
 from keras_mixers.weights.published import (
     PUBLISHED,
     Published,
@@ -18,6 +18,7 @@ __all__ = [
     "RESIZE",
     "Published",
     "activation",
+    "assign",
     "describe",
     "list_weights",
     "load",

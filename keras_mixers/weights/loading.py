@@ -193,8 +193,18 @@ def load(
     Raises:
         ValueError: The file cannot be read, or belongs to another model, which stays as it was.
     """
-    path = _file(path)
     namings = getattr(model, "namings", ()) if namings is None else namings
+    source = assign(model, path, resize, entry, namings)
+    _report_preprocessing(model, source.preprocessing)
+
+
+def assign(model, path, resize, entry, namings):
+    """Does what `load` does, for a model whose preprocessing was chosen by its weights or its user.
+
+    Returns:
+        The `Source` of the file.
+    """
+    path = _file(path)
     source = describe(path, entry, namings)
     try:
         with formats.arrays_in(path, entry) as arrays:
@@ -208,7 +218,7 @@ def load(
         if weight.path in values:
             weight.assign(values[weight.path])
     _report_activation(model, source.activation)
-    _report_preprocessing(model, source.preprocessing)
+    return source
 
 
 def _report_preprocessing(model, theirs):

@@ -146,7 +146,7 @@ def test_what_cannot_be_used_is_one_sentence_and_status_2(
         (["--model", "SMLPNetT"], r"Received: num_blocks, in patch_size=8 .* \(a recipe's own"),
         (["--batch-size", "26"], "--batch-size .* from 1 to .* 24. Received: 26"),
         (["--preview", "foo://x.png"], "--preview must be a path on a disk or in a bucket"),
-        (["--preview", "x.png", "--train-split", "train[:1]"], "--train-split must hold two pict"),
+        (["--preview", "x.png", "--train-split", "train[:1]"], "--train-split must hold two imag"),
     ],
 )
 def test_what_can_be_known_is_refused_before_anything_is_written(

@@ -77,7 +77,7 @@ def main(folder=FOLDER):
         images += 2 * rng.standard_normal((3, 1, 1, channels), "float32")  # Else all look alike.
         inner = model.get_layer(INNER[family]).output
         found = keras.Model(model.input, [model.output, inner]).predict(images, verbose=0)
-        names = [f"{family}/{name}" for name in ("images", "output", INNER[family])]
+        names = [f"{family}/{name}" for name in ("pictures", "output", INNER[family])]
         expected |= dict(zip(names, (images, *found), strict=True))
         model.save(pathlib.Path(folder, f"{family}.keras"))
     np.savez_compressed(pathlib.Path(folder, "expected.npz"), **expected)

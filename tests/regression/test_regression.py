@@ -34,7 +34,7 @@ def test_a_file_saved_before_predicts_the_same(family):
     inner = model.get_layer(INNER[family]).output
     with np.load(HERE / "expected.npz") as arrays:
         expected = {name: arrays[f"{family}/{name}"] for name in ("output", INNER[family])}
-        images = arrays[f"{family}/images"]
+        images = arrays[f"{family}/pictures"]
     found = keras.Model(model.input, [model.output, inner]).predict(images, verbose=0)
     for name, value in zip(expected, found, strict=True):
         assert np.std(expected[name], axis=0).max() > 0.02  # Images that differ tell something.
