@@ -185,6 +185,11 @@ class MixerModel(keras.Model):
         """
         channels = self.input_shape[-1]
         pixels = self.preprocessing.pixels(images, channels)
+        if pixels.shape[-1] != channels:
+            raise ValueError(
+                f"`images` must have {channels} channels on the last axis, as the model's do. "
+                f"Received: {pixels.shape[-1]} channels"
+            )
         return pixels if self.includes_preprocessing else self.preprocessing.scale(pixels)
 
     @property

@@ -2,8 +2,12 @@
 
 import importlib.util
 import io
+import logging
 
 import numpy as np
+
+_ORIENTATION = 274  # Tag of EXIF.
+_log = logging.getLogger("keras_mixers")
 
 
 def is_encoded(image):
@@ -34,11 +38,16 @@ def central(images, preprocessing):
 def decode_central(data, preprocessing, channels=3):
     """Returns `central` of an encoded image: a NumPy array of `bytes`, a tensor of a tensor."""
     if not is_encoded(data):
+        _report_orientation(data)
         if importlib.util.find_spec("tensorflow") is None:
             return central(_decode_by_pillow(data, channels), preprocessing)
         import tensorflow as tf
 
-        return decode_central(tf.constant(data), preprocessing, channels).numpy()
+        try:
+            return decode_central(tf.constant(data), preprocessing, channels).numpy()
+        except tf.errors.InvalidArgumentError as error:
+            reason = str(error).split("}} ")[-1].splitlines()[0].split(" [Op:")[0]
+            raise ValueError(f"`image` must be an image file that is whole. {reason}") from None
     image = _crop(data, lambda shape: _window(shape[0], shape[1], preprocessing))
     size, interpolation = preprocessing.size, preprocessing.interpolation
     image = _resized(image, size, interpolation, antialias=True)
@@ -158,6 +167,22 @@ def _decode_by_pillow(data, channels):
     with Image.open(io.BytesIO(data)) as image:
         return np.asarray(image.convert("RGB" if channels == 3 else "L")).reshape(
             image.height, image.width, channels
+        )
+
+
+def _report_orientation(data):
+    """Logs a line for a photograph that is stored turned; needs Pillow, and is silent without."""
+    try:
+        from PIL import Image
+
+        with Image.open(io.BytesIO(data)) as image:
+            orientation = image.getexif().get(_ORIENTATION, 1)
+    except (ImportError, OSError):  # What is no image is refused where it is decoded.
+        return
+    if orientation != 1:
+        _log.warning(
+            "preprocessing: the image has EXIF orientation %s, which is not applied: turn it first",
+            orientation,
         )
 
 

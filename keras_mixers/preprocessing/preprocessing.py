@@ -1,6 +1,7 @@
 """How images are prepared for a model: one object for training, evaluation, export and a page."""
 
 import dataclasses
+import logging
 import math
 import os
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ import numpy as np
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 INTERPOLATIONS = ("bilinear", "bicubic")
+_log = logging.getLogger("keras_mixers")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,6 +104,8 @@ class Preprocessing:
                 image = file.read()
         if isinstance(image, bytes) or cropping.is_encoded(image):
             return cropping.decode_central(image, self, channels)
+        if isinstance(image, np.ndarray):
+            _check_pixels(image)
         return cropping.central(image, self)
 
     def scale(self, images: Any) -> Any:
@@ -158,6 +162,27 @@ class Preprocessing:
                 f"Received: {channels} channels"
             )
         return np.array(self.mean, "float32"), np.array(self.std, "float32")
+
+
+def _check_pixels(image):
+    """Raises a `ValueError` for an array of no pixels; logs a line where it may be scaled."""
+    if image.ndim not in (3, 4):
+        raise ValueError(
+            "`image` must have the shape (height, width, channels) or (batch, height, width, "
+            f"channels): a gray image needs a last axis of 1. Received: shape={image.shape}"
+        )
+    if not image.size or image.dtype == "uint8":
+        return
+    if image.min() < 0 or image.max() > 255:
+        raise ValueError(
+            "`image` must have pixels of 0 to 255: rescale images of more bits, and give no scaled "
+            f"ones. Received: values from {image.min():g} to {image.max():g}"
+        )
+    if image.dtype.kind == "f" and 0 < image.max() <= 1:
+        _log.warning(
+            "preprocessing: the largest pixel is %g, of 0 to 255; multiply images of 0 to 1 by 255",
+            image.max(),
+        )
 
 
 def _numbers(name, values):

@@ -33,9 +33,9 @@ def keep(key, plan):
     ROWS.parent.mkdir(exist_ok=True)
     order = [f"{model} {chip}" for model in PUBLISHED_TOP1 for chip in TOPOLOGIES]
     found = {key: found[key] for key in order if key in found}
-    aside = ROWS.with_suffix(".aside")
-    aside.write_text(json.dumps(found, indent=1) + "\n")
-    os.replace(aside, ROWS)
+    part = ROWS.with_suffix(".part")
+    part.write_text(json.dumps(found, indent=1) + "\n")
+    os.replace(part, ROWS)
     ROWS.with_suffix(".md").write_text(page(found))
 
 

@@ -423,3 +423,10 @@ def test_a_backbone_of_keras_cv_for_detection(rng, tmp_path):
     assert type(loaded.backbone) is MixerModel
     for name, value in loaded(x).items():
         np.testing.assert_allclose(value, after[name], atol=1e-5, err_msg=name)
+
+
+def test_images_of_other_channels_are_not_preprocessed():
+    """Channels first, say, which would be taken for an image of 16 channels."""
+    model = build("mlp_mixer", include_preprocessing=True)
+    with pytest.raises(ValueError, match=r"must have 3 channels on the last axis.* 16 channels"):
+        model.preprocess(np.zeros((3, 16, 16), "uint8"))

@@ -293,3 +293,36 @@ def test_scales_like(mean, std, alike):
 def test_other_numbers_of_channels_scale_otherwise():
     three, four = (Preprocessing(mean=(0.5,) * n, std=(0.5,) * n) for n in (3, 4))
     assert not three.scales_like(four)
+
+
+@pytest.mark.parametrize(
+    ("image", "sentence"),
+    [
+        (np.zeros((8, 9), "uint8"), r"a last axis of 1\. Received: shape=\(8, 9\)"),
+        (np.full((8, 9, 3), 1000, "uint16"), "pixels of 0 to 255.* from 1000 to 1000"),
+        (np.full((8, 9, 3), -0.5), "pixels of 0 to 255.* from -0.5 to -0.5"),
+    ],
+)
+def test_what_is_no_pixels_is_refused(image, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        Preprocessing(4)(image)
+
+
+def test_images_of_0_to_1_get_a_line(caplog):
+    Preprocessing(4)(np.full((8, 9, 3), 0.5))
+    assert "the largest pixel is 0.5, of 0 to 255" in caplog.text
+
+
+@pytest.mark.tensorflow
+def test_a_file_that_is_no_image_is_one_sentence(tmp_path):
+    (tmp_path / "notes.jpg").write_text("no image")
+    with pytest.raises(ValueError, match="`image` must be an image file that is whole"):
+        Preprocessing(4)(tmp_path / "notes.jpg")
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_photograph_that_is_stored_turned_gets_a_line(orientation, caplog):
+    exif = Image.Exif()
+    exif[274] = orientation
+    Preprocessing(4)(encode(np.zeros((8, 9, 3), "uint8"), exif=exif))
+    assert ("EXIF orientation 6, which is not applied" in caplog.text) == (orientation == 6)
