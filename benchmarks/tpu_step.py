@@ -44,7 +44,7 @@ STEPS = {
         ", 96 MiB of VMEM": ["--tpu-scoped-vmem", _VMEM],
         ", --remat": ["--remat", "--tpu-scoped-vmem", "0"],
         ", --remat, 96 MiB of VMEM": ["--remat", "--tpu-scoped-vmem", _VMEM],
-        ", by TensorFlow": ["--route", "tensorflow"],
+        ", by TensorFlow": ["--backend", "tensorflow"],
     }.items()
 }
 
@@ -103,10 +103,10 @@ def flax_plan(vmem):
     from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
     from benchmarks.flax_mixer import MixerB16
-    from keras_mixers.tpu import plan, routes
+    from keras_mixers.tpu import compiled_step, plan
     from keras_mixers.training import tpu_options
 
-    chips = routes.chips_of(TOPOLOGY)
+    chips = compiled_step.chips_of(TOPOLOGY)
     mesh = Mesh(np.array(chips), ("batch",))
     everywhere = NamedSharding(mesh, PartitionSpec())
     by_image = NamedSharding(mesh, PartitionSpec("batch"))
@@ -147,7 +147,7 @@ def flax_plan(vmem):
         "optimizer": 4 * sum(x.size for x in jax.tree.leaves(state)),
         "average": 0,
     }
-    found = routes.Step(
+    found = compiled_step.Step(
         program.as_text(), program.cost_analysis(), program.memory_analysis(), sizes, (), 1, 0
     )
     return plan.plan(found, images, "v5e", CHIPS).as_dict()

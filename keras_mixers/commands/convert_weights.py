@@ -5,7 +5,7 @@ IN is one of these:
   FILE.keras          nothing in it is executed
   FILE.npz            Google's MLP-Mixer, of both generations of names; or timm's names
   FILE.safetensors    timm's MLP-Mixer, SPACH's sMLPNet
-  FILE.pth            the same, where PyTorch is installed to read its weights alone
+  FILE.pth            the same, where PyTorch is installed; nothing but its weights is read
 
 OUT is what its ending says:
   FILE.keras          the model, for keras.models.load_model after import keras_mixers
@@ -26,8 +26,6 @@ Examples:
 
 import argparse
 import dataclasses
-import itertools
-import math
 import pathlib
 import sys
 import tempfile
@@ -37,7 +35,6 @@ from keras_mixers.commands import cli
 from keras_mixers.errors import RunError, UsageError, first_line
 
 _KINDS = "IN must be a weight file, or a model in a run folder or a .keras file"
-_STEM = "stem/projection/kernel"
 ENDINGS = (".keras", ".weights.h5", ".npz", ".safetensors")
 
 
@@ -76,18 +73,26 @@ def _read(args):
     from keras_mixers.models import family
 
     source = weight_files.describe(args.source, args.entry, family.all_namings())
-    if source.shape_of(_STEM) is None:
+    found = family.of_naming(source.naming)
+    if found is None:
         raise UsageError(
             "IN must say what its model is: give its .keras file, named so, instead of weights"
         )
-    build = _mixer if source.shape_of("block_0_token_mixing/fc1/kernel") else _smlpnet
     given = {name: tuple(v) for name in ("mean", "std") if (v := getattr(args, name))}
     if source.preprocessing is None and len(given) < 2:
         _warn(
             "IN does not say how its images are prepared; assumed what is usual for its family: "
             "give --mean and --std if it was trained with others."
         )
-    model = build(source, given)
+    preprocessing = source.preprocessing or found.preprocessing
+    try:
+        arguments = found.arguments(weight_files.Shapes(source))
+    except ValueError as error:
+        raise UsageError(str(error).replace("`weights`", "IN")) from None
+    model = found.build(
+        **arguments,
+        preprocessing=dataclasses.replace(preprocessing, **given),
+    )
     weight_files.load(model, args.source, entry=args.entry)
     return model
 
@@ -102,97 +107,6 @@ def _read_model(path):
     if model is None:
         raise UsageError(f"{_KINDS}, not an exported one. Received: {path}")
     return model
-
-
-def _mixer(source, given):
-    import keras_mixers
-
-    patch_size, channels, hidden_dim = _stem(source)
-    tokens, tokens_mlp_dim = _shape(source, "block_0_token_mixing/fc1/kernel", None, None)
-    _, channels_mlp_dim = _shape(source, "block_0_channel_mixing/fc1/kernel", hidden_dim, None)
-    num_blocks = _count(source, "block_{}_token_mixing/fc1/kernel")
-    for i in range(num_blocks):
-        _shape(source, f"block_{i}_token_mixing/fc1/kernel", tokens, tokens_mlp_dim)
-        _shape(source, f"block_{i}_channel_mixing/fc1/kernel", hidden_dim, channels_mlp_dim)
-    side = patch_size * math.isqrt(tokens)
-    return keras_mixers.MLPMixer(
-        input_shape=(side, side, channels),
-        patch_size=patch_size,
-        hidden_dim=hidden_dim,
-        num_blocks=num_blocks,
-        tokens_mlp_dim=tokens_mlp_dim,
-        channels_mlp_dim=channels_mlp_dim,
-        activation=source.activation,
-        preprocessing=_preprocessing(source, keras_mixers.mlp_mixer, given),
-        **_head(source, hidden_dim),
-    )
-
-
-def _smlpnet(source, given):
-    import keras_mixers
-
-    patch_size, channels, hidden_dim = _stem(source)
-    _shape(source, "block_0_channel_norm/gamma", hidden_dim)
-    blocks = range(_count(source, "block_{}_channel_norm/gamma"))
-    dims = [_shape(source, f"block_{i}_channel_norm/gamma", None)[0] for i in blocks]
-    axes = [f"block_0_axial_projection/{axis}_projection/bias" for axis in ("height", "width")]
-    grid = [_shape(source, axis, None)[0] for axis in axes]
-    _, hidden_units = _shape(source, "block_0_channel_mixing/fc1/kernel", hidden_dim, None)
-    mlp_ratio = hidden_units // hidden_dim
-    for i, dim in enumerate(dims):
-        stage = sorted(set(dims)).index(dim)
-        height, width = (side >> stage for side in grid)
-        _shape(source, f"block_{i}_channel_norm/gamma", hidden_dim << stage)
-        _shape(source, f"block_{i}_channel_mixing/fc1/kernel", dim, mlp_ratio * dim)
-        _shape(source, f"block_{i}_axial_projection/height_projection/kernel", height, height)
-        _shape(source, f"block_{i}_axial_projection/width_projection/kernel", width, width)
-    return keras_mixers.SMLPNet(
-        input_shape=(*(patch_size * side for side in grid), channels),
-        patch_size=patch_size,
-        hidden_dim=hidden_dim,
-        depths=[dims.count(dim) for dim in sorted(set(dims))],
-        mlp_ratio=mlp_ratio,
-        preprocessing=_preprocessing(source, keras_mixers.smlpnet, given),
-        **_head(source, dims[-1]),
-    )
-
-
-def _preprocessing(source, family, given):
-    """Returns the `Preprocessing` of IN, or of its family, with the numbers that were given."""
-    return dataclasses.replace(source.preprocessing or family.FAMILY.preprocessing, **given)
-
-
-def _stem(source):
-    """Returns the size of the patches, which are square, their channels, and the hidden ones."""
-    side = source.shape_of(_STEM)[0]
-    return _shape(source, _STEM, side, side, None, None)[1:]
-
-
-def _head(source, hidden_dim):
-    if source.shape_of("head/kernel") is None:
-        return {"include_top": False}
-    _, classes = _shape(source, "head/kernel", hidden_dim, None)
-    return {"classes": classes, "classifier_activation": None}
-
-
-def _count(source, path):
-    return next(i for i in itertools.count() if source.shape_of(path.format(i)) is None)
-
-
-def _shape(source, path, *sides):
-    """Returns the shape of a weight in IN, where it must have `sides`; None is any but 0.
-
-    So no model is built that is larger than IN.
-    """
-    shape = source.shape_of(path)
-    fits = shape is not None and len(shape) == len(sides) and 0 not in shape
-    if not fits or any(side not in (None, its) for side, its in zip(sides, shape, strict=True)):
-        wanted = " x ".join("any" if side is None else str(side) for side in sides)
-        raise UsageError(
-            f"IN must hold the weights of one model, with a {path} of {wanted}. Received: "
-            + (" x ".join(map(str, shape)) if shape else "none")
-        )
-    return shape
 
 
 def _write(model, path):

@@ -44,11 +44,11 @@ def _print(args, model, config, result, names, seconds):
         ("data", f"{args.data}, {args.split}, {len(names)} classes"),
         ("prepared", config.preprocessing),
         ("images", f"{len(result.labels):,}"),
-        ("unreadable", f"{len(result.bad):,}"),
+        ("unreadable", f"{len(result.unreadable):,}"),
         ("top-1", f"{result.top(1).mean():.2%}"),
         ("top-5", f"{result.top(5).mean():.2%}"),
         ("seconds", f"{seconds:.1f}"),
-        ("images/s", f"{(len(result.labels) + len(result.bad)) / seconds:,.1f}"),
+        ("images/s", f"{(len(result.labels) + len(result.unreadable)) / seconds:,.1f}"),
     ]
     rows = [row for row in rows if row[0] != "top-5" or len(names) > 5]
     print(tabulate(rows, tablefmt="plain", disable_numparse=True))
@@ -84,7 +84,7 @@ def run(args):
         metrics.write_rows(of_classes, metrics.per_class(result, names))
     if of_confusion:
         metrics.write_confusion(of_confusion, result.confusion(len(names)), names)
-    require_few(data, result.bad, args.split, config.max_unreadable)
+    require_few(data, result.unreadable, args.split, config.max_unreadable)
 
 
 def _some(names):

@@ -89,11 +89,11 @@ def _write_preview(config, path):
     path = files.named("--preview", path)
     images, _ = run.open_data(config)
     try:
-        _, bad = plots.preview(images, config, path)
+        _, unreadable = plots.preview(images, config, path)
     except OSError as error:
         raise UsageError(f"--preview must be a file that can be written. {error}") from None
     UnreadableImages(config.max_unreadable).note(
-        images, bad, config.train_split, say=run.warn, write=lambda line: None
+        images, unreadable, config.train_split, say=run.warn, write=lambda line: None
     )
     print(path)
 

@@ -52,7 +52,7 @@ def configuration(args):
     }
     if args.model_options is not None or given.get("model", base.model) != base.model:
         given["model_options"] = tuple(args.model_options or ())
-        given["tpu_scoped_vmem"] = None  # Chosen for the recipe's model alone.
+        given["tpu_scoped_vmem"] = None  # It was chosen for the recipe's model only.
     if args.tpu_scoped_vmem is not None:
         given["tpu_scoped_vmem"] = args.tpu_scoped_vmem or None
     if not _vmem_can_be_set(args):
@@ -67,7 +67,7 @@ def configuration(args):
 
 
 def _vmem_can_be_set(args):
-    by_us = args.route == "jax" and kind_of(args.topology) == "v5e"
+    by_us = args.backend == "jax" and kind_of(args.topology) == "v5e"
     return by_us and not tpu_options.vmem_is_set_elsewhere()
 
 
@@ -97,7 +97,7 @@ def run(args):
 
     image = cli.output("--figure", args.figure, ".png")
     config = configuration(args)
-    about = report.About(config, args.topology, args.route)
+    about = report.About(config, args.topology, args.backend)
     try:
         found = compilation.planned(about, args.classes, args.find_batch)
     except DoesNotFitError as error:
@@ -138,11 +138,11 @@ def _parse(argv):
     add("--classes", type=int, default=1000, metavar="N", help="(default: %(default)s)")
     shown = "(default: the recipe's, on TPUs mixed_bfloat16)"
     add("--precision", choices=("mixed_bfloat16", "float32"), help=shown)
-    shown = "for v5e and --route jax; 0 is the compiler's own choice (default: the recipe's)"
+    shown = "for v5e and --backend jax; 0 is the compiler's own choice (default: the recipe's)"
     add("--tpu-scoped-vmem", type=int, metavar="KIB", help=shown)
     add("--remat", action="store_true", help="compute the insides of residuals twice")
     add(
-        "--route",
+        "--backend",
         choices=("jax", "tensorflow"),
         default="jax",
         help="who traces the step, for the whole slice or for one replica (default: %(default)s)",
@@ -172,8 +172,8 @@ def _check(parser, args):
             )
         if not _vmem_can_be_set(args):
             parser.error(
-                "argument --tpu-scoped-vmem: needs v5e, --route jax, and no limit in "
-                f"LIBTPU_INIT_ARGS. Received: {args.topology}, --route {args.route}, "
+                "argument --tpu-scoped-vmem: needs v5e, --backend jax, and no limit in "
+                f"LIBTPU_INIT_ARGS. Received: {args.topology}, --backend {args.backend}, "
                 f"LIBTPU_INIT_ARGS={os.environ.get('LIBTPU_INIT_ARGS', '')}"
             )
 
@@ -181,8 +181,8 @@ def _check(parser, args):
 def main(argv=None):
     parser, args = _parse(argv)
     cli.require(parser, ("jax", "libtpu", "matplotlib", "tabulate", "tqdm"))
-    os.environ.update(compilation.ENVIRONMENT, KERAS_BACKEND=args.route)
-    cli.prepare(parser, (), backends=(args.route,))
+    os.environ.update(compilation.ENVIRONMENT, KERAS_BACKEND=args.backend)
+    cli.prepare(parser, (), backends=(args.backend,))
     try:
         return run(args)
     except RunError as error:

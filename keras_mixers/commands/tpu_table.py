@@ -45,7 +45,7 @@ def compiled(model, chip, *flags):
     if done.returncode:
         raise RuntimeError(f"{model} on {chip}: {(done.stderr or done.stdout).strip()[-1000:]}")
     plan = json.loads(done.stdout.splitlines()[-1])
-    plan["movers"] = dict(list(plan["movers"].items())[:3])
+    plan["largest_traffic"] = dict(list(plan["largest_traffic"].items())[:3])
     del plan["config"]  # The recipe's.
     return plan
 

@@ -19,7 +19,7 @@ from keras_mixers.data.batch_order import (
 from keras_mixers.data.rand_augment import DEIT_RECIPE, MIXER_RECIPE, rand_augment
 from keras_mixers.preprocessing import cropping
 
-_GOOD = -1
+_READABLE = -1
 _LARGEST_CHUNK = 32
 _NUMBER = tf.TensorSpec((), tf.int64)
 
@@ -61,7 +61,7 @@ class ArrayData:
             if self._augment is not None:
                 batch = self._augment(batch, seed_of(config, numbers[0]))
             one_hot = _smooth(tf.gather(labels, indices), self.classes, config.label_smoothing)
-            return batch, one_hot, tf.fill(numbers.shape, _GOOD)
+            return batch, one_hot, tf.fill(numbers.shape, _READABLE)
 
         parts = training_parts(len(self), config, start_step, shard)
         return parts.map(load, tf.data.AUTOTUNE).prefetch(2)
@@ -73,7 +73,7 @@ class ArrayData:
         def load(numbers, indices):
             weights = tf.cast(numbers < len(self), tf.float32)
             one_hot = tf.one_hot(tf.gather(labels, indices), self.classes)
-            return tf.gather(images, indices), one_hot, weights, tf.fill(numbers.shape, _GOOD)
+            return tf.gather(images, indices), one_hot, weights, tf.fill(numbers.shape, _READABLE)
 
         return evaluation_parts(len(self), config, shard).map(load).prefetch(2)
 
@@ -120,9 +120,10 @@ class ImageData:
 
         Elements come step by step, within a step one for each of the
         `config.gradient_accumulation_steps`, within that one for each part of the `shard`.
-        Each is `(images, labels, bad)`: uint8 `(part, size, size, 3)`; float32 `(part, classes)`,
-        smoothed and mixed; int32 `(part,)`, -1, or the index of an unreadable image. Its place is
-        taken by its neighbour; where that is unreadable too, by a blank one without a label.
+        Each is `(images, labels, unreadable)`: uint8 `(part, size, size, 3)`; float32
+        `(part, classes)`, smoothed and mixed; int32 `(part,)`, -1, or the index of an unreadable
+        image, which its neighbour replaces; where that is unreadable too, a blank one without a
+        label does.
         """
 
         def prepare(number, index):
@@ -133,19 +134,19 @@ class ImageData:
                 seed,
                 config,
             )
-            return image, label, tf.constant(_GOOD), *_draw_mixing(number, config)
+            return image, label, tf.constant(_READABLE), *_draw_mixing(number, config)
 
         def instead(number, index):
             return *_blank(config), tf.cast(index, tf.int32), *_draw_mixing(number, config)
 
-        def finish(images, labels, bad, weights, boxes):
-            images, labels = _replace_bad(images, labels, bad)
+        def finish(images, labels, unreadable, weights, boxes):
+            images, labels = _replace_unreadable(images, labels, unreadable)
             labels = _smooth(labels, self.classes, config.label_smoothing)
             if config.mixup or config.cutmix:
                 images = tf.cast(images, tf.float32)
                 images, labels = mixup.mix(images, labels, weights, boxes)
                 images = cropping.rounded(images)
-            return images, labels, bad
+            return images, labels, unreadable
 
         parts = training_parts(len(self), config, start_step, shard)
         check_pairs(config, shard)
@@ -154,8 +155,8 @@ class ImageData:
     def evaluation_batches(self, config, shard=WHOLE):
         """Returns a data set of every image once, in order, centrally cropped.
 
-        Elements are `(images, labels, weights, bad)`; weights are 0 for what fills the last batch
-        and for images that cannot be read, else 1.
+        Elements are `(images, labels, weights, unreadable)`; weights are 0 for what fills the last
+        batch and for images that cannot be read, else 1.
         """
 
         def prepare(number, index):
@@ -164,14 +165,14 @@ class ImageData:
                 return cropping.decode_central(data, config.preprocessing), label
 
             image, label = tf.cond(number < len(self), read, lambda: _blank(config))
-            return image, label, tf.constant(_GOOD)
+            return image, label, tf.constant(_READABLE)
 
         def instead(number, index):
             return *_blank(config), tf.cast(number, tf.int32)
 
-        def finish(images, labels, bad):
+        def finish(images, labels, unreadable):
             weights = tf.cast(labels >= 0, tf.float32)
-            return images, tf.one_hot(labels, self.classes), weights, bad
+            return images, tf.one_hot(labels, self.classes), weights, unreadable
 
         parts = evaluation_parts(len(self), config, shard)
         return _batches(parts, prepare, instead, finish, self._readers)
@@ -282,11 +283,11 @@ def _chunk_size(size):
     return max(even or divisors or [size])
 
 
-def _replace_bad(images, labels, bad):
+def _replace_unreadable(images, labels, unreadable):
     places = tf.range(images.shape[0])
-    taken = tf.where(bad == _GOOD, places, places ^ 1)
+    taken = tf.where(unreadable == _READABLE, places, places ^ 1)
     return tf.cond(
-        tf.reduce_all(bad == _GOOD),
+        tf.reduce_all(unreadable == _READABLE),
         lambda: (images, labels),
         lambda: (tf.gather(images, taken), tf.gather(labels, taken)),
     )

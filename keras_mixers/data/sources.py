@@ -21,8 +21,8 @@ def open_source(data, data_dir, split):
     """Returns the images of a split.
 
     Args:
-        data: A folder with one folder per split that has one folder per class, or with the latter
-            alone, which are the split "train"; a folder of TFRecord shards as
+        data: A folder with one folder per split that has one folder per class, or with one
+            folder per class only, which are the split "train"; a folder of TFRecord shards as
             `keras-mixers make-shards` writes them; a folder that tensorflow-datasets has prepared;
             or the name of a data set that it has prepared in `data_dir`.
         data_dir: Folder or bucket.

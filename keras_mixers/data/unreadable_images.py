@@ -61,13 +61,13 @@ def indices(marks):
     return {int(index) for array in marks for index in np.ravel(array) if index >= 0}
 
 
-def require_few(images, bad, split, limit):
-    """Raises a `RunError` with names where the indices `bad` are more than a share of `limit`."""
-    if len(bad) <= limit * len(images):
+def require_few(images, unreadable, split, limit):
+    """Raises a `RunError` with names where more than a share of `limit` are `unreadable`."""
+    if len(unreadable) <= limit * len(images):
         return
-    names = ", ".join(images.name(index) for index in bad[:_NAMED])
-    more = ", ..." if len(bad) > _NAMED else ""
+    names = ", ".join(images.name(index) for index in unreadable[:_NAMED])
+    more = ", ..." if len(unreadable) > _NAMED else ""
     raise RunError(
-        f"{len(bad):,} of {len(images):,} images of {split} could not be read, more than "
+        f"{len(unreadable):,} of {len(images):,} images of {split} could not be read, more than "
         f"--max-unreadable {limit:g} allows: fix or remove them ({names}{more}), or allow more."
     )

@@ -7,7 +7,7 @@ from keras_mixers.demo import description, litert_js, page_server
 from keras_mixers.errors import UsageError, first_line
 
 PAGE = pathlib.Path(__file__).parent / "page"
-_OF_PAGE = ("failure.js", "page.js", "page.css", "model.js", "picture.js")
+_OF_PAGE = ("failure.js", "page.js", "page.css", "model.js", "image.js")
 
 
 def table(model, about):

@@ -112,13 +112,13 @@ def as_input(images, model, preprocessing):
     return preprocessing.scale(np.asarray(images))
 
 
-def batches(data, config, bad, limit=None, doing=None):
+def batches(data, config, unreadable, limit=None, doing=None):
     """Yields `(images, labels, weights)` of every image once, and shows how far it is.
 
     Args:
         data: What `open_data` returns.
         config: What `preparation` returns.
-        bad: A list, which receives the indices of images that cannot be read; they and what
+        unreadable: A list, which receives the indices of images that cannot be read; they and what
             fills up the last batch have the weight 0.
         limit: Of the images: the batch that reaches it is the last one.
         doing: What to call that, beside the bar.
@@ -129,14 +129,14 @@ def batches(data, config, bad, limit=None, doing=None):
     total = min(len(data), limit or len(data))
     with tqdm(desc=doing, total=total, unit="img", mininterval=patience, dynamic_ncols=True) as bar:
         for images, one_hot, weights, places in data.evaluation_batches(config).as_numpy_iterator():
-            unreadable = places[places >= 0].tolist()
-            for index in unreadable:
+            found = places[places >= 0].tolist()
+            for index in found:
                 line = f"{data.name(index)}: {data.why_unreadable(index)}"
                 bar.write(f"Skipped: {line}", file=sys.stderr)
-            bad += unreadable
+            unreadable += found
             yield images, np.argmax(one_hot, axis=-1), weights
-            bar.update(min(int((weights > 0).sum()) + len(unreadable), total - bar.n))
+            bar.update(min(int((weights > 0).sum()) + len(found), total - bar.n))
             if bar.n >= total:
                 break
-    if len(bad) == len(data):
+    if len(unreadable) == len(data):
         raise RunError(f"None of the {len(data):,} images could be read.")

@@ -21,7 +21,7 @@ class Result:
     """How many wrong classes are at least as probable as the right one."""
     margin: np.ndarray
     """Output for the most probable of the wrong classes, less the one for the right class."""
-    bad: tuple
+    unreadable: tuple
     """Indices of the images that could not be read."""
 
     def top(self, k):
@@ -33,7 +33,7 @@ class Result:
 
         Two arrays: their places here, and in the data, which has the unreadable ones too.
         """
-        readable = np.setdiff1d(np.arange(len(self.labels) + len(self.bad)), self.bad)
+        readable = np.setdiff1d(np.arange(len(self.labels) + len(self.unreadable)), self.unreadable)
         order = np.argsort(-self.margin, kind="stable")
         wrong = order[self.better[order] > 0][:count]
         return wrong, readable[wrong]
@@ -46,13 +46,15 @@ class Result:
 
 def evaluate(model, data, config):
     """Returns the `Result` of a `LoadedModel` on some `inputs.open_data`; shows how far it is."""
-    found, bad = collections.defaultdict(list), []
-    for images, labels, weights in inputs.batches(data, config, bad):
+    found, unreadable = collections.defaultdict(list), []
+    for images, labels, weights in inputs.batches(data, config, unreadable):
         images = inputs.as_input(images, model, config.preprocessing)
         outputs = np.asarray(model.predict(images), "float32")[weights > 0]
         for name, values in judge(outputs, labels[weights > 0]).items():
             found[name].append(values)
-    return Result(**{name: np.concatenate(v) for name, v in found.items()}, bad=tuple(bad))
+    return Result(
+        **{name: np.concatenate(v) for name, v in found.items()}, unreadable=tuple(unreadable)
+    )
 
 
 def judge(outputs, labels):

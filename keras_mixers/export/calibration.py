@@ -25,11 +25,11 @@ def calibration(data, config, split, images=IMAGES, batch_size=1):
     config = dataclasses.replace(config, gradient_accumulation_steps=1, batch_size=whole)
 
     def batches():
-        left, bad = images, []
-        for read, _, weights in inputs.batches(data, config, bad, left, "calibrating"):
+        left, unreadable = images, []
+        for read, _, weights in inputs.batches(data, config, unreadable, left, "calibrating"):
             read = np.asarray(read, "float32")[weights > 0][:left]
             left -= len(read)
             yield read
-        require_few(data, bad, split, config.max_unreadable)
+        require_few(data, unreadable, split, config.max_unreadable)
 
     return batches

@@ -65,11 +65,11 @@ def compare(model, predict, file, data, config, name):
     Returns:
         A `Comparison`, and the indices of images that cannot be read.
     """
-    bad, found = [], []
+    unreadable, found = [], []
     batches = (
         _random(config, file)
         if data is None
-        else inputs.batches(data, config, bad, doing="comparing")
+        else inputs.batches(data, config, unreadable, doing="comparing")
     )
     for images, labels, weights in batches:
         kept = weights > 0
@@ -82,7 +82,7 @@ def compare(model, predict, file, data, config, name):
         ]
         found.append((*outputs, labels[kept]))
     expected, got, labels = map(np.concatenate, zip(*found, strict=True))
-    return _summary(expected, got, None if data is None else labels, name), bad
+    return _summary(expected, got, None if data is None else labels, name), unreadable
 
 
 def _random(config, file):

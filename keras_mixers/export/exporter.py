@@ -36,7 +36,7 @@ class Export:
     """What makes probabilities of the outputs; None where they are probabilities."""
     min_agreement: float | None = None
     """What was asked for."""
-    bad_images: tuple = ()
+    unreadable_images: tuple = ()
     """Indices of images that could not be read."""
     threads: int | None = None
     """Of the CPU, for a TFLite file."""
@@ -99,7 +99,7 @@ def export(
         _write(model, written, kind, origin)
         seconds = time.perf_counter() - start
         file = kind.load(written)
-        found, bad = _compared(model, file, data, origin.config, data_name)
+        found, unreadable = _compared(model, file, data, origin.config, data_name)
         result = Export(
             path=path,
             format=kind.name,
@@ -110,7 +110,7 @@ def export(
             comparison=found,
             probabilities_by=origin.probabilities_by(model),
             min_agreement=min_agreement,
-            bad_images=tuple(bad),
+            unreadable_images=tuple(unreadable),
             **kind.facts(file, written),
         )
         if result.agrees:
@@ -139,10 +139,10 @@ def _compared(model, file, data, config, name):
     config = dataclasses.replace(config, gradient_accumulation_steps=1, batch_size=batch_size)
     takes = Takes(includes_preprocessing=folding.scales(model))
     predict = folding.in_float32(model).predict_on_batch
-    found, bad = compare(takes, predict, file, data, config, name)
+    found, unreadable = compare(takes, predict, file, data, config, name)
     if data is not None:
-        require_few(data, bad, name.removeprefix("images of "), config.max_unreadable)
-    return found, bad
+        require_few(data, unreadable, name.removeprefix("images of "), config.max_unreadable)
+    return found, unreadable
 
 
 def check(model, path, kind):

@@ -18,7 +18,7 @@ def as_json(result):
         "seconds_to_convert": result.seconds,
         "compared_on": compared.on,
         "images": compared.images,
-        "unreadable_images": len(result.bad_images),
+        "unreadable_images": len(result.unreadable_images),
         "top_1_model": compared.top_1_model,
         "top_1_file": compared.top_1_file,
         "agreement": compared.agreement,
@@ -74,8 +74,8 @@ def _rows(result):
         ("mean difference", f"{compared.mean_difference:.2e}"),
         ("largest output", f"{compared.largest_output:.2e}"),
     ]
-    if result.bad_images:
-        rows.append(("unreadable", f"{len(result.bad_images):,}"))
+    if result.unreadable_images:
+        rows.append(("unreadable", f"{len(result.unreadable_images):,}"))
     if result.latency:
         median, least, most = (1e3 * seconds for seconds in result.latency)
         spread = f"{median:.3g} ms, {least:.3g} to {most:.3g}"

@@ -9,7 +9,7 @@ class Activation(keras.layers.Activation):
 
     Args:
         activation: Anything that `keras.activations.get` takes. For `"gelu"` the gradient is
-            computed from the input alone, so that nothing else is kept for it.
+            computed from the input, so that nothing else is kept for it.
         **kwargs: Keras' other arguments.
 
     Input and output shape: any; the same.

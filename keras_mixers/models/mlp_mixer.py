@@ -1,5 +1,6 @@
 """MLP-Mixer: https://arxiv.org/abs/2105.01601."""
 
+import math
 import os
 import re
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from keras_mixers.models import assembly
 from keras_mixers.models.family import Family
 from keras_mixers.models.mixer_model import MixerModel
 from keras_mixers.models.predictions import decode_predictions as decode_predictions
+from keras_mixers.models.predictions import preprocess_input as preprocess_input
 from keras_mixers.preprocessing import TO_MINUS_ONE_ONE, Preprocessing
 from keras_mixers.weights import names
 
@@ -78,6 +80,7 @@ _TIMM = names.Naming(
 FAMILY = Family("mlp_mixer", TO_MINUS_ONE_ONE, (_GOOGLE, _TIMM))
 
 
+@FAMILY.builder
 def MLPMixer(
     include_top: bool = True,
     weights: str | os.PathLike | None = None,
@@ -108,8 +111,7 @@ def MLPMixer(
     Token mixing has weights for every position, so the image size is fixed.
 
     Args:
-        include_top: Whether to end in pooling and the classifier. Without it the output is the
-            last feature map, or a vector with `pooling`.
+        {first_arguments}
         weights: `None` (random); for a variant, the name of published weights: `"imagenet"`, the
             best ImageNet-1k file, or another of `keras_mixers.list_weights()`, such as
             `"imagenet21k"`; or the path of a file of the same model, but for the head, the image
@@ -117,16 +119,8 @@ def MLPMixer(
             names in `.safetensors`, `.npz` or `.pth`. The model prepares its images as the weights
             expect. A first layer of 3 colours is adapted to other channels
             (`keras_mixers.weights.channels`).
-        input_tensor: A Keras tensor to build the model on, instead of a new input.
         input_shape: `(height, width, channels)`, sides in pixels and multiples of `patch_size`.
             Defaults to `(224, 224, 3)`, also without the top.
-        pooling: Without the top: `None` (feature map), `"avg"` or `"max"`.
-        classes: Number of classes.
-        classifier_activation: `"softmax"`, or `None` for logits.
-        include_preprocessing: Whether the model scales its images itself, and so takes pixels of
-            0 to 255, of any numeric type. Without it, images must be scaled by
-            `model.preprocessing.scale`.
-        name: Of the model.
         patch_size: Side of a patch in pixels (the paper's P).
         hidden_dim: Channels (the paper's C).
         num_blocks: Number of mixer blocks.
@@ -142,9 +136,7 @@ def MLPMixer(
         resize: How `weights` of another image size are carried to this one: `"interpolate"`
             (default; any size) or `"block_diagonal"` (Appendix C; K times the height and L times
             the width, which makes `tokens_mlp_dim` K L times as large).
-        preprocessing: A `keras_mixers.preprocessing.Preprocessing`: how images are prepared.
-            Defaults to that of the weights, and without weights to the official one of the family
-            (to [-1, 1]).
+        {last_arguments}
 
     Input shape: `(batch, height, width, channels)`, pixels of 0 to 255.
     Output shape: `(batch, classes)`; without the top
@@ -161,7 +153,7 @@ def MLPMixer(
     checks.positive_int("num_blocks", num_blocks)
     checks.one_of("resize", resize, weight_files.RESIZE)
     source = weight_files.describe(weights, namings=FAMILY.namings)
-    activation = weight_files.activation(activation, source)
+    activation = weight_files.activation(activation, source, "gelu_tanh")
     model = assembly.Assembly(
         FAMILY, input_tensor, input_shape, include_preprocessing, preprocessing, source
     )
@@ -190,17 +182,30 @@ def _block(x, tokens_mlp_dim, channels_mlp_dim, activation, dropout_rate, drop_p
     return assembly.residual_sum(x, y, drop_path_rate, f"{name}_channel")
 
 
+@FAMILY.from_shapes
+def _arguments(shapes):
+    patch_size, channels, hidden_dim = shapes.stem()
+    tokens, tokens_mlp_dim = shapes.of("block_0_token_mixing/fc1/kernel", None, None)
+    _, channels_mlp_dim = shapes.of("block_0_channel_mixing/fc1/kernel", hidden_dim, None)
+    num_blocks = shapes.count("block_{}_token_mixing/fc1/kernel")
+    for i in range(num_blocks):
+        shapes.of(f"block_{i}_token_mixing/fc1/kernel", tokens, tokens_mlp_dim)
+        shapes.of(f"block_{i}_channel_mixing/fc1/kernel", hidden_dim, channels_mlp_dim)
+    side = patch_size * math.isqrt(tokens)
+    return dict(
+        input_shape=(side, side, channels),
+        patch_size=patch_size,
+        hidden_dim=hidden_dim,
+        num_blocks=num_blocks,
+        tokens_mlp_dim=tokens_mlp_dim,
+        channels_mlp_dim=channels_mlp_dim,
+        activation=shapes.activation,
+        **shapes.head(hidden_dim),
+    )
+
+
 def _norm(name):
     return LayerNormalization(epsilon=_EPSILON, name=name)
-
-
-def preprocess_input(images: Any) -> Any:
-    """Returns `images` as they are: the models scale pixels of 0 to 255 themselves.
-
-    It is here because `keras.applications` have it. A model with `include_preprocessing=False`
-    takes what its `preprocessing.scale(images)` returns.
-    """
-    return images
 
 
 _SMALL = dict(hidden_dim=512, num_blocks=8, tokens_mlp_dim=256, channels_mlp_dim=2048)

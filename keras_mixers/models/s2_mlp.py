@@ -18,6 +18,7 @@ from keras_mixers.models import assembly
 from keras_mixers.models.family import Family
 from keras_mixers.models.mixer_model import MixerModel
 from keras_mixers.models.predictions import decode_predictions as decode_predictions
+from keras_mixers.models.predictions import preprocess_input as preprocess_input
 from keras_mixers.preprocessing import BY_IMAGENET, Preprocessing
 
 # PyTorch's defaults: the authors published no code, and public reimplementations use these.
@@ -28,6 +29,7 @@ _INITIALIZERS = dict(kernel_initializer="fan_in_uniform", bias_initializer="fan_
 FAMILY = Family("s2_mlp", BY_IMAGENET)
 
 
+@FAMILY.builder
 def S2MLP(
     include_top: bool = True,
     weights: str | os.PathLike | None = None,
@@ -58,21 +60,12 @@ def S2MLP(
     53.9 M, most of them the 36 x 10 x 384^2 weights of its blocks.
 
     Args:
-        include_top: Whether to end in pooling and the classifier. Without it the output is the
-            last feature map, or a vector with `pooling`.
+        {first_arguments}
         weights: `None` (random), or the path of a `.weights.h5` or `.keras` file of the same
             model, but for the head and the channels; no weights are published. Weights serve every
             image size.
-        input_tensor: A Keras tensor to build the model on, instead of a new input.
         input_shape: `(height, width, channels)`, sides in pixels and multiples of `patch_size`,
             or None for any size. Defaults to `(224, 224, 3)`, also without the top.
-        pooling: Without the top: `None` (feature map), `"avg"` or `"max"`.
-        classes: Number of classes.
-        classifier_activation: `"softmax"`, or `None` for logits.
-        include_preprocessing: Whether the model scales its images itself, and so takes pixels of
-            0 to 255, of any numeric type. Without it, images must be scaled by
-            `model.preprocessing.scale`.
-        name: Of the model.
         patch_size: Side of a patch in pixels.
         hidden_dim: Channels (the paper's c).
         num_blocks: Number of blocks.
@@ -82,8 +75,7 @@ def S2MLP(
             Defaults to 0.
         directions: Of the shift, see `keras_mixers.layers.SpatialShift2D`. Defaults to the
             paper's `"four"`.
-        preprocessing: A `keras_mixers.preprocessing.Preprocessing`: how images are prepared.
-            Defaults to that of the weights, and without weights to ImageNet's mean and std.
+        {last_arguments}
 
     Input shape: `(batch, height, width, channels)`, pixels of 0 to 255.
     Output shape: `(batch, classes)`; without the top
@@ -142,15 +134,6 @@ def _dense(dim, activation, name):
         bias_initializer=fan_in_uniform(dim),
         name=name,
     )
-
-
-def preprocess_input(images: Any) -> Any:
-    """Returns `images` as they are: the models scale pixels of 0 to 255 themselves.
-
-    It is here because `keras.applications` have it. A model with `include_preprocessing=False`
-    takes what its `preprocessing.scale(images)` returns.
-    """
-    return images
 
 
 @FAMILY.variant(

@@ -23,6 +23,7 @@ from keras_mixers.models import assembly
 from keras_mixers.models.family import Family
 from keras_mixers.models.mixer_model import MixerModel
 from keras_mixers.models.predictions import decode_predictions as decode_predictions
+from keras_mixers.models.predictions import preprocess_input as preprocess_input
 from keras_mixers.preprocessing import BY_IMAGENET, Preprocessing
 from keras_mixers.weights import names
 
@@ -66,6 +67,7 @@ _SPACH = names.Naming(
 FAMILY = Family("smlpnet", BY_IMAGENET, (_SPACH,))
 
 
+@FAMILY.builder
 def SMLPNet(
     include_top: bool = True,
     weights: str | os.PathLike | None = None,
@@ -96,8 +98,7 @@ def SMLPNet(
     The projections have weights for every row and column, so the image size is fixed.
 
     Args:
-        include_top: Whether to end in pooling and the classifier. Without it the output is the
-            last feature map, or a vector with `pooling`.
+        {first_arguments}
         weights: `None` (random); for a variant, the name of published weights, such as
             `"imagenet"` (see `keras_mixers.list_weights()`; they are `.pth` files, for which
             PyTorch must be installed); or the path of a file of the same model, but for the head,
@@ -106,17 +107,9 @@ def SMLPNet(
             (another one by `keras_mixers.weights.load(model, path, entry="model_ema")`). Weights of
             another image size are resampled along the axes that they project; a first layer of 3
             colours is adapted to other channels (`keras_mixers.weights.channels`).
-        input_tensor: A Keras tensor to build the model on, instead of a new input.
         input_shape: `(height, width, channels)`, sides in pixels and multiples of `patch_size`
             times 2 for every stage after the first (32 for the variants). Defaults to
             `(224, 224, 3)`, also without the top.
-        pooling: Without the top: `None` (feature map), `"avg"` or `"max"`.
-        classes: Number of classes.
-        classifier_activation: `"softmax"`, or `None` for logits.
-        include_preprocessing: Whether the model scales its images itself, and so takes pixels of
-            0 to 255, of any numeric type. Without it, images must be scaled by
-            `model.preprocessing.scale`.
-        name: Of the model.
         hidden_dim: Channels of the first stage; each further stage has twice as many.
         depths: Number of blocks of each stage.
         patch_size: Side of a patch in pixels. Defaults to 4.
@@ -126,9 +119,7 @@ def SMLPNet(
             Defaults to 0; the official code trains T, S, B with 0, 0.2, 0.3.
         fusion: Of the axial projection's branches, see `keras_mixers.layers.AxialProjection`.
             Defaults to the paper's `"concat"`.
-        preprocessing: A `keras_mixers.preprocessing.Preprocessing`: how images are prepared.
-            Defaults to that of the weights, and without weights to ImageNet's mean and std
-            (official code).
+        {last_arguments}
 
     Input shape: `(batch, height, width, channels)`, pixels of 0 to 255.
     Output shape: `(batch, classes)`; without the top a feature map of the last stage or a vector
@@ -190,6 +181,33 @@ def _block(x, fusion, mlp_ratio, dropout_rate, drop_path_rate, name):
     return assembly.residual_sum(x, y, drop_path_rate, f"{name}_channel")
 
 
+@FAMILY.from_shapes
+def _arguments(shapes):
+    patch_size, channels, hidden_dim = shapes.stem()
+    shapes.of("block_0_channel_norm/gamma", hidden_dim)
+    blocks = range(shapes.count("block_{}_channel_norm/gamma"))
+    dims = [shapes.of(f"block_{i}_channel_norm/gamma", None)[0] for i in blocks]
+    axes = [f"block_0_axial_projection/{axis}_projection/bias" for axis in ("height", "width")]
+    grid = [shapes.of(axis, None)[0] for axis in axes]
+    _, hidden_units = shapes.of("block_0_channel_mixing/fc1/kernel", hidden_dim, None)
+    mlp_ratio = hidden_units // hidden_dim
+    for i, dim in enumerate(dims):
+        stage = sorted(set(dims)).index(dim)
+        height, width = (side >> stage for side in grid)
+        shapes.of(f"block_{i}_channel_norm/gamma", hidden_dim << stage)
+        shapes.of(f"block_{i}_channel_mixing/fc1/kernel", dim, mlp_ratio * dim)
+        shapes.of(f"block_{i}_axial_projection/height_projection/kernel", height, height)
+        shapes.of(f"block_{i}_axial_projection/width_projection/kernel", width, width)
+    return dict(
+        input_shape=(*(patch_size * side for side in grid), channels),
+        patch_size=patch_size,
+        hidden_dim=hidden_dim,
+        depths=[dims.count(dim) for dim in sorted(set(dims))],
+        mlp_ratio=mlp_ratio,
+        **shapes.head(dims[-1]),
+    )
+
+
 def _batch_norm_gelu(x, name):
     x = _batch_norm(f"{name}_norm")(x)
     return Activation("gelu", name=f"{name}_gelu")(x)
@@ -216,15 +234,6 @@ def _check_sides(shape, patch_size, stages):
             f"{patch_size}, halved again before each of the {stages - 1} further stages. "
             f"Received: height={shape[1]}, width={shape[2]}"
         )
-
-
-def preprocess_input(images: Any) -> Any:
-    """Returns `images` as they are: the models scale pixels of 0 to 255 themselves.
-
-    It is here because `keras.applications` have it. A model with `include_preprocessing=False`
-    takes what its `preprocessing.scale(images)` returns.
-    """
-    return images
 
 
 @FAMILY.variant(SMLPNet, name="smlpnet_t", hidden_dim=80, depths=(2, 8, 14, 2))

@@ -1,6 +1,6 @@
 """From an image of any kind to what a model was trained on; knows no model.
 
-Keras is imported with the layer alone, when that is first used: settings of a command name means
+Only the layer imports Keras, when it is first used: settings of a command name means
 and standard deviations, and are parsed without Keras.
 """
 

@@ -1,1 +1,1 @@
-"""What `keras-mixers tpu-plan` is made of: chips, two routes to a compiled step, its reading."""
+"""What `keras-mixers tpu-plan` is made of: chips, the compiled step, and what is read in it."""

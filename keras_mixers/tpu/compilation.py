@@ -32,19 +32,19 @@ def planned(about, classes, find_batch=False):
         DoesNotFitError: The step needs more memory than a chip has.
         UsageError: There is no such slice, or the batch cannot be divided among its chips.
     """
-    from keras_mixers.tpu import plan, report, routes
+    from keras_mixers.tpu import compiled_step, plan, report
     from keras_mixers.training import distribution
 
     config = about.config
     check_slice(about.topology)
-    chips = routes.chips_of(about.topology)
+    chips = compiled_step.chips_of(about.topology)
 
     def attempt(images):
         """Returns the plan of a step with so many images per chip."""
         tried = dataclasses.replace(config, batch_size=images * len(chips))
         with report.waiting(f"compiling {config.model} for {images} images a chip"):
             try:
-                step = compile_step(tried, classes, chips, about.route)
+                step = compile_step(tried, classes, chips, about.backend)
             except DoesNotFitError as error:
                 error.batch_size = tried.batch_size
                 raise
@@ -57,25 +57,25 @@ def planned(about, classes, find_batch=False):
     return attempt(images)
 
 
-def compile_step(config, classes, chips, route):
+def compile_step(config, classes, chips, backend):
     """Compiles a recipe's step.
 
     Args:
         config: A `TrainingConfig`.
         classes: How many the data has.
-        chips: From `routes.chips_of`.
-        route: `"jax"` or `"tensorflow"`, Keras' backend.
+        chips: From `compiled_step.chips_of`.
+        backend: `"jax"` or `"tensorflow"`, Keras' backend.
 
     Returns:
-        A `routes.Step`.
+        A `compiled_step.Step`.
     """
     import keras
 
-    from keras_mixers.tpu import routes
+    from keras_mixers.tpu import compiled_step
     from keras_mixers.training import model
 
     keras.config.set_dtype_policy(config.precision)
-    compile = {"jax": routes.jax_route, "tensorflow": routes.tensorflow_route}[route]
+    compile = {"jax": compiled_step.by_jax, "tensorflow": compiled_step.by_tensorflow}[backend]
     return compile(config, lambda: model.build(config, classes), chips)
 
 

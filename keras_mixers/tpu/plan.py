@@ -31,7 +31,7 @@ class Plan:
     """Of gradients and statistics that go into an all-reduce."""
     bounds: dict
     """Shortest time of a step by `arithmetic`, `memory traffic` and `interconnect`."""
-    movers: dict
+    largest_traffic: dict
     """Traffic by kind of layer and direction, the largest first."""
     repeated: int
     """Operations that the compiler itself does a second time, to save memory."""
@@ -61,7 +61,7 @@ def plan(step, batch_size, kind, chips):
     """Returns the `Plan` of a compiled step.
 
     Args:
-        step: A `routes.Step`.
+        step: A `compiled_step.Step`.
         batch_size: Of the whole slice.
         kind: Name of the chip, a key of `CHIPS`.
         chips: How many there are.
@@ -89,7 +89,7 @@ def plan(step, batch_size, kind, chips):
         accessed_by_xla=step.costs["bytes accessed"],
         exchanged=exchanged,
         bounds=bounds,
-        movers=_movers(operations, step.layers),
+        largest_traffic=_largest_traffic(operations, step.layers),
         repeated=sum(operation.repeated for operation in operations),
     )
 
@@ -109,7 +109,7 @@ def _memory(step):
     }
 
 
-def _movers(operations, layers):
+def _largest_traffic(operations, layers):
     traffic = collections.Counter()
     for operation in operations:
         if operation.traffic:

@@ -22,7 +22,7 @@ class About(typing.NamedTuple):
 
     config: typing.Any
     topology: str
-    route: str
+    backend: str
 
     @property
     def kind(self):
@@ -58,18 +58,20 @@ def waiting(what):
 def tables(about, plan):
     """Returns the plan as text."""
     chip = CHIPS[about.kind]
-    assumed = (
-        "\nTensorFlow does not show the all-reduce. It is taken to be of the gradients alone, "
-        "in the precision of the products."
-    )
+    rates = f"Rates of {about.kind}: {chip.source}"
+    if about.backend == "tensorflow":
+        rates += (
+            "\nTensorFlow does not show the all-reduce. It is assumed to be of the gradients only, "
+            "in the precision of the products."
+        )
     return "\n\n".join(
         (
             _headline(about, plan),
             _table("memory of a chip", "GB", "share", _memory(plan)),
             _table("a step of a chip", "", "at least, ms", _bounds(plan, chip)),
             _conclusion(about, plan),
-            _table("bytes moved by", "GB", "share", _movers(plan)),
-            f"Rates of {about.kind}: {chip.source}{assumed if about.route == 'tensorflow' else ''}",
+            _table("bytes moved by", "GB", "share", _largest_traffic(plan)),
+            rates,
         )
     )
 
@@ -84,7 +86,7 @@ def _headline(about, plan):
     )
     remat = ", residuals computed twice" if config.remat else ""
     vmem = f", {config.tpu_scoped_vmem:,} KiB of VMEM" if config.tpu_scoped_vmem else ""
-    by = {"jax": "JAX", "tensorflow": "TensorFlow"}[about.route]
+    by = {"jax": "JAX", "tensorflow": "TensorFlow"}[about.backend]
     images = f"{config.batch_size:,} images of {side} x {side} a step{parts}"
     options = f"({', '.join(config.model_options)})" if config.model_options else ""
     return (
@@ -119,7 +121,7 @@ def _conclusion(about, plan):
     least, accessed = _milliseconds(plan.bounds[plan.bound]), plan.accessed_by_xla
     speed, share = f"{plan.images_per_second:,.0f}", f"{plan.share_of_peak:.0%}"
     by_xla = _milliseconds(accessed / CHIPS[about.kind].memory_rate)
-    loop = about.config.gradient_accumulation_steps > 1 and about.route == "jax"
+    loop = about.config.gradient_accumulation_steps > 1 and about.backend == "jax"
     part = " for a part of the batch" if loop else ""
     repeated = (
         f"\nMemory is short: the compiler does {plan.repeated:,} operations a second time, rather "
@@ -135,7 +137,7 @@ def _conclusion(about, plan):
     )
 
 
-def _movers(plan):
+def _largest_traffic(plan):
     return [
         (name, _number(size / 1e9), f"{size / plan.traffic:.1%}") for name, size in _largest(plan)
     ]
@@ -143,7 +145,7 @@ def _movers(plan):
 
 def _largest(plan):
     """Returns what moves the most bytes, and the sum of the rest."""
-    rows = [row for row in plan.movers.items() if row[1] >= _LEAST * plan.traffic][:_SHOWN]
+    rows = [row for row in plan.largest_traffic.items() if row[1] >= _LEAST * plan.traffic][:_SHOWN]
     rest = plan.traffic - sum(size for _, size in rows)
     return [*rows, *([("all others", rest)] if rest else [])]
 
@@ -193,7 +195,7 @@ def _settings(about):
     return {
         "model": about.config.model,
         "topology": about.topology,
-        "route": about.route,
+        "backend": about.backend,
         "config": dataclasses.asdict(about.config),
     }
 

@@ -32,9 +32,9 @@ class Checkpoints:
         self._damaged = set()
 
     def save(self, step, state, about):
-        """Writes a checkpoint aside, puts it in place, and removes those that are too many.
+        """Writes a checkpoint under another name, renames it, and removes those that are too many.
 
-        Removed are also those that were found damaged, and what a killed process had begun.
+        Removed are also those that were found damaged, and what a killed process left unfinished.
 
         Args:
             step: Steps done.
@@ -50,8 +50,8 @@ class Checkpoints:
         arrays[_ABOUT] = np.frombuffer(json.dumps(about).encode(), "uint8")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            for begun in self.folder.glob("step-*.npz.part"):
-                begun.unlink()
+            for unfinished in self.folder.glob("step-*.npz.part"):
+                unfinished.unlink()
             with files.atomic_writer(path) as part:
                 _write(part, arrays)
             for damaged in self._damaged - {path}:

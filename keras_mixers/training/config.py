@@ -1,6 +1,5 @@
 """Every setting of a training run, declared once: type, range, unit, default and its source."""
 
-import ast
 import dataclasses
 import json
 import typing
@@ -12,37 +11,12 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 from keras_mixers import files
 from keras_mixers.errors import SettingError, UsageError, did_you_mean
 from keras_mixers.preprocessing import Preprocessing
+from keras_mixers.training.model_options import ModelOption, parsed
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
 Share = Annotated[float, Field(gt=0, le=1)]
 Numbers = Annotated[tuple[float, ...], Field(strict=False, min_length=1)]  # JSON has lists.
-
-BY_OTHER_SETTINGS = {
-    "input_shape": "give --image-size",
-    "classes": "they are the data's",
-    "classifier_activation": "--loss takes logits",
-    "drop_path_rate": "give --drop-path-rate",
-    "include_preprocessing": "images are trained on as pixels",
-    "include_top": "a classifier is what is trained",
-    "pooling": "it is for models without a classifier",
-    "preprocessing": "give --mean and --std",
-    "input_tensor": "the images are the input",
-    "weights": "give --weights",
-    "resize": "give --resize",
-}
-
-
-def _check_model_option(option):
-    name, equals, _ = option.partition("=")
-    if not (equals and name.isidentifier()):
-        raise ValueError("must be like hidden_dim=128")
-    if name in BY_OTHER_SETTINGS:
-        raise ValueError(f"must not hold {name}: {BY_OTHER_SETTINGS[name]}")
-    return option
-
-
-ModelOption = Annotated[str, pydantic.AfterValidator(_check_model_option)]
 
 
 @pydantic.dataclasses.dataclass(
@@ -171,7 +145,7 @@ class TrainingConfig:
     checkpoint_minutes: NonNegativeFloat = 10.0
     """Time between checkpoints, in minutes, from 0 up (our choice)."""
     checkpoint_steps: PositiveInt | None = None
-    """Number of steps between checkpoints, beside those by time; None is by time alone."""
+    """Number of steps between checkpoints, beside those by time; None is by time only."""
     keep_checkpoints: PositiveInt = 3
     """Number of newest checkpoints that are kept (our choice)."""
     log_steps: PositiveInt = 50
@@ -242,8 +216,7 @@ class TrainingConfig:
 
     def model_arguments(self):
         """Returns `model_options` as a dict, values read as Python; what is none is a string."""
-        pairs = (option.partition("=") for option in self.model_options)
-        return {name: _python_value(value) for name, _, value in pairs}
+        return parsed(self.model_options)
 
 
 # May differ between the runs of one folder: where and how safely, not what.
@@ -310,10 +283,3 @@ def _sentence(error):
     if type(None) in typing.get_args(kinds[name]):
         allowed += ", or None"
     return f"--{name.replace('_', '-')} {allowed}. Received: {found['input']}"
-
-
-def _python_value(text):
-    try:
-        return ast.literal_eval(text)
-    except (SyntaxError, ValueError):
-        return text

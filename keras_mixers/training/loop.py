@@ -121,11 +121,11 @@ class _Loop:
 
     def _run(self):
         batches = None
-        while self._step < self._total or self._owes_evaluation():
-            if not self._owes_evaluation():
+        while self._step < self._total or self._is_evaluation_due():
+            if not self._is_evaluation_due():
                 batches = batches or iter(self._engine.batches(self._training_batches))
                 self._take_step(batches)
-            if self._owes_evaluation():
+            if self._is_evaluation_due():
                 self._end_epoch()
             self._stop_if_asked()
             if self._is_due():
@@ -143,7 +143,7 @@ class _Loop:
         self._read(_IN_FLIGHT)
         self._on_step(self._step)
 
-    def _owes_evaluation(self):
+    def _is_evaluation_due(self):
         return self._step >= (len(self.history) + 1) * self._steps_per_epoch
 
     def _stop_if_asked(self):
@@ -202,12 +202,12 @@ class _Loop:
             self._run_log.say(epoch_line(len(self.history), self._config.epochs, results))
 
     def _evaluate(self, prefix):
-        begun = (
+        started = (
             (self._engine.evaluate_step(*batch), self._engine.gathered([marks]))
             for *batch, marks in self._evaluation_data
         )
         totals = collections.Counter()
-        for sums, marks in _in_flight(begun):
+        for sums, marks in _in_flight(started):
             totals.update(_floats(sums))
             self._note_unreadable(self._validation, marks, self._config.validation_split)
             self._stop_if_asked()
@@ -282,10 +282,10 @@ class _Loop:
         warn(f"Continuing after step {self._step:,} of {self._total:,}.")
 
 
-def _in_flight(begun):
-    """Yields what was begun, each when `_IN_FLIGHT` more have been."""
+def _in_flight(started):
+    """Yields each of what was started, once `_IN_FLIGHT` more have been."""
     pending = collections.deque()
-    for each in begun:
+    for each in started:
         pending.append(each)
         if len(pending) > _IN_FLIGHT:
             yield pending.popleft()

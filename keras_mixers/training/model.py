@@ -13,7 +13,7 @@ from keras_mixers import weights as weight_files
 from keras_mixers.errors import UsageError, did_you_mean
 from keras_mixers.models import family
 from keras_mixers.training import run_folder
-from keras_mixers.training.config import BY_OTHER_SETTINGS
+from keras_mixers.training.model_options import BY_OTHER_SETTINGS
 
 _log = logging.getLogger("keras_mixers")
 

@@ -1,6 +1,6 @@
 """Other people's weights: their names and layouts, where they are published, and other grids."""
 
-from keras_mixers.weights.loading import activation, assign, describe, load, tiles
+from keras_mixers.weights.loading import assign, load
 from keras_mixers.weights.published import (
     PUBLISHED,
     Published,
@@ -12,11 +12,14 @@ from keras_mixers.weights.published import (
 from keras_mixers.weights.resizing import METHODS as RESIZE
 from keras_mixers.weights.resizing import resize
 from keras_mixers.weights.saving import save
+from keras_mixers.weights.shapes import Shapes
+from keras_mixers.weights.source import activation, describe, tiles
 
 __all__ = [
     "PUBLISHED",
     "RESIZE",
     "Published",
+    "Shapes",
     "activation",
     "assign",
     "describe",

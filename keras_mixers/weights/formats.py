@@ -3,7 +3,7 @@
 Nothing here knows a model. What a file says of its sizes is not believed: the caller looks at an
 array's shape before it is read, its type is looked at here, and lists are of limited length, so
 that no file costs much more memory or time than its own size and the model's. No pickle is opened,
-except by PyTorch's own reader of weights alone, where PyTorch is installed.
+except PyTorch's, which its own restricted reader (`weights_only=True`) opens.
 """
 
 import contextlib
@@ -135,7 +135,7 @@ _READERS = {
     ),
     ".pth": (
         "torch",
-        "it is a PyTorch file, a pickle, which PyTorch alone can open safely: install torch, or "
+        "it is a PyTorch file, a pickle, which only PyTorch can open safely: install torch, or "
         "save the weights as .safetensors where it is installed",
     ),
 }
@@ -250,7 +250,7 @@ def _torch(path, stack, entry):
 
 def _check_one_set(entry):
     if entry is not None:
-        raise UnreadableFile(f"it has one set of weights alone, and no entry {entry!r}")
+        raise UnreadableFile(f"it has one set of weights only, and no entry {entry!r}")
 
 
 def _of_tensor(tensor):

@@ -53,7 +53,7 @@ def test_each_step_is_a_line_and_a_failure_ends_with_1(commands, capsys):
         *("--remat", "--tpu-scoped-vmem", "0"),
     ]
     assert commands[3][-3:] == ["--remat", "--tpu-scoped-vmem", "98304"]
-    assert commands[4][-2:] == ["--route", "tensorflow"]
+    assert commands[4][-2:] == ["--backend", "tensorflow"]
 
 
 @pytest.mark.parametrize("there", [True, False])

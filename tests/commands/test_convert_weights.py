@@ -184,7 +184,7 @@ def test_what_cannot_be_used_is_refused_in_a_sentence(rng, tmp_path, capsys):
         ("google", "MixerBlock_1/channel_mixing/Dense_0/kernel", (8, 9), "8 x 12. Received: 8 x 9"),
         ("google", "head/kernel", (7, 7), "head/kernel of 8 x any. Received: 7 x 7"),
         ("google", "head/kernel", (8, 0), "head/kernel of 8 x any. Received: 8 x 0"),
-        ("timm", "stem.proj.weight", (8, 3), "give its .keras file"),
+        ("timm", "stem.proj.weight", (8, 3), "kernel of any x any x any x any. Received: none"),
         ("spach", "channel_mix.0.1.weight", (9,), "block_0_channel_norm/gamma of 6. Received: 9"),
         ("spach", "channel_mix.0.1.weight", (), "block_0_channel_norm/gamma of 6. Received: none"),
         ("spach", "channel_mix.2.1.weight", (64,), "gamma of 24. Received: 64"),
@@ -197,8 +197,8 @@ def test_what_cannot_be_used_is_refused_in_a_sentence(rng, tmp_path, capsys):
 def test_no_model_larger_than_the_file_is_built(
     kind, name, shape, wanted, rng, tmp_path, capsys, monkeypatch
 ):
-    monkeypatch.setattr(keras_mixers, "MLPMixer", None)
-    monkeypatch.setattr(keras_mixers, "SMLPNet", None)
+    monkeypatch.setattr(keras_mixers.mlp_mixer.FAMILY, "build", None)
+    monkeypatch.setattr(keras_mixers.smlpnet.FAMILY, "build", None)
     _, arrays = made(kind, rng, tmp_path)
     arrays[name] = np.zeros(shape, "float16")
     np.savez_compressed(tmp_path / "file.npz", **arrays)

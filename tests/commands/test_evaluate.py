@@ -237,7 +237,7 @@ def test_ties_and_nan_count_against():
     judged = metrics.judge(outputs, np.array([0, 1, 2, 0, 2]))
     assert judged["better"].tolist() == [1, 0, 1, 2, 2]
     assert judged["predicted"].tolist() == [1, 1, 0, 1, 0]  # Never the class that does not count.
-    result = metrics.Result(**judged, bad=())
+    result = metrics.Result(**judged, unreadable=())
     assert result.top(1).tolist() == [False, True, False, False, False]
     assert result.top(2).tolist() == [True, True, True, False, False]
     assert result.confusion(3).tolist() == [[0, 2, 0], [0, 1, 0], [2, 0, 0]]

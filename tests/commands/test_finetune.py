@@ -239,7 +239,7 @@ def test_what_replicas_trained_is_reviewed_and_exported(finished, folder, tmp_pa
 def test_what_is_shown_of_the_mistakes(monkeypatch, tmp_path, capsys):
     # Three ants, of which two are taken for cows; a cow taken for a bee.
     outputs = np.array([[9, 0, 0], [0, 0, 9], [0, 0, 7], [0, 5, 0]], "float32")
-    result = metrics.Result(**metrics.judge(outputs, np.array([0, 0, 0, 2])), bad=())
+    result = metrics.Result(**metrics.judge(outputs, np.array([0, 0, 0, 2])), unreadable=())
     monkeypatch.setattr(metrics, "evaluate", lambda *_: result)
     figures = {}
     monkeypatch.setattr(plots, "_save", lambda figure, path: figures.update({path.name: figure}))
@@ -497,7 +497,7 @@ def test_weights_of_another_scaling_are_said_in_a_line(miil, caplog):
 def test_worst_mistakes_are_the_clearest(folder, tmp_path):
     outputs = np.array([[2, 0, 0], [0, 5, 1], [1, 0, 0.5], [9, 0, 3], [0, 4, 0]], "float32")
     labels = np.array([0, 2, 2, 1, 0])
-    result = metrics.Result(**metrics.judge(outputs, labels), bad=(1,))
+    result = metrics.Result(**metrics.judge(outputs, labels), unreadable=(1,))
     places, indices = result.worst(3)
     assert places.tolist() == [3, 1, 4]  # Margins 9, 4, 4; then 0.5; the first one is right.
     assert indices.tolist() == [4, 2, 5]  # The second image of the data could not be read.

@@ -1,4 +1,4 @@
-"""Plans without a TPU: small models compiled by both routes; and all that needs no compiler."""
+"""Plans without a TPU: small models traced by both backends; and all that needs no compiler."""
 
 import argparse
 import dataclasses
@@ -40,9 +40,9 @@ def run(*command, **environment):
 
 
 @pytest.mark.tensorflow
-@pytest.mark.parametrize("route", ["jax", "tensorflow"])
-def test_a_small_model_of_each_family(route):
-    done = run("-m", "tests.tpu.compile", route)
+@pytest.mark.parametrize("backend", ["jax", "tensorflow"])
+def test_a_small_model_of_each_family(backend):
+    done = run("-m", "tests.tpu.compile", backend)
     assert done.returncode == 0, done.stderr[-3000:]
     *lines, too_large = done.stdout.splitlines()
     # More images than any chip holds, of which each needs as much as they do here at least.
@@ -74,20 +74,20 @@ def test_a_small_model_of_each_family(route):
         # It reads and writes parameters, averages and both moments, and reads the images.
         assert 4 * 6 * gradients + images * 64 * 64 * 3 < found["traffic"]
         # XLA counts a loop once and no padding, but what stays on the chip, too.
-        times = parts if route == "jax" else 1
+        times = parts if backend == "jax" else 1
         assert 0.5 < found["traffic"] / found["accessed_by_xla"] / times < 1.1
         assert found["bounds"]["arithmetic"] == pytest.approx(found["flops"] / 197e12)
-        assert any("block_*_channel_mixing" in mover for mover in found["movers"])
-        assert sum(found["movers"].values()) == found["traffic"]
+        assert any("block_*_channel_mixing" in mover for mover in found["largest_traffic"])
+        assert sum(found["largest_traffic"].values()) == found["traffic"]
         if not found["config"]["remat"]:
             ratio = options.get("channels_mlp_dim", 3 * 256) / 256
-            check_channel_mixing(found["movers"], images * 8 * 8 * 256 * 2, ratio)
+            check_channel_mixing(found["largest_traffic"], images * 8 * 8 * 256 * 2, ratio)
 
 
-def check_channel_mixing(movers, feature_map, ratio):
+def check_channel_mixing(largest_traffic, feature_map, ratio):
     """Reads a map, writes and reads the hidden one, writes a map; maybe before and after GELU."""
     least = 2 * (1 + ratio) * feature_map
-    assert 0.99 * least < movers["block_*_channel_mixing, forward"] < 2.5 * least
+    assert 0.99 * least < largest_traffic["block_*_channel_mixing, forward"] < 2.5 * least
 
 
 def arguments(*given):
@@ -187,7 +187,7 @@ def test_bad_settings_are_one_sentence(given, words):
         (("--tpu-scoped-vmem", "-5"), "0 or more KiB. Received: -5"),
         (("--batch-size", "16777217"), "at most 16777216. Received: 16777217"),
         (("--tpu-scoped-vmem", "0", "--topology", "v4:2x2x1"), "needs v5e"),
-        (("--tpu-scoped-vmem", "0", "--route", "tensorflow"), "needs v5e"),
+        (("--tpu-scoped-vmem", "0", "--backend", "tensorflow"), "needs v5e"),
     ],
 )
 def test_bad_flags_are_refused_before_anything_is_compiled(given, words, capsys):
@@ -231,9 +231,9 @@ def test_the_plan_is_printed_before_the_image_is_drawn(
     assert "bounds, not measurements" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("topology", "route"), [("v4:2x2x1", "jax"), ("v5e:2x2", "tensorflow")])
-def test_vmem_is_set_where_it_can_be(topology, route):
-    given = arguments("--recipe", "mixer_b16", "--topology", topology, "--route", route)
+@pytest.mark.parametrize(("topology", "backend"), [("v4:2x2x1", "jax"), ("v5e:2x2", "tensorflow")])
+def test_vmem_is_set_where_it_can_be(topology, backend):
+    given = arguments("--recipe", "mixer_b16", "--topology", topology, "--backend", backend)
     assert tpu_plan.configuration(given).tpu_scoped_vmem is None
 
 
@@ -341,7 +341,7 @@ def compiled_with_room(monkeypatch):
     """Returns a function that lets chips hold so many images."""
 
     def make(room):
-        def compile_step(config, classes, chips, route):
+        def compile_step(config, classes, chips, backend):
             if config.batch_size > 4 * room:
                 raise DoesNotFitError(20e9, 16e9)
             return config.batch_size
@@ -351,8 +351,8 @@ def compiled_with_room(monkeypatch):
             return dataclasses.replace(PLAN, images=batch_size // chips, capacity=8e9)
 
         fake = argparse.Namespace(chips_of=lambda _: [None] * 4)
-        monkeypatch.setitem(sys.modules, "keras_mixers.tpu.routes", fake)
-        monkeypatch.setattr(keras_mixers.tpu, "routes", fake, raising=False)
+        monkeypatch.setitem(sys.modules, "keras_mixers.tpu.compiled_step", fake)
+        monkeypatch.setattr(keras_mixers.tpu, "compiled_step", fake, raising=False)
         monkeypatch.setattr(compilation, "compile_step", compile_step)
         monkeypatch.setattr(plan, "plan", made)
 
@@ -402,7 +402,7 @@ PLAN = plan.Plan(
     accessed_by_xla=9e9,
     exchanged=1e9,
     bounds={"arithmetic": 0.010, "memory traffic": 0.020, "interconnect": 0.005},
-    movers={f"layer_{i}, forward": 4e9 / 16 for i in range(16)},
+    largest_traffic={f"layer_{i}, forward": 4e9 / 16 for i in range(16)},
     repeated=0,
 )
 
@@ -452,15 +452,17 @@ def test_tables_say_what_was_set():
     assert "a step in 2 parts, 32 a chip" in text
     assert "adamw, residuals computed twice, 65,536 KiB of VMEM; traced by JAX" in text
     assert "(XLA's own count is 9.00 GB for a part of the batch, 11.0 ms:" in text
-    on_tensorflow = about(gradient_accumulation_steps=2)._replace(route="tensorflow")
+    on_tensorflow = about(gradient_accumulation_steps=2)._replace(backend="tensorflow")
     assert "XLA's own count is 9.00 GB, 11" in report.tables(on_tensorflow, PLAN)
-    text = report.tables(about()._replace(route="tensorflow"), PLAN)
+    text = report.tables(about()._replace(backend="tensorflow"), PLAN)
     assert "traced by TensorFlow" in text
     assert "TensorFlow does not show the all-reduce." in text
 
 
 def test_what_moves_next_to_nothing_is_summed():
-    some = dataclasses.replace(PLAN, movers={"much": 3.9e9, "some": 0.083e9, "a": 9e6, "b": 8e6})
+    some = dataclasses.replace(
+        PLAN, largest_traffic={"much": 3.9e9, "some": 0.083e9, "a": 9e6, "b": 8e6}
+    )
     text = report.tables(about(model_options=("num_blocks=2",)), some)
     assert "| some             | 0.08 |    2.1% |" in text
     assert "| all others       | 0.02 |    0.4% |" in text
@@ -477,7 +479,11 @@ def test_json_has_everything():
     found = json.loads(report.as_json(about(), PLAN))
     assert found["images_per_second"] == 6400
     assert found["fits"] is True
-    assert (found["model"], found["topology"], found["route"]) == ("MLPMixerB16", "v5e:2x2", "jax")
+    assert (found["model"], found["topology"], found["backend"]) == (
+        "MLPMixerB16",
+        "v5e:2x2",
+        "jax",
+    )
     assert found["config"]["batch_size"] == 128
     assert set(dataclasses.asdict(PLAN)) <= set(found)
 
@@ -509,8 +515,8 @@ def test_image(tmp_path, monkeypatch):
     figures = []
     monkeypatch.setattr(pyplot, "close", figures.append)
     path = tmp_path / "plan.png"
-    movers = {"much": 3e9, "some": 0.9e9, "little": 1e5}
-    report.draw(about(), dataclasses.replace(PLAN, movers=movers), path)
+    largest_traffic = {"much": 3e9, "some": 0.9e9, "little": 1e5}
+    report.draw(about(), dataclasses.replace(PLAN, largest_traffic=largest_traffic), path)
     with Image.open(path) as image:
         assert image.size[0] > 800
     memory, traffic = figures[0].axes

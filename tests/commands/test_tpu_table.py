@@ -28,7 +28,7 @@ def plan(images=128, images_per_second=4000.0, repeated=0):
         "bound": "arithmetic",
         "images_per_second": images_per_second,
         "share_of_peak": 1.0,
-        "movers": {str(i): 1 for i in range(9)},
+        "largest_traffic": {str(i): 1 for i in range(9)},
         "repeated": repeated,
     }
 
@@ -88,7 +88,7 @@ def test_a_row_is_what_the_planner_prints(planner):
     common = ["-m", "keras_mixers.commands", "tpu-plan", "--model", "MLPMixerB16", "--json"]
     common += ["--topology", "v4:2x2x1", "--batch-size", "512"]
     assert commands == [common]
-    assert found == plan() | {"movers": {str(i): 1 for i in range(3)}}
+    assert found == plan() | {"largest_traffic": {str(i): 1 for i in range(3)}}
 
 
 def test_the_largest_batch_where_the_papers_does_not_fit(planner):
@@ -181,9 +181,9 @@ def test_every_model_on_every_chip(model, chip):
 @pytest.mark.parametrize("chip", ["v4", "v5e"])
 def test_whole_steps_by_tensorflow(model, chip):
     """Ten minutes each; one model of each family, at the papers' batch."""
-    found = tpu_table.compiled(model, chip, "--route", "tensorflow")
+    found = tpu_table.compiled(model, chip, "--backend", "tensorflow")
     kept = table.rows()[f"{model} {chip}"]
-    assert (found["route"], found["images"]) == ("tensorflow", kept["images"])
+    assert (found["backend"], found["images"]) == ("tensorflow", kept["images"])
     assert found["flops"] == pytest.approx(kept["flops"], rel=0.05)
     for name in ("parameters", "optimizer state"):
         assert found["memory"][name] == pytest.approx(kept["memory"][name], rel=0.02), name

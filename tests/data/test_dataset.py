@@ -242,7 +242,7 @@ def spoil(folder, *names):
     return paths
 
 
-def test_bad_images_are_replaced_by_their_neighbours_and_told(tmp_path):
+def test_unreadable_images_are_replaced_by_their_neighbours_and_told(tmp_path):
     folder = image_files.write_folder(tmp_path)
     spoiled = spoil(folder, "ant/0.jpg", "bee/3.jpg", "cow/7.jpg")
     data = ImageData(open_source(str(folder), "", "train"))
@@ -287,7 +287,7 @@ def test_two_bad_neighbours_are_blank_and_without_label(tmp_path):
     np.testing.assert_array_equal(images, 0)
 
 
-def test_bad_images_do_not_count_in_evaluation(tmp_path):
+def test_unreadable_images_do_not_count_in_evaluation(tmp_path):
     folder = image_files.write_folder(tmp_path)
     spoil(folder, "ant/0.jpg")
     data = ImageData(open_source(str(folder), "", "train"))

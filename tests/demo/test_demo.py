@@ -231,14 +231,14 @@ def test_models_of_other_things_are_refused(tmp_path, capsys):
     path = tmp_path / "m.tflite"
     row = keras.Input((4,), batch_size=1)
     assert "(1, height, width, 1 or 3)" in refuse([tflite_of(row, row + 1, path)], capsys)
-    picture = keras.Input((4, 4, 3), batch_size=1)
-    assert "of shape (1, classes)" in refuse([tflite_of(picture, picture + 1, path)], capsys)
-    mean = keras.ops.mean(picture, axis=(1, 2))
-    sentence = refuse([tflite_of(picture, [mean, mean * 2], path)], capsys)
+    image = keras.Input((4, 4, 3), batch_size=1)
+    assert "of shape (1, classes)" in refuse([tflite_of(image, image + 1, path)], capsys)
+    mean = keras.ops.mean(image, axis=(1, 2))
+    sentence = refuse([tflite_of(image, [mean, mean * 2], path)], capsys)
     assert sentence.endswith("m.tflite: 1 and 2")
-    picture = keras.Input((4, 4, 3), batch_size=1, dtype="int32")
-    total = keras.ops.sum(picture, axis=(1, 2))
-    sentence = refuse([tflite_of(picture, total, path)], capsys)
+    image = keras.Input((4, 4, 3), batch_size=1, dtype="int32")
+    total = keras.ops.sum(image, axis=(1, 2))
+    sentence = refuse([tflite_of(image, total, path)], capsys)
     assert "an input of float32 or uint8, which LiteRT.js knows" in sentence
 
 
@@ -278,9 +278,9 @@ def test_the_documents_have_the_command(monkeypatch):
     ("activation", "by"), [("softmax", None), ("sigmoid", None), ("linear", "softmax")]
 )
 def test_a_file_of_another_tool(tmp_path, activation, by):
-    picture = keras.Input((4, 4, 3), batch_size=1)
-    scores = keras.layers.Dense(7, activation)(keras.layers.Flatten()(picture))
-    path = tflite_of(picture, scores, tmp_path / "theirs.tflite")
+    image = keras.Input((4, 4, 3), batch_size=1)
+    scores = keras.layers.Dense(7, activation)(keras.layers.Flatten()(image))
+    path = tflite_of(image, scores, tmp_path / "theirs.tflite")
     about = describe(path, "--mean", 0.4, 0.5, 0.6, "--std", 0.2, 0.3, 0.4)
     assert about["name"] == "theirs"
     assert about["labels"] == list("0123456")
@@ -294,10 +294,10 @@ def test_a_file_of_another_tool(tmp_path, activation, by):
 
 @pytest.mark.filterwarnings("ignore:Statistics for quantized inputs")
 def test_softmax_behind_a_conversion(tmp_path, rng):
-    picture = keras.Input((4, 4, 3), batch_size=1)
-    scores = keras.layers.Dense(7, "softmax")(keras.layers.Flatten()(picture))
+    image = keras.Input((4, 4, 3), batch_size=1)
+    scores = keras.layers.Dense(7, "softmax")(keras.layers.Flatten()(image))
     path = tflite_of(
-        picture,
+        image,
         scores,
         tmp_path / "m.tflite",
         optimizations=[tf.lite.Optimize.DEFAULT],

@@ -102,7 +102,7 @@ class Page:
     def text(self, name):
         return self.page.locator(f"#{name}").inner_text()
 
-    def upload(self, data, name="picture.png"):
+    def upload(self, data, name="image.png"):
         """Gives the page a file; returns when it has answered, or complained."""
         script = "for (const name of ['answer', 'status']) document.getElementById(name)"
         self.page.evaluate(script + ".textContent = '...'")
@@ -144,14 +144,14 @@ class Page:
         data = base64.b64decode(self.page.locator("#draw").evaluate(script))
         return np.frombuffer(data, "uint8").reshape(480, 480, 4)[..., :3]
 
-    def drop(self, *pictures):
+    def drop(self, *images):
         """Drops files of these bytes; returns whether the browser stays on the page."""
         script = """files => { const data = new DataTransfer();
             files.forEach((file, i) => data.items.add(new File(
                 [Uint8Array.from(atob(file), (c) => c.charCodeAt(0))], `${i}.png`)));
             return !document.querySelector('#stage').dispatchEvent(new DragEvent('drop',
                 {bubbles: true, cancelable: true, dataTransfer: data})); }"""
-        return self.page.evaluate(script, [base64.b64encode(one).decode() for one in pictures])
+        return self.page.evaluate(script, [base64.b64encode(one).decode() for one in images])
 
     def style(self, selector, name):
         script = "(element, name) => getComputedStyle(element)[name]"
@@ -335,22 +335,22 @@ def test_a_photograph_as_the_evaluation_prepares_it(browser, served_colours, of_
 
 
 def test_what_is_transparent_is_white(browser, served_colours):
-    picture = np.zeros((90, 90, 4), "uint8")
+    image = np.zeros((90, 90, 4), "uint8")
     with Page(browser, served_colours) as page:
-        page.upload(png(picture))
+        page.upload(png(image))
         assert page.seen().min() == 255
         assert page.box().min() == 255
 
 
 def test_the_box_shows_what_the_model_sees(browser, served_colours):
     """The central 7/8, to the pixel, of which 262.5 are rounded to the even number."""
-    picture = np.zeros((300, 500, 3), "uint8")
-    picture[19 : 19 + 262, 119 : 119 + 262] = 255
+    image = np.zeros((300, 500, 3), "uint8")
+    image[19 : 19 + 262, 119 : 119 + 262] = 255
     with Page(browser, served_colours) as page:
-        page.upload(png(picture))
+        page.upload(png(image))
         assert page.box()[4:-4, 4:-4].min() == 255  # Smoothing may look over the edge.
         assert page.seen().min() == 255
-        script = "async () => (await import('/picture.js')).windowOf(500, 300, 0.875, [32, 32])"
+        script = "async () => (await import('/image.js')).windowOf(500, 300, 0.875, [32, 32])"
         window = {"width": 262, "height": 262, "left": 119, "top": 19}
         assert page.page.evaluate(script) == window
 
@@ -362,10 +362,10 @@ def test_an_image_of_another_aspect_ratio(browser, served_colours, size):
     expected = dataclasses.replace(PREPROCESSING, image_size=(16, 64)).pixels(png(image))
     with Page(browser, served_colours) as page:
         script = """async ([data, shape]) => {
-            const {centralCrop, toPixels} = await import('/picture.js');
+            const {centralCrop, toPixels} = await import('/image.js');
             const blob = new Blob([Uint8Array.from(atob(data), (c) => c.charCodeAt(0))]);
-            const picture = await createImageBitmap(blob);
-            const crop = centralCrop(picture, picture.width, picture.height, 0.875, shape);
+            const image = await createImageBitmap(blob);
+            const crop = centralCrop(image, image.width, image.height, 0.875, shape);
             return Array.from(toPixels(crop, shape, 'bicubic', false)); }"""
         data = base64.b64encode(png(image)).decode()
         found = np.reshape(page.page.evaluate(script, [data, [16, 64, 3]]), (16, 64, 3))
@@ -382,7 +382,7 @@ def test_gray_as_tensorflow_makes_it(browser, served):
 
 
 def test_large_pictures_are_read_smaller(browser, served_colours):
-    script = """async () => { const {centralCrop} = await import('/picture.js');
+    script = """async () => { const {centralCrop} = await import('/image.js');
         const canvas = Object.assign(document.createElement('canvas'), {width: 9, height: 9});
         return centralCrop(canvas, 5000, 5000, 1, [32, 32]).width; }"""
     with Page(browser, served_colours) as page:
@@ -395,7 +395,7 @@ def test_resizes_as_tensorflow(browser, served, interpolation, size, rng):
     plane = rng.uniform(0, 255, (23, 31)).astype("float32")
     expected = tf.image.resize(plane[..., None], size, interpolation, antialias=True)[..., 0]
     script = """async ([plane, w, h, toW, toH, kind]) => {
-        const {resize} = await import('/picture.js');
+        const {resize} = await import('/image.js');
         return Array.from(resize(plane, w, h, toW, toH, kind)); }"""
     with Page(browser, served) as page:
         sides = [31, 23, size[1], size[0]]
@@ -497,8 +497,8 @@ def test_nothing_comes_from_elsewhere(browser, served):
 
 def test_what_is_no_picture(browser, served):
     with Page(browser, served) as page:
-        page.upload(b"no picture", "letter.png")
-        assert page.text("status") == "This is no picture that the browser can read: letter.png"
+        page.upload(b"no image", "letter.png")
+        assert page.text("status") == "This is no image that the browser can read: letter.png"
         page.upload(png(photograph()))
         assert page.text("status") == ""
 
@@ -521,7 +521,7 @@ def test_files_are_dropped(browser, served_colours):
 def test_a_file_dropped_early_does_not_leave_the_page(browser, served):
     with Page(browser, served, "delete window.WebAssembly", is_ready=False) as page:
         status_of(page)
-        assert page.drop(b"a picture")
+        assert page.drop(b"a image")
 
 
 SLOW = """
@@ -600,7 +600,7 @@ def test_without_webassembly(browser, served):
     ("missing", "sentence"),
     [
         ("page.js", "A part of the page cannot be loaded: is keras-mixers demo still running?"),
-        ("picture.js", "A part of the page cannot be loaded: is keras-mixers demo still running?"),
+        ("image.js", "A part of the page cannot be loaded: is keras-mixers demo still running?"),
         ("model.json", "The model cannot be loaded: model.json: 404"),
         ("model.tflite", "The model cannot be loaded: model.tflite: 404"),
     ],

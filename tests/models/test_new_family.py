@@ -179,9 +179,9 @@ def test_recomputed_residuals_give_the_same(rng):
 
 
 def test_what_a_tpu_plan_calls_its_layers():
-    from keras_mixers.tpu import routes
+    from keras_mixers.tpu import compiled_step
 
-    assert routes._names(build()) == {
+    assert compiled_step._names(build()) == {
         "images": "images",
         "preprocessing": "preprocessing",
         "patches": "patches",

@@ -1,4 +1,4 @@
-"""Plans of small models and of one too large: python -m tests.tpu.compile ROUTE."""
+"""Plans of small models and of one too large: python -m tests.tpu.compile BACKEND."""
 
 import sys
 
@@ -24,10 +24,10 @@ RUNS = (
 )
 
 
-def main(route):
+def main(backend):
     for model, *flags in RUNS:
         given = [f"{name}={value}".replace(" ", "") for name, value in MODELS[model].items()]
-        command = ["--route", route, "--model", model, "--model-options", *given, *COMMON]
+        command = ["--backend", backend, "--model", model, "--model-options", *given, *COMMON]
         command += flags
         status = tpu_plan.main([*command, "--json"])
         if status:

@@ -105,7 +105,7 @@ def test_nan_ends_the_run_and_keeps_the_checkpoint(folder, tmp_path, capfd):
             assert all(np.isfinite(value).all() for value in values)
 
 
-def test_too_many_bad_images_end_the_run_with_their_names(tmp_path, capfd):
+def test_too_many_unreadable_images_end_the_run_with_their_names(tmp_path, capfd):
     folder = image_files.write_folder(tmp_path / "data")
     bad = folder / "train" / "bee" / "2.jpg"
     bad.write_bytes(b"\xff\xd8\xff nothing")

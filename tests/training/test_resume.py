@@ -154,7 +154,7 @@ def test_stopped_while_evaluating_it_evaluates_later(
         assert one == pytest.approx(two, rel=1e-3)
 
 
-def test_bad_images_are_noted_once_over_all_starts(tmp_path, capfd):
+def test_unreadable_images_are_noted_once_over_all_starts(tmp_path, capfd):
     folder = image_files.write_folder(tmp_path / "data")
     for name in ("bee/2.jpg", "cow/1.jpg"):
         (folder / "train" / name).write_bytes(b"nothing")

@@ -5,7 +5,7 @@ import {loadAndCompile, loadLiteRt, Tensor} from '@litertjs/core';
 const WASM = new URL('litert/wasm/', import.meta.url).pathname;
 
 /**
- * Loads the model and runs it once, so that the first picture takes no longer than the others.
+ * Loads the model and runs it once, so that the first image takes no longer than the others.
  *
  * @param {Uint8Array} file The TFLite file.
  * @param {object} about What keras-mixers demo says of it.
@@ -33,7 +33,7 @@ async function loadRuntime() {
 }
 
 class Model {
-  /** Its input and output have one picture. */
+  /** Its input and output have one image. */
   constructor(compiled, about, threads) {
     this.compiled = compiled;
     this.about = about;

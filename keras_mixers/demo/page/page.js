@@ -1,6 +1,6 @@
-/** What the page does: takes pictures, by whatever way, and shows what the model says of them. */
+/** What the page does: takes images, by whatever way, and shows what the model says of them. */
 
-import {centralCrop, paint, toPixels, windowOf} from './picture.js';
+import {centralCrop, paint, toPixels, windowOf} from './image.js';
 
 const TIMED = 15; // Runs, the median of whose times is shown.
 const LONG = 12; // Letters of a name: more are written smaller.
@@ -13,9 +13,9 @@ const video = at('video');
 
 let about = null;
 let model = null;
-let wanted = null; // A function that takes the next picture, or null.
+let wanted = null; // A function that takes the next image, or null.
 let busy = false;
-let again = null; // Takes the last picture once more.
+let again = null; // Takes the last image once more.
 let times = [];
 let turn = 0; // Of what a person asked for last; what was asked for before is late.
 let camera = null; // Its stream, while it is on.
@@ -85,8 +85,8 @@ function describe() {
   at('precision').textContent = about.precision;
   const draws = canBeDrawn();
   at('clear').hidden = !draws;
-  at('hint').textContent = draws ? 'Draw here, as large as the box' : 'Drop a picture here';
-  box.setAttribute('aria-label', draws ? 'A box to draw in' : 'The picture');
+  at('hint').textContent = draws ? 'Draw here, as large as the box' : 'Drop a image here';
+  box.setAttribute('aria-label', draws ? 'A box to draw in' : 'The image');
   at('stage').classList.toggle('drawn', draws);
 }
 
@@ -94,7 +94,7 @@ function canBeDrawn() {
   return about.shape[2] === 1;
 }
 
-/** Asks for the answer to a picture; the last one asked for wins. */
+/** Asks for the answer to a image; the last one asked for wins. */
 async function ask(take) {
   wanted = again = take;
   if (busy) return;
@@ -178,13 +178,13 @@ function wipe() {
   isDrawing = false;
 }
 
-/** Returns the part of a picture that the model sees. */
-function crop(picture, width, height) {
-  return centralCrop(picture, width, height, about.eval_crop, about.shape);
+/** Returns the part of a image that the model sees. */
+function crop(image, width, height) {
+  return centralCrop(image, width, height, about.eval_crop, about.shape);
 }
 
 /** Shows that part in the box. */
-function show(picture, width, height) {
+function show(image, width, height) {
   const part = windowOf(width, height, about.eval_crop, about.shape);
   const scale = box.width / Math.max(part.width, part.height);
   const place = [
@@ -198,33 +198,33 @@ function show(picture, width, height) {
   ink.imageSmoothingQuality = 'high';
   // A few pixels are shown as such.
   ink.imageSmoothingEnabled = part.width > 64;
-  ink.drawImage(picture, part.left, part.top, part.width, part.height, ...place);
+  ink.drawImage(image, part.left, part.top, part.width, part.height, ...place);
 }
 
 /** Shows a file, and asks what it is, unless something else is asked for meanwhile. */
 async function takeFile(file, remark = '') {
   const mine = ++turn;
-  const picture = await createImageBitmap(file).catch(() => null);
-  if (mine !== turn) return picture?.close();
-  if (!picture) {
+  const image = await createImageBitmap(file).catch(() => null);
+  if (mine !== turn) return image?.close();
+  if (!image) {
     if (again) ask(again); // Its answer may have come too late.
-    return say(`This is no picture that the browser can read: ${file.name}`, true);
+    return say(`This is no image that the browser can read: ${file.name}`, true);
   }
   stopCamera();
   say(remark);
   wipe();
   at('hint').hidden = true;
-  show(picture, picture.width, picture.height);
-  const taken = crop(picture, picture.width, picture.height);
-  picture.close();
+  show(image, image.width, image.height);
+  const taken = crop(image, image.width, image.height);
+  image.close();
   ask(() => taken);
 }
 
 async function startCamera() {
   if (!navigator.mediaDevices) {
-    return say(isSecureContext ? 'This browser has no camera for pages; choose a picture instead.'
+    return say(isSecureContext ? 'This browser has no camera for pages; choose a image instead.'
       : 'Browsers give the camera only to pages of https:// and http://localhost ('
-        + 'keras-mixers demo --help says how a phone gets one); choose a picture instead.', true);
+        + 'keras-mixers demo --help says how a phone gets one); choose a image instead.', true);
   }
   const isAsked = asking !== null;
   asking = turn;
@@ -261,12 +261,12 @@ async function startCamera() {
 function whyNoCamera(error) {
   return {
     NotAllowedError: 'The camera was refused: allow it to this page in the browser’s settings.',
-    NotFoundError: 'This machine has no camera; choose a picture instead.',
-    NotReadableError: 'The camera is in use elsewhere; close that, or choose a picture instead.',
+    NotFoundError: 'This machine has no camera; choose a image instead.',
+    NotReadableError: 'The camera is in use elsewhere; close that, or choose a image instead.',
   }[error.name] ?? `The camera cannot be used: ${error.message}`;
 }
 
-/** Takes a picture of the camera whenever the last one was answered. */
+/** Takes a image of the camera whenever the last one was answered. */
 async function look() {
   while (camera) {
     await ask(() => crop(video, video.videoWidth, video.videoHeight));
@@ -365,7 +365,7 @@ function listenToDrops() {
 }
 
 function takeDrop(files) {
-  if (!files.length) return say('What was dropped is no file; save the picture first.', true);
+  if (!files.length) return say('What was dropped is no file; save the image first.', true);
   takeFile(files[0], files.length > 1 ? `Of ${files.length} files, the first: ${files[0].name}` : '');
 }
 

@@ -1,7 +1,7 @@
-"""The two routes from a recipe to a training step compiled for a TPU, without a TPU.
+"""A recipe's training step compiled for a TPU, without a TPU, as JAX or TensorFlow traces it.
 
-`jax_route` compiles what the recipes run on JAX: one program sharded over the whole slice.
-`tensorflow_route` compiles what `TPUStrategy` runs on each of its replicas as if that were alone:
+`by_jax` compiles what the recipes run on JAX: one program sharded over the whole slice.
+`by_tensorflow` compiles what `TPUStrategy` runs on each of its replicas as if it were the only one:
 the exchange of gradients and statistics, which TensorFlow adds where there are TPUs, is not in it.
 """
 
@@ -62,7 +62,7 @@ def chips_of(topology):
         ) from None
 
 
-def jax_route(config, build, chips):
+def by_jax(config, build, chips):
     """Compiles the step of a recipe for a slice.
 
     Args:
@@ -104,8 +104,8 @@ def jax_route(config, build, chips):
     )
 
 
-def tensorflow_route(config, build, chips):
-    """Compiles what one replica does in the step of a recipe; see `jax_route`."""
+def by_tensorflow(config, build, chips):
+    """Compiles what one replica does in the step of a recipe; see `by_jax`."""
     import tensorflow as tf
 
     from keras_mixers.training.tensorflow_backend import TensorFlowEngine

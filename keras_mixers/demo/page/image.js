@@ -1,5 +1,5 @@
 /**
- * From a picture to the pixels that a model sees, as its evaluation does it: the central crop,
+ * From a image to the pixels that a model sees, as its evaluation does it: the central crop,
  * then tf.image.resize(antialias=True), then whole numbers from 0 to 255.
  *
  * A canvas resizes otherwise, each browser in its own way; hence the arithmetic below. What is left
@@ -23,12 +23,12 @@ const KERNELS = {
 };
 
 /**
- * Where the central crop of a picture is, as keras_mixers/preprocessing/cropping.py has it.
+ * Where the central crop of a image is, as keras_mixers/preprocessing/cropping.py has it.
  *
- * @param {number} width Of the picture.
- * @param {number} height Of the picture.
+ * @param {number} width Of the image.
+ * @param {number} height Of the image.
  * @param {number} share Size of the crop, as a share of the largest one.
- * @param {number[]} shape Of the model's pictures, whose aspect ratio the crop has.
+ * @param {number[]} shape Of the model's images, whose aspect ratio the crop has.
  */
 export function windowOf(width, height, share, [rows, columns]) {
   const area = Math.min(height * columns, width * rows);
@@ -48,16 +48,16 @@ function roundHalfToEven(x) {
 }
 
 /**
- * The central crop of a picture, as RGBA. What is transparent becomes white.
+ * The central crop of a image, as RGBA. What is transparent becomes white.
  *
- * @param {CanvasImageSource} picture
- * @param {number} width Of the picture.
- * @param {number} height Of the picture.
+ * @param {CanvasImageSource} image
+ * @param {number} width Of the image.
+ * @param {number} height Of the image.
  * @param {number} share Size of the crop, as a share of the largest one.
- * @param {number[]} shape Of the model's pictures.
+ * @param {number[]} shape Of the model's images.
  * @return {ImageData}
  */
-export function centralCrop(picture, width, height, share, shape) {
+export function centralCrop(image, width, height, share, shape) {
   const crop = windowOf(width, height, share, shape);
   const shrink = Math.min(1, LARGEST / Math.max(crop.width, crop.height));
   const canvas = document.createElement('canvas');
@@ -67,7 +67,7 @@ export function centralCrop(picture, width, height, share, shape) {
   context.fillStyle = 'white';
   context.fillRect(0, 0, canvas.width, canvas.height);
   context.imageSmoothingQuality = 'high';
-  context.drawImage(picture, crop.left, crop.top, crop.width, crop.height,
+  context.drawImage(image, crop.left, crop.top, crop.width, crop.height,
     0, 0, canvas.width, canvas.height);
   return context.getImageData(0, 0, canvas.width, canvas.height);
 }
@@ -76,7 +76,7 @@ export function centralCrop(picture, width, height, share, shape) {
  * The pixels that the model sees.
  *
  * @param {ImageData} image
- * @param {number[]} shape Height, width and channels of the model's pictures.
+ * @param {number[]} shape Height, width and channels of the model's images.
  * @param {string} interpolation
  * @param {boolean} inverted Whether black and white change places.
  * @return {Uint8Array} Row by row, the channels of a pixel side by side.
