@@ -1,7 +1,7 @@
 """Writes a data set of real JPEG images: handwritten digits over photographs, in ten classes.
 
 Everything comes from scikit-learn's wheel: its 1,797 digits of 8 x 8 pixels, each drawn large and
-light with a dark outline, in a random colour, size and rotation, near the middle of a random crop
+light with a dark outline, in a random color, size and rotation, near the middle of a random crop
 of one of its two photographs, darkened. The digits drawn for validation are never drawn for
 training. Images have 224 to 320 pixels a side and JPEG quality 90, so that decoding and resizing
 cost about what they cost with photographs. The same seed gives the same images.
@@ -85,7 +85,7 @@ def draw(digit, photographs, rng):
     ]
     dark = rng.integers(0, 50, 3)
     light = 255 - rng.integers(0, 110, 3) * rng.integers(0, 2, 3)
-    light[rng.integers(3)] = 255  # Never grey.
+    light[rng.integers(3)] = 255  # Never gray.
     image.paste(tuple(dark.tolist()), place, outline)
     image.paste(tuple(light.tolist()), place, mask)
     return image

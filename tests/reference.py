@@ -84,7 +84,7 @@ FOUR = ((0, 1), (0, -1), (1, 0), (-1, 0))
 
 
 def spatial_shift(x, steps=FOUR):
-    """Position by position: the value of the neighbour, or one's own where there is none."""
+    """Position by position: the value of the neighbor, or one's own where there is none."""
     _, height, width, channels = x.shape
     size = channels // len(steps)
     y = x.copy()
@@ -123,8 +123,8 @@ def depthwise(x, w, name):
 
 
 def patch_merging(x, w, name):
-    neighbours = [x[:, 0::2, 0::2], x[:, 0::2, 1::2], x[:, 1::2, 0::2], x[:, 1::2, 1::2]]
-    return dense(np.concatenate(neighbours, axis=-1), w, f"{name}/projection")
+    neighbors = [x[:, 0::2, 0::2], x[:, 0::2, 1::2], x[:, 1::2, 0::2], x[:, 1::2, 1::2]]
+    return dense(np.concatenate(neighbors, axis=-1), w, f"{name}/projection")
 
 
 def softmax(x):

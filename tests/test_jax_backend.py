@@ -8,7 +8,7 @@ import sys
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-# Nothing here runs for long: most of the time would go into optimising what runs once.
+# Nothing here runs for long: most of the time would go into optimizing what runs once.
 QUICK_TO_COMPILE = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from keras_mixers.data import image_operations, rand_augment
 
-# Of normalised images, what one standard deviation is in the values 0 to 255, and what the mean:
+# Of normalized images, what one standard deviation is in the values 0 to 255, and what the mean:
 # ImageNet's, https://docs.pytorch.org/vision/stable/models.html.
 IMAGENET_STD = (58.395, 57.12, 57.375)
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
@@ -37,7 +37,7 @@ def random_affine(images, seed, rotation, zoom, shift):
     a, b = scale_x * tf.cos(angle), -scale_x * tf.sin(angle)
     c, d = scale_y * tf.sin(angle), scale_y * tf.cos(angle)
     # Output (x, y) takes its value from input (a x + b y + e, c x + d y + f); e and f keep the
-    # centre of the image where it is, but for the shift.
+    # center of the image where it is, but for the shift.
     x, y = (width - 1) / 2, (height - 1) / 2
     e = x - a * x - b * y + shift * width * draws[3]
     f = y - c * x - d * y + shift * height * draws[4]
@@ -103,7 +103,7 @@ def random_erasing(image, seed, probability):
     0.3 to 1/0.3, uniformly in its logarithm: Random Erasing, https://arxiv.org/abs/1708.04896.
     Each value of the noise is drawn on its own, as in the "pixel" mode of timm,
     https://github.com/huggingface/pytorch-image-models: what is standard normal noise once the
-    image is normalised with ImageNet's mean and standard deviation is normal noise of these,
+    image is normalized with ImageNet's mean and standard deviation is normal noise of these,
     cut to 0 to 255, here.
 
     Args:

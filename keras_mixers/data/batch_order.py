@@ -75,7 +75,7 @@ def training_parts(images, config, start_step, shard):
             step, rest = number // per_step, number % per_step
             places = _part_start(rest, size, shard) + tf.range(size, dtype=tf.int64)
             numbers = (epoch * steps + step) * config.batch_size + places
-            # Rotated by one with each repeat: other neighbours to be mixed with.
+            # Rotated by one with each repeat: other neighbors to be mixed with.
             chosen = (places + places // distinct) % distinct
             return numbers, tf.gather(order, step * distinct + chosen)
 

@@ -122,7 +122,7 @@ class ImageData:
         `config.gradient_accumulation_steps`, within that one for each part of the `shard`.
         Each is `(images, labels, unreadable)`: uint8 `(part, size, size, 3)`; float32
         `(part, classes)`, smoothed and mixed; int32 `(part,)`, -1, or the index of an unreadable
-        image, which its neighbour replaces; where that is unreadable too, a blank one without a
+        image, which its neighbor replaces; where that is unreadable too, a blank one without a
         label does.
         """
 
@@ -195,7 +195,7 @@ def _said(error):
 
 
 def _draw_mixing(number, config):
-    """How the image with this running number is mixed with its neighbour: `(weight, box)`."""
+    """How the image with this running number is mixed with its neighbor: `(weight, box)`."""
     if not (config.mixup or config.cutmix):
         return tf.constant(1.0), tf.zeros((4,), tf.int32)
     return mixup.draw_mixing(

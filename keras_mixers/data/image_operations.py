@@ -86,7 +86,7 @@ def solarize_add(image, addition):
 
 
 def color(image, factor):
-    """Blends with the image in gray: 0 is gray, 1 changes nothing, more is more colourful."""
+    """Blends with the image in gray: 0 is gray, 1 changes nothing, more is more colorful."""
     pixels = tf.cast(image, tf.float32)
     gray = tf.image.rgb_to_grayscale(pixels)
     return _image(pixels + (1 - factor) * (gray - pixels), image)
@@ -95,7 +95,7 @@ def color(image, factor):
 def contrast(image, factor):
     """Blends with the mean gray of the image: 0 is even gray, 1 changes nothing.
 
-    `keras.layers.RandomContrast` uses a mean of each channel, which changes the colours too.
+    `keras.layers.RandomContrast` uses a mean of each channel, which changes the colors too.
     """
     rows = _rows(image)
     mean = tf.tensordot(tf.reduce_mean(rows, axis=0), tf.tile(LUMA, [image.shape[1]]), 1)
@@ -127,7 +127,7 @@ def sharpness(image, factor):
 
 
 def rotate(image, degrees):
-    """Rotates counterclockwise around the centre."""
+    """Rotates counterclockwise around the center."""
     angle = degrees * (math.pi / 180)
     sine, cosine = tf.sin(angle), tf.cos(angle)
     x, y = (image.shape[1] - 1) / 2, (image.shape[0] - 1) / 2
@@ -179,13 +179,13 @@ def cutout(image, share, place):
     Args:
         image: uint8 tensor of shape `(height, width, 3)`.
         share: Half the square's side, as a share of the image's.
-        place: The square's centre, as shares of height and width; the square may stand out.
+        place: The square's center, as shares of height and width; the square may stand out.
     """
     height, width, channels = image.shape
     inside = []
-    for side, centre in zip((height, width), place, strict=True):
+    for side, center in zip((height, width), place, strict=True):
         half = tf.cast(share * side, tf.int32)
-        distance = tf.range(side) - tf.cast(centre * side, tf.int32)
+        distance = tf.range(side) - tf.cast(center * side, tf.int32)
         inside.append(tf.cast((distance >= -half) & (distance < half), tf.uint8))
     columns = tf.reshape(tf.tile(inside[1][:, None], (1, channels)), (1, width * channels))
     rows = tf.reshape(image, (height, width * channels))

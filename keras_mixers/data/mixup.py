@@ -1,4 +1,4 @@
-"""MixUp and CutMix of neighbouring images.
+"""MixUp and CutMix of neighboring images.
 
 What is drawn is drawn for one pair of images, so that the result does not depend on how a batch
 is divided over devices. MixUp, https://arxiv.org/abs/1710.09412; CutMix,
@@ -33,7 +33,7 @@ def draw_mixing(
         `(top, left, bottom, right)` that is the other image's, an int32 tensor of shape `(4,)`,
         zeros for MixUp and where nothing is mixed. Both are meant for both images of the pair.
     """
-    choice_seed, mixup_seed, cutmix_seed, centre_seed = tf.unstack(
+    choice_seed, mixup_seed, cutmix_seed, center_seed = tf.unstack(
         tf.random.split(tf.cast(seed, tf.int64), 4)
     )
     weight, box = tf.constant(1.0), tf.zeros((4,), tf.int32)
@@ -42,7 +42,7 @@ def draw_mixing(
         if own_share_at_least_half:
             weight = tf.maximum(weight, 1 - weight)
     if cutmix_alpha > 0:
-        region = _region(centre_seed, size, 1 - _beta(cutmix_seed, cutmix_alpha))
+        region = _region(center_seed, size, 1 - _beta(cutmix_seed, cutmix_alpha))
         top, left, bottom, right = tf.unstack(region)
         area = tf.cast((bottom - top) * (right - left), tf.float32)
         cut = mixup_alpha == 0 or tf.random.stateless_uniform((), choice_seed) < switch
@@ -53,7 +53,7 @@ def draw_mixing(
 
 
 def mix(images, labels, weights, boxes):
-    """Mixes each image of a batch with its neighbour: 0 with 1, 2 with 3, and so on.
+    """Mixes each image of a batch with its neighbor: 0 with 1, 2 with 3, and so on.
 
     Args:
         images: float32 tensor of static shape `(batch, height, width, channels)`.
@@ -63,8 +63,8 @@ def mix(images, labels, weights, boxes):
 
     Returns:
         `(images, labels)` of the same shapes. Where a box is not empty, what is inside is the
-        neighbour's, and everything else the image's own; where it is empty, each pixel is
-        `weight * own + (1 - weight) * neighbour`. Labels are always the latter.
+        neighbor's, and everything else the image's own; where it is empty, each pixel is
+        `weight * own + (1 - weight) * neighbor`. Labels are always the latter.
 
     Raises:
         ValueError: The batch size is not even, or not known.
@@ -78,7 +78,7 @@ def mix(images, labels, weights, boxes):
     row, column = tf.range(height), tf.repeat(tf.range(width), channels)
     in_rows = tf.cast((row >= top) & (row < bottom), tf.float32)
     in_columns = tf.cast((column >= left) & (column < right), tf.float32)
-    # The neighbour's share of each value is 1 or 0 in or out of a box, or the same everywhere. As
+    # The neighbor's share of each value is 1 or 0 in or out of a box, or the same everywhere. As
     # a product of matrices, because Eigen takes several times as long to broadcast two axes.
     everywhere = tf.where((bottom > top) & (right > left), 0.0, 1 - weights[:, None])
     left_factor = tf.stack([in_rows, tf.tile(everywhere, (1, height))], axis=2)
@@ -89,10 +89,10 @@ def mix(images, labels, weights, boxes):
 
 
 def _blend(values, share):
-    """Gives each row of the batch a share of its neighbour, exactly so for shares of 0 and 1."""
+    """Gives each row of the batch a share of its neighbor, exactly so for shares of 0 and 1."""
     pairs = tf.reshape(values, (values.shape[0] // 2, 2, *values.shape[1:]))
-    neighbours = tf.reshape(tf.reverse(pairs, axis=[1]), values.shape)
-    return (1 - share) * values + share * neighbours
+    neighbors = tf.reshape(tf.reverse(pairs, axis=[1]), values.shape)
+    return (1 - share) * values + share * neighbors
 
 
 def _beta(seed, alpha):
@@ -103,11 +103,11 @@ def _beta(seed, alpha):
 
 
 def _region(seed, size, share):
-    """Draws a box of a share of the area, its centre anywhere, cut off at the image's edges."""
+    """Draws a box of a share of the area, its center anywhere, cut off at the image's edges."""
     edges = []
     for side, place in zip(size, tf.unstack(tf.random.stateless_uniform((2,), seed)), strict=True):
         half = tf.cast(side * tf.sqrt(share), tf.int32) // 2
-        centre = tf.cast(place * side, tf.int32)
-        edges.append((tf.maximum(centre - half, 0), tf.minimum(centre + half, side)))
+        center = tf.cast(place * side, tf.int32)
+        edges.append((tf.maximum(center - half, 0), tf.minimum(center + half, side)))
     (top, bottom), (left, right) = edges
     return tf.stack([top, left, bottom, right])

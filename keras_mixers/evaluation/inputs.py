@@ -63,7 +63,7 @@ def _image_size(model, asked):
         or shape[2] not in (1, 3)
     ):
         raise UsageError(
-            f"MODEL must take images of {size} x {size} pixels with 3 colours, or 1. It takes: "
+            f"MODEL must take images of {size} x {size} pixels with 3 colors, or 1. It takes: "
             + " x ".join(map(str, shape))
         )
     return int(size)

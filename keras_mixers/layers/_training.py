@@ -70,9 +70,11 @@ def _normal_distribution(x):
 
 def normalize(x, gamma, beta, epsilon):
     """Returns a layer normalization over the last axis, and the function of its gradient."""
-    centred = x - _mean(x)
-    scale = ops.rsqrt(_mean(centred * centred) + epsilon)  # Not ops.square: TFLite's is of floats.
-    normal = centred * scale
+    centered = x - _mean(x)
+    scale = ops.rsqrt(
+        _mean(centered * centered) + epsilon
+    )  # Not ops.square: TFLite's is of floats.
+    normal = centered * scale
 
     def gradient(*args, upstream=None):
         (upstream,) = args if upstream is None else (upstream,)

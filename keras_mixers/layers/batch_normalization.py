@@ -26,16 +26,16 @@ class SyncBatchNormalization(keras.layers.BatchNormalization):
         super().__init__(momentum=momentum, epsilon=epsilon, synchronized=synchronized, **kwargs)
 
     def _moments(self, inputs, mask):
-        """Keras' method, on centred inputs.
+        """Keras' method, on centered inputs.
 
         Its synchronized variance is E[x^2] - E[x]^2, which in float32 drowns in rounding where the
-        mean is large beside the deviation; of inputs that are centred first, it does not.
+        mean is large beside the deviation; of inputs that are centered first, it does not.
         """
         if not self.synchronized:
             return super()._moments(inputs, mask)
-        centre = ops.stop_gradient(super()._moments(inputs, mask)[0])
-        rest, variance = super()._moments(inputs - centre, mask)
-        return centre + rest, variance
+        center = ops.stop_gradient(super()._moments(inputs, mask)[0])
+        rest, variance = super()._moments(inputs - center, mask)
+        return center + rest, variance
 
     def get_config(self):
         config = super().get_config()

@@ -8,7 +8,7 @@ from keras_mixers.layers import _training
 class LayerNormalization(keras.layers.LayerNormalization):
     """Keras' LayerNormalization in a form that takes fewer passes over the memory.
 
-    The values are the same, computed in float32 at least: centred, divided, scaled, moved, in this
+    The values are the same, computed in float32 at least: centered, divided, scaled, moved, in this
     order, so that TFLite's converter folds scale and offset into a dense layer that follows, and
     every step has an integer kernel. Left to Keras: other axes than the last, and layers without
     a scale or an offset.

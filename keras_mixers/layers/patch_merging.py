@@ -7,9 +7,9 @@ from keras_mixers.layers.dense import built_dense
 
 @keras.saving.register_keras_serializable(package="keras_mixers")
 class PatchMerging(keras.layers.Layer):
-    """Concatenates 2x2 neighbours and projects them: half the height and width, twice the channels.
+    """Concatenates 2x2 neighbors and projects them: half the height and width, twice the channels.
 
-    The neighbours are concatenated row by row: top left, top right, bottom left, bottom right,
+    The neighbors are concatenated row by row: top left, top right, bottom left, bottom right,
     each with its C channels. Without `norm` this is the same map as a 2x2 convolution of stride 2,
     and `conv_kernel.reshape(4 * C, hidden_dim)` is the kernel (a Keras kernel has the shape
     `(2, 2, C, hidden_dim)`; transpose a PyTorch one by `(2, 3, 1, 0)` first).

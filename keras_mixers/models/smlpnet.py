@@ -106,7 +106,7 @@ def SMLPNet(
             code's names in `.safetensors`, `.npz` or `.pth`, of whose sets `"model"` is taken
             (another one by `keras_mixers.weights.load(model, path, entry="model_ema")`). Weights of
             another image size are resampled along the axes that they project; a first layer of 3
-            colours is adapted to other channels (`keras_mixers.weights.channels`).
+            colors is adapted to other channels (`keras_mixers.weights.channels`).
         input_shape: `(height, width, channels)`, sides in pixels and multiples of `patch_size`
             times 2 for every stage after the first (32 for the variants). Defaults to
             `(224, 224, 3)`, also without the top.

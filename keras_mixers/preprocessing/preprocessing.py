@@ -138,7 +138,7 @@ class Preprocessing:
     def for_channels(self, channels: int) -> Self:
         """Returns this preprocessing for images of another number of channels.
 
-        Where mean and std differ by colour, the other channels get the average of each.
+        Where mean and std differ by color, the other channels get the average of each.
         """
         if len(self.mean) in (1, channels):
             return self

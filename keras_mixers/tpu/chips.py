@@ -16,7 +16,7 @@ class Chip(typing.NamedTuple):
     memory_rate: float
     """Bytes per second between chip and HBM. Of several that are published, the largest."""
     exchange_rate: float
-    """Bytes per second that a chip can send to its neighbours, over all its links together."""
+    """Bytes per second that a chip can send to its neighbors, over all its links together."""
     source: str
     """Where these figures are published, but for `memory`, and what else was."""
     most: int

@@ -25,7 +25,7 @@ class Step(typing.NamedTuple):
     """A training step in the chip's own program. Sizes are in bytes and for one chip."""
 
     text: str
-    """The program in XLA's HLO, optimised."""
+    """The program in XLA's HLO, optimized."""
     costs: dict
     """XLA's count of `flops` and `bytes accessed`."""
     memory: typing.Any
@@ -117,7 +117,7 @@ def by_tensorflow(config, build, chips):
         lambda *part: engine.replica_step([part] * config.gradient_accumulation_steps),
         jit_compile=True,
     )
-    # The CPU's, before anything is optimised: for a TPU, TensorFlow refuses to show any.
+    # The CPU's, before anything is optimized: for a TPU, TensorFlow refuses to show any.
     try:
         program = step.experimental_get_compiler_ir(*part)(stage="hlo_serialized")
     except ValueError as error:  # An array with more than 2**31 numbers, for example.

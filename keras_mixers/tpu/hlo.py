@@ -1,4 +1,4 @@
-"""What a compiled program moves, read from its text: XLA's HLO after all optimisation.
+"""What a compiled program moves, read from its text: XLA's HLO after all optimization.
 
 XLA's own sum of "bytes accessed" also counts what lies in the chip's own vector memory (VMEM), and
 a transfer into it three times. Here only traffic with the large memory (HBM) counts: what an
@@ -71,7 +71,7 @@ def operations(text, loops=1):
     """Returns the operations of a program, in the order in which they run.
 
     Args:
-        text: The program, optimised and scheduled.
+        text: The program, optimized and scheduled.
         loops: How often a loop of the program runs, which its text does not say.
     """
     computations, entry = _read(text)

@@ -1,4 +1,4 @@
-"""The one trainer: configuration, data, augmentation, optimisation, the loop, and its images.
+"""The one trainer: configuration, data, augmentation, optimization, the loop, and its images.
 
 To be imported before TensorFlow, which reads these settings then; what is set already, stays.
 """

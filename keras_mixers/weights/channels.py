@@ -1,8 +1,8 @@
-"""First layers of weights for three colours, for images of another number of channels.
+"""First layers of weights for three colors, for images of another number of channels.
 
-For one channel, the weights of the three colours are summed: a gray image gives what it gave as
-three equal colours. For C others they are repeated, red, green, blue, red, and so on, and scaled by
-3 / C, which keeps the size of the sums; where C is a multiple of 3, colours repeated as often give
+For one channel, the weights of the three colors are summed: a gray image gives what it gave as
+three equal colors. For C others they are repeated, red, green, blue, red, and so on, and scaled by
+3 / C, which keeps the size of the sums; where C is a multiple of 3, colors repeated as often give
 what they gave. That is timm's way (https://github.com/huggingface/pytorch-image-models,
 `adapt_input_conv` in timm/models/_manipulate.py).
 """
@@ -14,7 +14,7 @@ import numpy as np
 from keras_mixers.weights.resizing import Carried
 
 KERNEL = "stem/projection/kernel"
-_COLOURS = 3
+_COLORS = 3
 _log = logging.getLogger("keras_mixers")
 
 
@@ -30,9 +30,9 @@ def adapted(shapes, theirs):
     if ours is None or theirs is None or len(theirs) != 4:
         return {}
     channels = ours[2]
-    if theirs[2] != _COLOURS or channels == _COLOURS:
+    if theirs[2] != _COLORS or channels == _COLORS:
         return {}
-    shape = (*ours[:2], _COLOURS, ours[3])
+    shape = (*ours[:2], _COLORS, ours[3])
     return {KERNEL: Carried(shape, lambda kernel: _adapted(kernel, channels))}
 
 
@@ -40,8 +40,8 @@ def _adapted(kernel, channels):
     kernel = kernel.astype(np.result_type(kernel, np.float32))  # Sums of half precision are rough.
     if channels == 1:
         return kernel.sum(axis=2, keepdims=True)
-    colours = np.arange(channels) % _COLOURS
-    return kernel[:, :, colours] * np.float32(_COLOURS / channels)
+    colors = np.arange(channels) % _COLORS
+    return kernel[:, :, colors] * np.float32(_COLORS / channels)
 
 
 def say(shapes):
@@ -51,8 +51,8 @@ def say(shapes):
         shapes: `{path: shape}` of the model's weights.
     """
     channels = shapes[KERNEL][2]
-    how = "summed" if channels == 1 else f"repeated and scaled by {_COLOURS} / {channels}"
+    how = "summed" if channels == 1 else f"repeated and scaled by {_COLORS} / {channels}"
     _log.warning(
-        "weights: the stem of 3 colours was adapted to channels=%d: its kernel was %s",
+        "weights: the stem of 3 colors was adapted to channels=%d: its kernel was %s",
         *(channels, how),
     )

@@ -38,7 +38,7 @@ KINDS = f"{', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}"
 
 @contextlib.contextmanager
 def arrays_in(path, entry=None):
-    """Context manager: opens a file, recognised by its first bytes; gives `{name: Stored}`.
+    """Context manager: opens a file, recognized by its first bytes; gives `{name: Stored}`.
 
     Args:
         path: Of the file.

@@ -36,7 +36,7 @@ def load(
 
     The file may be Keras' own (`.weights.h5`, `.keras`), or have the names that another codebase
     gives to the weights of the model's family. The head is left out if it is one for another number
-    of classes, or if the model has none; a first layer of 3 colours is adapted to a model of other
+    of classes, or if the model has none; a first layer of 3 colors is adapted to a model of other
     channels (`keras_mixers.weights.channels`). Both, a change of the grid, and another activation
     than that of the file's source are logged as warnings.
 

@@ -29,7 +29,7 @@ LINEAR = _transposed((1, 0), (1, 0))
 CONV = _transposed((2, 3, 1, 0), (3, 2, 0, 1))
 DEPTHWISE = _transposed((2, 3, 0, 1), (2, 3, 0, 1))
 POINTWISE = Layout(lambda a: a[:, :, 0, 0].T, lambda a: a.T[:, :, None, None])
-# A convolution of 2 x 2 and stride 2, for our projection of 2 x 2 concatenated neighbours.
+# A convolution of 2 x 2 and stride 2, for our projection of 2 x 2 concatenated neighbors.
 MERGING = Layout(
     lambda a: a.transpose(2, 3, 1, 0).reshape(-1, a.shape[0]),
     lambda a: a.reshape(2, 2, -1, a.shape[-1]).transpose(3, 2, 0, 1),

@@ -41,12 +41,12 @@ PREPARED = "24 x 24, central crop 1, bilinear, mean 0.485 0.456 0.406, std 0.229
 def write_images(folder):
     """Seven classes that are hard to tell apart; PNG of the model's size: nothing is resized."""
     rng = np.random.default_rng(0)
-    colours = rng.uniform(90, 166, (7, 3))
+    colors = rng.uniform(90, 166, (7, 3))
     for split, counts in (("train", [6] * 7), ("validation", PER_CLASS)):
-        for name, colour, count in zip(CLASSES, colours, counts, strict=True):
+        for name, color, count in zip(CLASSES, colors, counts, strict=True):
             (folder / split / name).mkdir(parents=True)
             for number in range(count):
-                own = rng.normal(colour, 40)
+                own = rng.normal(color, 40)
                 pixels = np.clip(rng.normal(own, 30, (SIZE, SIZE, 3)), 0, 255).astype("uint8")
                 (folder / split / name / f"{number}.png").write_bytes(encode(pixels, "PNG"))
     return folder
@@ -369,7 +369,7 @@ def test_models_that_cannot_be_used(world, capsys, tmp_path):
         keras.Sequential([keras.layers.Dense(3)]).save(tmp_path / "unbuilt.keras")
     assert "must be a built model" in refuse(capsys, tmp_path / "unbuilt.keras", *data)
     for shape, sentence in (
-        ((12, 16, 3), r"images of 12 x 12 pixels with 3 colours, or 1. It takes: 12 x 16 x 3"),
+        ((12, 16, 3), r"images of 12 x 12 pixels with 3 colors, or 1. It takes: 12 x 16 x 3"),
         ((12, 12, 1), "--data must be digits for a model of images with 1 channel"),
         ((None, None, 3), "images of any size: give --config"),
     ):
@@ -377,7 +377,7 @@ def test_models_that_cannot_be_used(world, capsys, tmp_path):
         assert sentence in refuse(capsys, tmp_path / "m.keras", *data)
     build("s2_mlp", input_shape=(16, 16, 3), classes=7).save(tmp_path / "m.keras")
     given = ("--config", world.run / "config.json")
-    assert "24 x 24 pixels with 3 colours, or 1. It takes: 16 x 16 x 3" in refuse(
+    assert "24 x 24 pixels with 3 colors, or 1. It takes: 16 x 16 x 3" in refuse(
         capsys, tmp_path / "m.keras", *data, *given
     )
 

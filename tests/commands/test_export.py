@@ -316,7 +316,7 @@ def test_a_model_that_is_not_ours(tmp_path, capsys):
     assert status == 0
     assert "8 random images" in out
     sentence = refuse([tmp_path / "other.keras", tmp_path / "b", "--data", "digits"], capsys)
-    assert "MODEL must take images of 8 x 8 pixels with 3 colours, or 1" in sentence
+    assert "MODEL must take images of 8 x 8 pixels with 3 colors, or 1" in sentence
 
 
 @pytest.mark.slow

@@ -151,7 +151,7 @@ def others(tmp_path_factory):
     for label, name in enumerate(("dog", "eel")):
         (folder / name).mkdir()
         for number in range(20):
-            data = image_files.encode(image_files.colourful(label, number), quality=95)
+            data = image_files.encode(image_files.colorful(label, number), quality=95)
             (folder / name / f"{number}.jpg").write_bytes(data)
     return folder
 
@@ -211,7 +211,7 @@ def test_what_is_exported_is_the_model_in_memory(precision, finished, folder, tm
     target = tmp_path / "phones" / "m.tflite"
     assert finetune._export(trained, target, precision) == 0
     assert f"12 images of {folder}, validation" in capsys.readouterr().out
-    images = np.stack([image_files.colourful(label, 3, (24, 24)) for label in range(3)])
+    images = np.stack([image_files.colorful(label, 3, (24, 24)) for label in range(3)])
     images = images.astype("float32")
     assert litert.LiteRTModel(target).predict(images).argmax(axis=-1).tolist() == [0, 1, 2]
     about, labels = exported.read_tflite(target)

@@ -28,7 +28,7 @@ def test_it_learns_and_leaves_what_it_promises(finished, folder):
         assert size_of(finished / name) > 200
     assert len(list((finished / "tensorboard").iterdir())) >= 1
     model = keras.models.load_model(finished / "model.keras")
-    images = np.stack([image_files.colourful(label, 3, (24, 24)) for label in range(3)])
+    images = np.stack([image_files.colorful(label, 3, (24, 24)) for label in range(3)])
     logits = model.predict(images.astype("float32"), verbose=0)
     np.testing.assert_array_equal(logits.argmax(-1), range(3))
     averaged = keras.models.load_model(finished / "model_ema.keras")

@@ -17,7 +17,7 @@ from keras_mixers.data import image_operations as ops
 from keras_mixers.data import rand_augment as ra
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-# A landscape format with a sky, a roof and a few hundred colours; not square, so that what swaps
+# A landscape format with a sky, a roof and a few hundred colors; not square, so that what swaps
 # the sides is seen.
 PHOTO = np.ascontiguousarray(sklearn.datasets.load_sample_images().images[0][60:160:2, 200:340:2])
 RECIPES = {"mixer": ra.MIXER_RECIPE, "deit": ra.DEIT_RECIPE}

@@ -12,8 +12,8 @@ def image_with_a_dot(batch=64, side=9):
     return images
 
 
-def centres(images):
-    """Centre of mass of each image: (row, column)."""
+def centers(images):
+    """Center of mass of each image: (row, column)."""
     images = np.array(images)[..., 0]
     rows, columns = np.mgrid[: images.shape[1], : images.shape[2]]
     mass = images.sum(axis=(1, 2))
@@ -34,21 +34,21 @@ def test_augmentation_is_a_function_of_its_seed_and_differs_between_images():
     once = augmentation.random_affine(images, (1, 2), **settings).numpy()
     np.testing.assert_array_equal(augmentation.random_affine(images, (1, 2), **settings), once)
     assert not np.array_equal(augmentation.random_affine(images, (1, 3), **settings), once)
-    assert len(np.unique(centres(once).round(4), axis=0)) == len(images)
+    assert len(np.unique(centers(once).round(4), axis=0)) == len(images)
 
 
 def test_shift_is_bounded_and_fills_with_zeros():
     moved = augmentation.random_affine(image_with_a_dot(), (1, 2), rotation=0, zoom=0, shift=2 / 9)
-    offsets = centres(moved) - [2, 4]
+    offsets = centers(moved) - [2, 4]
     assert 1.5 < np.abs(offsets).max() <= 2.001
     assert np.array(moved)[:, -1].max() == 0
 
 
-def test_rotation_keeps_the_centre_and_the_distance_from_it():
+def test_rotation_keeps_the_center_and_the_distance_from_it():
     images = image_with_a_dot()
     images[:, 2, 4], images[:, 1:4, 3:6] = 0, 1  # A blob, which interpolation keeps.
     turned = augmentation.random_affine(images, (1, 2), rotation=30, zoom=0, shift=0)
-    offsets = centres(turned) - [4, 4]
+    offsets = centers(turned) - [4, 4]
     np.testing.assert_allclose(np.hypot(*offsets.T), 2, atol=0.1)
     angles = np.degrees(np.arctan2(offsets[:, 1], -offsets[:, 0]))
     assert 25 < np.abs(angles).max() <= 31
@@ -56,9 +56,9 @@ def test_rotation_keeps_the_centre_and_the_distance_from_it():
     assert angles.max() > 20
 
 
-def test_zoom_changes_the_distance_from_the_centre():
+def test_zoom_changes_the_distance_from_the_center():
     images = image_with_a_dot()
     zoomed = augmentation.random_affine(images, (1, 2), rotation=0, zoom=0.5, shift=0)
-    distance = 4 - centres(zoomed)[:, 0]
+    distance = 4 - centers(zoomed)[:, 0]
     assert 0.95 < distance.min() < 1.3
     assert 2.7 < distance.max() < 3.05

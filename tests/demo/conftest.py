@@ -16,15 +16,15 @@ def litert_js_folder(litert_js):
 
 
 @pytest.fixture(scope="session")
-def of_colours(tmp_path_factory):
-    from tests.demo.serving import write_colours
+def of_colors(tmp_path_factory):
+    from tests.demo.serving import write_colors
 
-    return write_colours(tmp_path_factory.mktemp("colours") / "tiny.tflite")
+    return write_colors(tmp_path_factory.mktemp("colors") / "tiny.tflite")
 
 
 @pytest.fixture(scope="session")
-def served_colours(of_colours, litert_js):
+def served_colors(of_colors, litert_js):
     from tests.demo.serving import Serving
 
-    with Serving(of_colours) as serving:
+    with Serving(of_colors) as serving:
         yield serving

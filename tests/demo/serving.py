@@ -21,7 +21,7 @@ from tests import reference
 
 ANIMALS = ("cat", "dog", "an animal whose name is longer than any telephone is wide", "eel", "<b>")
 
-# Of images that the model of colours takes scaled.
+# Of images that the model of colors takes scaled.
 PREPROCESSING = Preprocessing(32, interpolation="bicubic", mean=IMAGENET_MEAN, std=IMAGENET_STD)
 
 
@@ -72,7 +72,7 @@ class Serving:
         return response, body
 
 
-def write_colours(path):
+def write_colors(path):
     """Writes a model of random weights: real scores, cubics, and images scaled as ImageNet's."""
     keras.utils.set_random_seed(1)
     model = keras_mixers.MLPMixer(
@@ -97,7 +97,7 @@ def write_colours(path):
         image_size=32,
     )
     assert config.preprocessing == PREPROCESSING
-    export(model, path, TFLite(), Origin("/home/somebody/runs/colours", config, ANIMALS))
+    export(model, path, TFLite(), Origin("/home/somebody/runs/colors", config, ANIMALS))
     return path
 
 

@@ -49,27 +49,27 @@ def refuse(arguments, capsys):
         ("/model.tflite", "application/octet-stream"),
     ],
 )
-def test_serves_its_own_files(served_colours, path, kind):
-    response, body = served_colours.ask("GET", path)
+def test_serves_its_own_files(served_colors, path, kind):
+    response, body = served_colors.ask("GET", path)
     assert response.status == 200
     assert response.headers["Content-Type"] == kind
     assert len(body) == int(response.headers["Content-Length"]) > 100
-    head, _ = served_colours.ask("HEAD", path)
+    head, _ = served_colors.ask("HEAD", path)
     assert head.status == 200
     assert head.headers["Content-Length"] == response.headers["Content-Length"]
 
 
-def test_head_is_the_headers_alone(served_colours):
+def test_head_is_the_headers_alone(served_colors):
     with socket.create_connection(
-        (served_colours.host, served_colours.port), timeout=5
+        (served_colors.host, served_colors.port), timeout=5
     ) as connection:
         connection.sendall(b"HEAD /page.css HTTP/1.1\r\nConnection: close\r\n\r\n")
         with connection.makefile("rb") as answer:
             assert answer.read().endswith(b"\r\n\r\n")
 
 
-def test_serves_that_very_file(served_colours, of_colours):
-    assert served_colours.ask("GET", "/model.tflite")[1] == of_colours.read_bytes()
+def test_serves_that_very_file(served_colors, of_colors):
+    assert served_colors.ask("GET", "/model.tflite")[1] == of_colors.read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -90,16 +90,16 @@ def test_serves_that_very_file(served_colours, of_colours):
         "/etc/passwd",
     ],
 )
-def test_serves_nothing_else(served_colours, path):
+def test_serves_nothing_else(served_colors, path):
     for method in ("GET", "HEAD"):
-        response, body = served_colours.ask(method, path)
+        response, body = served_colors.ask(method, path)
         assert response.status == 404
         assert b"keras" not in body
 
 
 @pytest.mark.parametrize("path", ["/", "/model.json", "/nothing"])
-def test_every_answer_has_the_headers(served_colours, path):
-    headers = served_colours.ask("GET", path)[0].headers
+def test_every_answer_has_the_headers(served_colors, path):
+    headers = served_colors.ask("GET", path)[0].headers
     policy = headers["Content-Security-Policy"]
     assert policy.startswith("default-src 'self'; script-src 'self' 'wasm-unsafe-eval' 'sha256-")
     assert not re.search(r"unsafe-inline|'unsafe-eval'|https?:|\*", policy)
@@ -111,23 +111,23 @@ def test_every_answer_has_the_headers(served_colours, path):
     assert headers["Cache-Control"] == "no-cache"
 
 
-def test_what_a_browser_has_is_not_sent_again(served_colours):
-    first, body = served_colours.ask("GET", "/model.tflite")
-    again, nothing = served_colours.ask("GET", "/model.tflite", If_None_Match=first.headers["ETag"])
+def test_what_a_browser_has_is_not_sent_again(served_colors):
+    first, body = served_colors.ask("GET", "/model.tflite")
+    again, nothing = served_colors.ask("GET", "/model.tflite", If_None_Match=first.headers["ETag"])
     assert (again.status, nothing) == (304, b"")
     assert again.headers["ETag"] == first.headers["ETag"]
-    assert served_colours.ask("GET", "/model.tflite", If_None_Match='"other"')[1] == body
+    assert served_colors.ask("GET", "/model.tflite", If_None_Match='"other"')[1] == body
 
 
-def test_serves_what_was_there_at_the_start(of_colours, litert_js, tmp_path):
-    path = shutil.copy(of_colours, tmp_path / "m.tflite")
+def test_serves_what_was_there_at_the_start(of_colors, litert_js, tmp_path):
+    path = shutil.copy(of_colors, tmp_path / "m.tflite")
     with Serving(path) as serving:
         path.write_bytes(b"another file")
-        assert serving.ask("GET", "/model.tflite")[1] == of_colours.read_bytes()
+        assert serving.ask("GET", "/model.tflite")[1] == of_colors.read_bytes()
 
 
-def test_a_silent_connection_ends_in_silence(of_colours, litert_js, capfd):
-    with Serving(of_colours) as serving:
+def test_a_silent_connection_ends_in_silence(of_colors, litert_js, capfd):
+    with Serving(of_colors) as serving:
         serving.server.RequestHandlerClass.timeout = 0.2
         with socket.create_connection((serving.host, serving.port), timeout=10) as connection:
             connection.sendall(b"HEAD /page.css HTTP/1.1\r\n\r\n")
@@ -140,15 +140,15 @@ def test_a_silent_connection_ends_in_silence(of_colours, litert_js, capfd):
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS"])
-def test_other_methods_are_refused(served_colours, method):
-    assert served_colours.ask(method, "/")[0].status == 501
+def test_other_methods_are_refused(served_colors, method):
+    assert served_colors.ask(method, "/")[0].status == 501
 
 
-def test_says_what_the_model_needs(served_colours, of_colours):
-    about = json.loads(served_colours.ask("GET", "/model.json")[1])
+def test_says_what_the_model_needs(served_colors, of_colors):
+    about = json.loads(served_colors.ask("GET", "/model.json")[1])
     assert about["name"] == "tiny"
-    assert about["source"] == "colours"  # And not the folders of somebody's machine.
-    assert about["bytes"] == of_colours.stat().st_size
+    assert about["source"] == "colors"  # And not the folders of somebody's machine.
+    assert about["bytes"] == of_colors.stat().st_size
     assert about["shape"] == [32, 32, 3]
     assert about["labels"] == list(ANIMALS)
     assert about["probabilities_by"] == "sigmoid"
@@ -159,13 +159,13 @@ def test_says_what_the_model_needs(served_colours, of_colours):
     )
 
 
-def test_listens_on_this_machine_alone(served_colours):
+def test_listens_on_this_machine_alone(served_colors):
     assert parse("m.tflite").host == "127.0.0.1"
-    assert served_colours.server.socket.getsockname()[0] == "127.0.0.1"
+    assert served_colors.server.socket.getsockname()[0] == "127.0.0.1"
 
 
-def test_command_prints_its_address_and_stops_at_once(of_colours, litert_js):
-    command = [sys.executable, ROOT / "tools" / "demo.py", of_colours, "--port", "0"]
+def test_command_prints_its_address_and_stops_at_once(of_colors, litert_js):
+    command = [sys.executable, ROOT / "tools" / "demo.py", of_colors, "--port", "0"]
     process = subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
@@ -186,43 +186,43 @@ def test_command_prints_its_address_and_stops_at_once(of_colours, litert_js):
         process.communicate()
 
 
-def test_a_run_folder(of_colours, tmp_path, capsys):
+def test_a_run_folder(of_colors, tmp_path, capsys):
     sentence = refuse([tmp_path], capsys)
     assert sentence.endswith(f"keras-mixers imagenet made. There is neither in {tmp_path}")
     (tmp_path / "config.json").touch()
     sentence = refuse([tmp_path], capsys)
     assert sentence.endswith(f"make it by: keras-mixers export {tmp_path} {tmp_path}")
-    shutil.copy(of_colours, tmp_path / "a.tflite")
+    shutil.copy(of_colors, tmp_path / "a.tflite")
     assert description.find_model(str(tmp_path)).name == "a.tflite"
-    shutil.copy(of_colours, tmp_path / "b.tflite")
+    shutil.copy(of_colors, tmp_path / "b.tflite")
     assert refuse([tmp_path], capsys).endswith(f"files in {tmp_path}: a.tflite, b.tflite")
-    shutil.copy(of_colours, tmp_path / "model.tflite")
+    shutil.copy(of_colors, tmp_path / "model.tflite")
     assert description.find_model(str(tmp_path)).name == "model.tflite"
 
 
-def test_what_cannot_be_used_is_refused_in_one_sentence(of_colours, tmp_path, capsys, litert_js):
+def test_what_cannot_be_used_is_refused_in_one_sentence(of_colors, tmp_path, capsys, litert_js):
     assert f"nothing at {tmp_path / 'no'}" in refuse([tmp_path / "no"], capsys)
     text = tmp_path / "text.tflite"
     text.write_text("This is no model.")
     assert "MODEL must be a .tflite file or a run folder. Received" in refuse([text], capsys)
     text.write_bytes(b"")
     assert "MODEL must be a .tflite file or a run folder. Received" in refuse([text], capsys)
-    assert "from 0 to 65535. Received: 65536" in refuse([of_colours, "--port", 65536], capsys)
-    assert "at least 1. Received: 0" in refuse([of_colours, "--top-k", 0], capsys)
+    assert "from 0 to 65535. Received: 65536" in refuse([of_colors, "--port", 65536], capsys)
+    assert "at least 1. Received: 0" in refuse([of_colors, "--top-k", 0], capsys)
     names = tmp_path / "labels.txt"
-    assert "--labels must be a text file" in refuse([of_colours, "--labels", names], capsys)
+    assert "--labels must be a text file" in refuse([of_colors, "--labels", names], capsys)
     names.write_text("cat\ndog\n")
-    assert "Received: 2 names" in refuse([of_colours, "--labels", names], capsys)
-    assert "this machine's" in refuse([of_colours, "--host", "192.0.2.1"], capsys)
+    assert "Received: 2 names" in refuse([of_colors, "--labels", names], capsys)
+    assert "this machine's" in refuse([of_colors, "--host", "192.0.2.1"], capsys)
     for host in ("", "::1"):
-        sentence = refuse([of_colours, "--host", host], capsys)
+        sentence = refuse([of_colors, "--host", host], capsys)
         assert sentence.endswith(f"must be a name or an IPv4 address. Received: {host!r}")
     cut = tmp_path / "cut.tflite"
-    cut.write_bytes(of_colours.read_bytes()[:-30])
+    cut.write_bytes(of_colors.read_bytes()[:-30])
     assert "MODEL must be whole; copy or export it again." in refuse([cut], capsys)
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        sentence = refuse([of_colours, "--port", port], capsys)
+        sentence = refuse([of_colors, "--port", port], capsys)
     assert "choose another --port" in sentence
     assert f"127.0.0.1:{port}: Address already in use" in sentence
 
@@ -242,15 +242,15 @@ def test_models_of_other_things_are_refused(tmp_path, capsys):
     assert "an input of float32 or uint8, which LiteRT.js knows" in sentence
 
 
-def test_without_litert_js_says_how_to_get_it(of_colours, tmp_path, monkeypatch, capsys):
+def test_without_litert_js_says_how_to_get_it(of_colors, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    sentence = refuse([of_colours], capsys)
+    sentence = refuse([of_colors], capsys)
     assert "LiteRT.js is missing" in sentence
     assert sentence.endswith(f"fix it by: {litert_js_module.command()}")
     assert f"npm install --prefix {tmp_path}/keras_mixers/litert @litertjs/core@" in sentence
 
 
-def test_another_litert_js_is_refused(of_colours, litert_js_folder, tmp_path, monkeypatch, capsys):
+def test_another_litert_js_is_refused(of_colors, litert_js_folder, tmp_path, monkeypatch, capsys):
     copy = tmp_path / "keras_mixers" / "litert" / "node_modules"
     copy.mkdir(parents=True)
     for path in (litert_js_folder / "node_modules").iterdir():
@@ -261,7 +261,7 @@ def test_another_litert_js_is_refused(of_colours, litert_js_folder, tmp_path, mo
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert len(litert_js_module.served()) == 8
     (copy / ".package-lock.json").write_text(lock.replace("sha512-", "sha512-other"))
-    sentence = refuse([of_colours], capsys)
+    sentence = refuse([of_colors], capsys)
     assert "another @litertjs/core; fix it by: npm install" in sentence
 
 
@@ -307,8 +307,8 @@ def test_softmax_behind_a_conversion(tmp_path, rng):
     assert describe(path)["probabilities_by"] is None
 
 
-def test_options_override_what_the_file_says(of_colours):
-    arguments = (of_colours, "--mean", 0.5, "--std", 0.5)
+def test_options_override_what_the_file_says(of_colors):
+    arguments = (of_colors, "--mean", 0.5, "--std", 0.5)
     np.testing.assert_allclose(describe(*arguments)["pixel_scale"], 2 / 255)
 
 

@@ -198,7 +198,7 @@ def test_digits_of_the_test_split_as_litert_knows_them(browser, served, of_digit
 
 
 def strokes(image):
-    """Lines between neighbouring pixels with ink, in parts of the box."""
+    """Lines between neighboring pixels with ink, in parts of the box."""
     inked = {(y, x) for y, x in np.argwhere(image[..., 0] > 0)}
     for y, x in sorted(inked):
         near = [(y, x + 1), (y + 1, x), (y + 1, x + 1), (y + 1, x - 1)]
@@ -319,12 +319,12 @@ def photograph():
     return sklearn.datasets.load_sample_image("flower.jpg")  # (427, 640, 3)
 
 
-def test_a_photograph_as_the_evaluation_prepares_it(browser, served_colours, of_colours):
+def test_a_photograph_as_the_evaluation_prepares_it(browser, served_colors, of_colors):
     data = png(photograph())
     seen = PREPROCESSING.pixels(data)
-    scores = LiteRTModel(of_colours).predict(PREPROCESSING.scale(seen[None]))[0]
+    scores = LiteRTModel(of_colors).predict(PREPROCESSING.scale(seen[None]))[0]
     expected = 1 / (1 + np.exp(-scores))
-    with Page(browser, served_colours) as page:
+    with Page(browser, served_colors) as page:
         page.upload(data)
         # The two add in another order: what is just at a half is rounded up by one of them.
         assert np.abs(page.seen().astype(int) - seen).max() <= 1
@@ -334,19 +334,19 @@ def test_a_photograph_as_the_evaluation_prepares_it(browser, served_colours, of_
     assert expected.std() > 0.05
 
 
-def test_what_is_transparent_is_white(browser, served_colours):
+def test_what_is_transparent_is_white(browser, served_colors):
     image = np.zeros((90, 90, 4), "uint8")
-    with Page(browser, served_colours) as page:
+    with Page(browser, served_colors) as page:
         page.upload(png(image))
         assert page.seen().min() == 255
         assert page.box().min() == 255
 
 
-def test_the_box_shows_what_the_model_sees(browser, served_colours):
+def test_the_box_shows_what_the_model_sees(browser, served_colors):
     """The central 7/8, to the pixel, of which 262.5 are rounded to the even number."""
     image = np.zeros((300, 500, 3), "uint8")
     image[19 : 19 + 262, 119 : 119 + 262] = 255
-    with Page(browser, served_colours) as page:
+    with Page(browser, served_colors) as page:
         page.upload(png(image))
         assert page.box()[4:-4, 4:-4].min() == 255  # Smoothing may look over the edge.
         assert page.seen().min() == 255
@@ -356,11 +356,11 @@ def test_the_box_shows_what_the_model_sees(browser, served_colours):
 
 
 @pytest.mark.parametrize("size", [(427, 640), (300, 300), (201, 67)], ids=str)
-def test_an_image_of_another_aspect_ratio(browser, served_colours, size):
+def test_an_image_of_another_aspect_ratio(browser, served_colors, size):
     """A model that is not square sees a crop of its own aspect ratio."""
     image = photograph()[: size[0], : size[1]]
     expected = dataclasses.replace(PREPROCESSING, image_size=(16, 64)).pixels(png(image))
-    with Page(browser, served_colours) as page:
+    with Page(browser, served_colors) as page:
         script = """async ([data, shape]) => {
             const {centralCrop, toPixels} = await import('/image.js');
             const blob = new Blob([Uint8Array.from(atob(data), (c) => c.charCodeAt(0))]);
@@ -375,17 +375,17 @@ def test_an_image_of_another_aspect_ratio(browser, served_colours, size):
 
 def test_gray_as_tensorflow_makes_it(browser, served):
     with Page(browser, served) as page:
-        for colour in np.eye(3, dtype="uint8") * 255:
-            page.upload(png(np.broadcast_to(colour, (16, 16, 3))))
-            gray = tf.image.rgb_to_grayscale(colour[None, None].astype("float32")).numpy()
+        for color in np.eye(3, dtype="uint8") * 255:
+            page.upload(png(np.broadcast_to(color, (16, 16, 3))))
+            gray = tf.image.rgb_to_grayscale(color[None, None].astype("float32")).numpy()
             assert np.abs(page.seen() - gray).max() <= 0.6
 
 
-def test_large_pictures_are_read_smaller(browser, served_colours):
+def test_large_pictures_are_read_smaller(browser, served_colors):
     script = """async () => { const {centralCrop} = await import('/image.js');
         const canvas = Object.assign(document.createElement('canvas'), {width: 9, height: 9});
         return centralCrop(canvas, 5000, 5000, 1, [32, 32]).width; }"""
-    with Page(browser, served_colours) as page:
+    with Page(browser, served_colors) as page:
         assert page.page.evaluate(script) == 2048
 
 
@@ -418,7 +418,7 @@ def check_layout(page, width, height):
     assert page.page.locator("section").evaluate_all(f"cards => cards.every({script})")
 
 
-@pytest.mark.parametrize("kind", ["served", "served_colours"])
+@pytest.mark.parametrize("kind", ["served", "served_colors"])
 def test_everything_fits_the_screen(browser, kind, request):
     with Page(browser, request.getfixturevalue(kind)) as page:
         page.upload(png(photograph()[::4, ::4]))
@@ -437,7 +437,7 @@ def test_large_letters_fit_the_screen(browser, served, letters, width):
         check_layout(page, width, 640)
 
 
-def test_dark_and_forced_colours(browser, served):
+def test_dark_and_forced_colors(browser, served):
     with Page(browser, served, color_scheme="light") as page:
         draw(page, [[(0.5, 0.2), (0.5, 0.8)]])
         light = page.style("body", "backgroundColor")
@@ -450,13 +450,13 @@ def test_dark_and_forced_colours(browser, served):
         assert track != bar
 
 
-def test_sizes_and_times(browser, served_colours, of_colours):
-    with Page(browser, served_colours, CLOCK) as page:
+def test_sizes_and_times(browser, served_colors, of_colors):
+    with Page(browser, served_colors, CLOCK) as page:
         page.upload(png(photograph()[::4, ::4]))
         assert page.text("milliseconds") == "32 ms"
-        assert page.text("size") == f"{of_colours.stat().st_size / 1e3:.0f} kB"
+        assert page.text("size") == f"{of_colors.stat().st_size / 1e3:.0f} kB"
         assert page.text("runtime") == "LiteRT.js on the CPU, with threads"
-    with Page(browser, served_colours, LARGER, is_ready=False) as page:
+    with Page(browser, served_colors, LARGER, is_ready=False) as page:
         assert status_of(page).endswith("model.tflite is cut short; reload the page")
         assert page.text("size") == "12.3 MB"
 
@@ -475,8 +475,8 @@ performance.now = () => (new Error().stack.includes('/model.js') ? (clock += 32)
 """
 
 
-def test_names_are_text(browser, served_colours):
-    with Page(browser, served_colours) as page:
+def test_names_are_text(browser, served_colors):
+    with Page(browser, served_colors) as page:
         page.upload(png(photograph()))
         assert "<b>" in page.page.locator("#bars .label").all_text_contents()
 
@@ -503,9 +503,9 @@ def test_what_is_no_picture(browser, served):
         assert page.text("status") == ""
 
 
-def test_files_are_dropped(browser, served_colours):
+def test_files_are_dropped(browser, served_colors):
     light, dark = (png(np.full((40, 40, 3), gray, "uint8")) for gray in (250, 5))
-    with Page(browser, served_colours) as page:
+    with Page(browser, served_colors) as page:
         assert page.drop(light)
         page.page.locator("#bars li").first.wait_for()
         page.wait()
@@ -611,8 +611,8 @@ def test_what_is_missing(browser, served, missing, sentence):
         page.complaints = [c for c in page.complaints if "404" not in c]
 
 
-def test_an_older_browser(browser, served_colours):
-    with Page(browser, served_colours, "delete Array.prototype.toSorted") as page:
+def test_an_older_browser(browser, served_colors):
+    with Page(browser, served_colors, "delete Array.prototype.toSorted") as page:
         page.upload(png(photograph()[::4, ::4]))
         assert page.text("status") == ""
 
@@ -644,8 +644,8 @@ navigator.mediaDevices.getUserMedia = async (asked) => (window.stream = await ge
 """
 
 
-def test_the_camera_gives_answers_and_is_released(browser, served_colours):
-    with Page(browser, served_colours, WATCH) as page:
+def test_the_camera_gives_answers_and_is_released(browser, served_colors):
+    with Page(browser, served_colors, WATCH) as page:
         page.page.click("#camera")
         page.page.locator("#bars li").first.wait_for()
         assert page.text("camera") == "Stop"

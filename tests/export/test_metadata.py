@@ -20,6 +20,7 @@ from keras_mixers.export.tflite import TFLite
 from keras_mixers.preprocessing import BY_IMAGENET, TO_MINUS_ONE_ONE, TO_ZERO_ONE, Preprocessing
 from keras_mixers.training.config import TrainingConfig
 from tests import reference
+from tests.helpers.sampling import extended
 
 pytestmark = pytest.mark.tensorflow
 
@@ -66,10 +67,13 @@ ALL_KINDS += [("int8", True), ("int8-full", True)]
 @pytest.mark.parametrize(
     ("preprocessing", "included", "kinds"),
     [
-        (BY_IMAGENET, True, ALL_KINDS),
-        (TO_MINUS_ONE_ONE, False, ALL_KINDS),
-        # Mediapipe does not scale each colour by itself, so that pixels are what it needs.
-        (BY_IMAGENET, False, [("float32", True)]),
+        (TO_MINUS_ONE_ONE, False, [("float32", False), ("int8-full", True)]),
+        *extended(
+            (BY_IMAGENET, True, ALL_KINDS),
+            (TO_MINUS_ONE_ONE, False, ALL_KINDS),
+            # Mediapipe does not scale each color by itself, so that pixels are what it needs.
+            (BY_IMAGENET, False, [("float32", True)]),
+        ),
     ],
 )
 def test_mediapipe_finds_labels_and_scaling(preprocessing, included, kinds, rng, tmp_path):
@@ -94,8 +98,10 @@ def test_mediapipe_finds_labels_and_scaling(preprocessing, included, kinds, rng,
         assert scores == pytest.approx(exact, abs=most), path
 
 
-@pytest.mark.parametrize("included", [True, False])
-@pytest.mark.parametrize("takes_pixels", [True, False])
+@pytest.mark.parametrize(
+    ("included", "takes_pixels"),
+    [(False, False), *extended((True, True), (True, False), (False, True))],
+)
 def test_our_own_reader(included, takes_pixels, tmp_path):
     path = write(build(BY_IMAGENET, included), tmp_path, "float16", takes_pixels)
     about, labels = exported.read_tflite(path)
@@ -123,12 +129,11 @@ def test_older_files_do_not_say_how_images_are_prepared(about):
 def test_logits_are_called_so(tmp_path, rng):
     inputs = keras.Input((4, 4, 3))
     model = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Flatten()(inputs)))
-    for loss in ("softmax", "sigmoid"):
-        origin = Origin(config=TrainingConfig(loss=loss))
-        path = export(model, tmp_path / "m.tflite", TFLite(), origin).path
-        about, labels = exported.read_tflite(path)
-        assert labels is None
-        assert (about["outputs"], about["probabilities_by"]) == ("logits", loss)
+    origin = Origin(config=TrainingConfig(loss="sigmoid"))
+    path = export(model, tmp_path / "m.tflite", TFLite(), origin).path
+    about, labels = exported.read_tflite(path)
+    assert labels is None
+    assert (about["outputs"], about["probabilities_by"]) == ("logits", "sigmoid")
 
 
 def test_files_without_metadata(tmp_path):

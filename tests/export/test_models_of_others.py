@@ -12,6 +12,7 @@ from keras_mixers.export.origin import Origin
 from keras_mixers.export.saved_model import SavedModel
 from keras_mixers.export.tflite import TFLite
 from tests import reference
+from tests.helpers.sampling import extended
 
 pytestmark = pytest.mark.tensorflow
 
@@ -52,8 +53,14 @@ BUILDERS = {
 }
 
 
-@pytest.mark.parametrize("name", BUILDERS)
-@pytest.mark.parametrize("kind", [TFLite(), SavedModel()], ids=lambda kind: kind.name)
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        *((name, TFLite()) for name in BUILDERS),
+        ("loop", SavedModel()),
+        *extended(*((name, SavedModel()) for name in BUILDERS if name != "loop")),
+    ],
+)
 def test_is_exported(name, kind, rng, tmp_path):
     build, shape = BUILDERS[name]
     result = export(functional(build, rng, shape), tmp_path / "out" / "model", kind)

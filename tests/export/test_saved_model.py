@@ -27,7 +27,7 @@ LABELS = ("ant", "bee", "cow", "dog", "eel")
 def build(rng, channels=3, **arguments):
     model = keras_mixers.SMLPNet(
         input_shape=(16, 16, channels),
-        **dict(classes=5, hidden_dim=8, depths=(1, 1), patch_size=2) | arguments,
+        **dict(classes=5, hidden_dim=8, depths=(1,), patch_size=2) | arguments,
     )
     reference.randomize(model, rng)
     return model
@@ -46,53 +46,67 @@ def sigmoid(x):
     return 1 / (1 + np.exp(-x))
 
 
-@pytest.mark.parametrize(
-    ("activation", "loss", "probabilities", "included"),
-    [
-        (None, "softmax", softmax, True),
-        (None, "sigmoid", sigmoid, False),
-        ("softmax", "sigmoid", lambda x: x, True),
-    ],
+# Outputs, the loss of their training, the probabilities, and whether the model scales its images.
+CASES = {
+    "softmax": (None, "softmax", softmax, True),
+    "sigmoid": (None, "sigmoid", sigmoid, False),
+    "probabilities": ("softmax", "sigmoid", lambda x: x, True),
+}
+CLASSIFY = (
+    "import sys, numpy as np, tensorflow as tf; folder, *names = sys.argv[1:]\n"
+    "files = tf.constant([open(f'{folder}/{i}', 'rb').read() for i in range(3)])\n"
+    "for name in names:\n"
+    "    classify = tf.saved_model.load(f'{folder}/{name}').signatures['classify']\n"
+    "    found = classify(image_bytes=files).items()\n"
+    "    np.savez(f'{folder}/{name}', **{k: v.numpy().astype('U' if k == 'labels' else 'f4') "
+    "for k, v in found})\n"
+    "assert not {'keras_mixers', 'recipes', 'tools'} & set(sys.modules)"
 )
-def test_classify_prepares_images_as_the_evaluation(
-    activation, loss, probabilities, included, rng, tmp_path
-):
-    """JPEG and PNG of different sizes, in another process that has no keras_mixers."""
+
+
+@pytest.fixture(scope="module")
+def classified(tmp_path_factory):
+    """What three files in another process, without keras_mixers, classify; and what is right.
+
+    They are JPEG and PNG of different sizes.
+    """
+    rng, folder = np.random.default_rng(0), tmp_path_factory.mktemp("classified")
     preprocessing = dataclasses.replace(BY_IMAGENET, crop=0.75)
-    options = dict(preprocessing=preprocessing, include_preprocessing=included)
-    model = build(rng, classifier_activation=activation, **options)
-    origin = Origin(config=TrainingConfig(loss=loss), labels=LABELS)
-    result = export(model, tmp_path / "m", SavedModel(top_k=3), origin)
-    assert result.agrees
     sizes = [(30, 40), (61, 33), (16, 16)]
     images = [rng.integers(0, 256, (*size, 3), "uint8") for size in sizes]
     files = [encode(x, kind) for x, kind in zip(images, ("PNG", "JPEG", "PNG"), strict=True)]
-    prepared = np.stack([preprocessing_of_16(preprocessing).pixels(data) for data in files])
-    given = prepared if included else preprocessing.scale(prepared)
-    outputs = np.asarray(model(given))
-    expected = probabilities(outputs)
-    order = np.argsort(-expected, axis=-1)[:, :3]
     for number, data in enumerate(files):
-        (tmp_path / str(number)).write_bytes(data)
-    code = (
-        "import sys, numpy as np, tensorflow as tf; folder, *files = sys.argv[1:]; "
-        "classify = tf.saved_model.load(folder + '/m').signatures['classify']; "
-        "found = classify(image_bytes=tf.constant([open(f, 'rb').read() for f in files])); "
-        "np.savez(folder + '/found', **{k: v.numpy().astype('U' if k == 'labels' else 'f4') "
-        "for k, v in found.items()}); "
-        "assert not {'keras_mixers', 'recipes', 'tools'} & set(sys.modules)"
-    )
-    arguments = [tmp_path, *(tmp_path / str(number) for number in range(3))]
-    subprocess.run([sys.executable, "-c", code, *map(str, arguments)], check=True, cwd=tmp_path)
-    found = np.load(tmp_path / "found.npz")
+        (folder / str(number)).write_bytes(data)
+    prepared = np.stack([preprocessing_of_16(preprocessing).pixels(data) for data in files])
+    expected = {}
+    for name, (activation, loss, probabilities, included) in CASES.items():
+        options = dict(preprocessing=preprocessing, include_preprocessing=included)
+        model = build(rng, classifier_activation=activation, **options)
+        origin = Origin(config=TrainingConfig(loss=loss), labels=LABELS)
+        assert export(model, folder / name, SavedModel(top_k=3), origin).agrees
+        given = prepared if included else preprocessing.scale(prepared)
+        expected[name] = probabilities(np.asarray(model(given)))
+    command = [sys.executable, "-c", CLASSIFY, str(folder), *CASES]
+    subprocess.run(command, check=True, cwd=folder)
+    return {name: (np.load(folder / f"{name}.npz"), right) for name, right in expected.items()}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_classify_prepares_images_as_the_evaluation(name, classified):
+    found, expected = classified[name]
+    order = np.argsort(-expected, axis=-1)[:, :3]
     np.testing.assert_array_equal(found["labels"], np.array(LABELS)[order])
     best = np.take_along_axis(expected, order, axis=-1)
     np.testing.assert_allclose(found["probabilities"], best, atol=1e-5)
 
 
-def test_serving_default_takes_any_number_of_images(rng, tmp_path):
+def test_it_takes_any_number_of_images_and_names_no_more_classes_than_there_are(rng, tmp_path):
     model = build(rng, classifier_activation=None)
-    export(model, tmp_path / "m", SavedModel())
+    export(model, tmp_path / "m", SavedModel(top_k=50))
+    labels, _ = LoadedSavedModel(tmp_path / "m").classify(
+        [encode(rng.integers(0, 256, (20, 20, 3), "uint8"), "PNG")]
+    )
+    assert sorted(labels[0]) == list("01234")
     loaded = tf.saved_model.load(str(tmp_path / "m"))
     for count in (1, 5):
         x = rng.integers(0, 256, (count, 16, 16, 3)).astype("float32")
@@ -100,7 +114,7 @@ def test_serving_default_takes_any_number_of_images(rng, tmp_path):
         np.testing.assert_allclose(got, model.predict(x, verbose=0), atol=1e-5)
 
 
-@pytest.mark.parametrize("included", [True, False])
+@pytest.mark.parametrize("included", [True, pytest.param(False, marks=pytest.mark.extended)])
 def test_what_it_says_of_its_images(included, rng, tmp_path):
     model = build(rng, include_preprocessing=included)
     export(model, tmp_path / "m", SavedModel(), Origin(labels=LABELS))
@@ -120,7 +134,7 @@ def test_what_it_says_of_its_images(included, rng, tmp_path):
 
 
 def test_one_channel(rng, tmp_path):
-    """A colour image is seen in gray; classes without names are numbers."""
+    """A color image is seen in gray; classes without names are numbers."""
     preprocessing = dataclasses.replace(TO_MINUS_ONE_ONE, crop=1.0)
     model = build(rng, channels=1, classifier_activation=None, preprocessing=preprocessing)
     export(model, tmp_path / "m", SavedModel())
@@ -136,17 +150,8 @@ def test_what_cannot_classify_files_serves_images(rng, tmp_path):
     """A model without a classifier, and one of images that are not square."""
     for name, model in (
         ("features", build(rng, include_top=False)),
-        ("wide", small.build("smlpnet")),
+        ("wide", small.build("mlp_mixer", num_blocks=1)),
     ):
         assert export(model, tmp_path / name, SavedModel()).agrees
         signatures = tf.saved_model.load(str(tmp_path / name)).signatures
         assert sorted(signatures) == ["serve", "serving_default"]
-
-
-def test_top_k_is_at_most_the_number_of_classes(rng, tmp_path):
-    model = build(rng, classifier_activation=None)
-    export(model, tmp_path / "m", SavedModel(top_k=50))
-    labels, _ = LoadedSavedModel(tmp_path / "m").classify(
-        [encode(rng.integers(0, 256, (20, 20, 3), "uint8"), "PNG")]
-    )
-    assert sorted(labels[0]) == list("01234")

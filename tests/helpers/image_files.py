@@ -16,8 +16,8 @@ def encode(array, kind="JPEG", **options):
     return memory.getvalue()
 
 
-def colourful(label, number, size=(40, 48)):
-    """An image whose colour tells its class and whose brightness its number."""
+def colorful(label, number, size=(40, 48)):
+    """An image whose color tells its class and whose brightness its number."""
     image = np.zeros((*size, 3), "uint8") + 20
     image[:, :, label] = 120 + number * 4 % 120
     return image
@@ -29,6 +29,6 @@ def write_folder(folder, per_class=8, validation_per_class=4):
         for label, name in enumerate(CLASSES):
             (folder / split / name).mkdir(parents=True)
             for number in range(count):
-                data = encode(colourful(label, number), quality=95)
+                data = encode(colorful(label, number), quality=95)
                 (folder / split / name / f"{number}.jpg").write_bytes(data)
     return folder

@@ -43,6 +43,12 @@ BUILDERS = {
     ),
 }
 FAMILIES = tuple(BUILDERS)
+# Of the fewest blocks, where each of them costs time and one shows it all.
+SHORT = {
+    "mlp_mixer": {"num_blocks": 1},
+    "s2_mlp": {"num_blocks": 1},
+    "smlpnet": {"depths": (1, 1)},
+}
 NUM_BLOCKS = {"mlp_mixer": 3, "s2_mlp": 3, "smlpnet": 4}
 
 

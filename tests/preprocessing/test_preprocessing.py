@@ -196,7 +196,7 @@ def test_all_ways_to_give_an_image_agree(kind, size, interpolation, rng, tmp_pat
     assert np.ptp(expected) > 2
     (piped,) = tf.data.Dataset.from_tensors(data).map(preprocessing)
     (of_pixels,) = tf.data.Dataset.from_tensors(decoded).map(preprocessing)
-    # A window of a JPEG is decoded by itself: colours at its edge may be two values off.
+    # A window of a JPEG is decoded by itself: colors at its edge may be two values off.
     most = 2.01 / 255 / min(IMAGENET_STD) if kind == "JPEG" else 1e-6
     for found, allowed in (
         (preprocessing(path), most),

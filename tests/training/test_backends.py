@@ -34,7 +34,7 @@ def two_replicas():
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_two_replicas_give_the_losses_of_one(family):
-    """Stochastic depth, clipping, averages and batch normalisation included."""
+    """Stochastic depth, clipping, averages and batch normalization included."""
     one, two = (
         losses.run(*engine(strategy, family))
         for strategy in (tf.distribute.get_strategy(), two_replicas())

@@ -1,4 +1,4 @@
-"""Weights for three colours in models of another number of channels."""
+"""Weights for three colors in models of another number of channels."""
 
 import logging
 
@@ -34,15 +34,15 @@ def stem_of(model, images):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_gray_image_gives_what_three_equal_colours_give(family, rng, tmp_path):
-    colours, path = own_file(family, rng, tmp_path)
-    gray = loaded(colours, path, 1)
+def test_a_gray_image_gives_what_three_equal_colors_give(family, rng, tmp_path):
+    colors, path = own_file(family, rng, tmp_path)
+    gray = loaded(colors, path, 1)
     images = rng.normal(size=(2, *gray.input_shape[1:])).astype("float32")
-    expected = stem_of(colours, np.repeat(images, 3, axis=-1))
+    expected = stem_of(colors, np.repeat(images, 3, axis=-1))
     np.testing.assert_allclose(stem_of(gray, images), expected, rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(
         gray.get_layer("stem").projection.kernel,
-        np.asarray(colours.get_layer("stem").projection.kernel).sum(axis=2, keepdims=True),
+        np.asarray(colors.get_layer("stem").projection.kernel).sum(axis=2, keepdims=True),
         rtol=1e-6,
         atol=1e-6,
     )
@@ -50,21 +50,21 @@ def test_a_gray_image_gives_what_three_equal_colours_give(family, rng, tmp_path)
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("times", [2, 4])
-def test_repeated_colours_give_what_they_gave(times, family, rng, tmp_path):
-    colours, path = own_file(family, rng, tmp_path)
-    many = loaded(colours, path, 3 * times)
-    images = rng.normal(size=(2, *colours.input_shape[1:])).astype("float32")
+def test_repeated_colors_give_what_they_gave(times, family, rng, tmp_path):
+    colors, path = own_file(family, rng, tmp_path)
+    many = loaded(colors, path, 3 * times)
+    images = rng.normal(size=(2, *colors.input_shape[1:])).astype("float32")
     repeated = np.concatenate([images] * times, axis=-1)
-    expected = stem_of(colours, images)
+    expected = stem_of(colors, images)
     np.testing.assert_allclose(stem_of(many, repeated), expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("channels", [2, 4, 5])
-def test_any_number_of_channels_takes_the_colours_in_turn(channels, rng, tmp_path):
-    colours, path = own_file("mlp_mixer", rng, tmp_path)
-    kernel = np.asarray(colours.get_layer("stem").projection.kernel)
+def test_any_number_of_channels_takes_the_colors_in_turn(channels, rng, tmp_path):
+    colors, path = own_file("mlp_mixer", rng, tmp_path)
+    kernel = np.asarray(colors.get_layer("stem").projection.kernel)
     expected = np.stack([kernel[:, :, i % 3] * 3 / channels for i in range(channels)], axis=2)
-    adapted = loaded(colours, path, channels).get_layer("stem").projection.kernel
+    adapted = loaded(colors, path, channels).get_layer("stem").projection.kernel
     np.testing.assert_allclose(adapted, expected, rtol=1e-6)
 
 
@@ -72,12 +72,12 @@ def test_any_number_of_channels_takes_the_colours_in_turn(channels, rng, tmp_pat
 def test_files_of_others_are_adapted(kind, rng, tmp_path):
     arrays, suffix, build_it = made(kind, rng)
     path = write(tmp_path / f"file{suffix}", arrays)
-    colours = build_it(weights=path)
-    gray = build_it(weights=path, input_shape=(*colours.input_shape[1:3], 1))
-    kernel = np.asarray(colours.get_layer("stem").projection.kernel)
+    colors = build_it(weights=path)
+    gray = build_it(weights=path, input_shape=(*colors.input_shape[1:3], 1))
+    kernel = np.asarray(colors.get_layer("stem").projection.kernel)
     adapted = gray.get_layer("stem").projection.kernel
     np.testing.assert_allclose(adapted, kernel.sum(axis=2, keepdims=True), rtol=1e-5, atol=1e-6)
-    for weight, same in zip(gray.weights[1:], colours.weights[1:], strict=True):
+    for weight, same in zip(gray.weights[1:], colors.weights[1:], strict=True):
         np.testing.assert_array_equal(weight, same)
 
 
@@ -85,12 +85,10 @@ def test_files_of_others_are_adapted(kind, rng, tmp_path):
     ("channels", "how"), [(1, "summed"), (12, "repeated and scaled by 3 / 12"), (3, None)]
 )
 def test_a_line_says_so(channels, how, rng, tmp_path, caplog):
-    colours, path = own_file("s2_mlp", rng, tmp_path)
+    colors, path = own_file("s2_mlp", rng, tmp_path)
     with caplog.at_level(logging.WARNING, logger="keras_mixers"):
-        loaded(colours, path, channels)
-    line = (
-        f"weights: the stem of 3 colours was adapted to channels={channels}: its kernel was {how}"
-    )
+        loaded(colors, path, channels)
+    line = f"weights: the stem of 3 colors was adapted to channels={channels}: its kernel was {how}"
     of_stem = [message for message in caplog.messages if "stem" in message]
     assert of_stem == ([line] if how else [])
 

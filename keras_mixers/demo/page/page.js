@@ -76,11 +76,11 @@ function sizeOf(bytes) {
 
 function describe() {
   const [height, width, channels] = about.shape;
-  const colours = channels === 3 ? 'colour' : 'gray';
+  const colors = channels === 3 ? 'color' : 'gray';
   document.title = `${about.name}: keras_mixers demo`;
   at('name').textContent = about.name;
   const source = about.source === about.name ? '' : ` · ${about.source}`;
-  at('about').textContent = `${width} × ${height} pixels, ${colours}${source}`;
+  at('about').textContent = `${width} × ${height} pixels, ${colors}${source}`;
   at('size').textContent = sizeOf(about.bytes);
   at('precision').textContent = about.precision;
   const draws = canBeDrawn();
