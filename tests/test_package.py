@@ -10,6 +10,7 @@ import sys
 import pytest
 
 import keras_mixers
+from tests.helpers.sampling import extended
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 # Each may import those before it, and itself.
@@ -240,11 +241,13 @@ def test_names_are_listed_before_they_are_used():
 @pytest.mark.parametrize(
     "line",
     [
-        "from keras_mixers import SMLPNetT, resize, weights",
         "from keras_mixers import *; SMLPNetT, resize, weights",
-        "import keras_mixers; keras_mixers.SMLPNetT, keras_mixers.resize, keras_mixers.weights",
-        "import keras_mixers.models; keras_mixers.models.SMLPNetT",
-        "from keras_mixers.layers import DropPath",
+        *extended(
+            "from keras_mixers import SMLPNetT, resize, weights",
+            "import keras_mixers; keras_mixers.SMLPNetT, keras_mixers.resize, keras_mixers.weights",
+            "import keras_mixers.models; keras_mixers.models.SMLPNetT",
+            "from keras_mixers.layers import DropPath",
+        ),
     ],
 )
 def test_names_are_there_in_a_fresh_process(line):

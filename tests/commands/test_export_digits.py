@@ -18,6 +18,7 @@ from keras_mixers.export.saved_model import LoadedSavedModel
 from keras_mixers.export.tflite import TFLite
 from tests.commands.test_export import refuse, run_tool
 from tests.helpers.image_files import encode
+from tests.helpers.sampling import extended
 
 pytestmark = pytest.mark.tensorflow
 
@@ -52,7 +53,7 @@ def by_numpy(model, path, images, labels):
     }
 
 
-@pytest.mark.parametrize("precision", ["float32", "dynamic", "int8"])
+@pytest.mark.parametrize("precision", ["int8", *extended("float32", "dynamic")])
 def test_the_report_of_a_run_says_what_numpy_says(precision, digits_run, tmp_path, capsys):
     """Data, labels and preparation come from the run's folder."""
     status, out, _ = run_tool(

@@ -97,7 +97,7 @@ def test_what_is_frozen_stays_as_it_is_and_the_rest_moves():
     ("optimizer", "replicas"),
     [
         ("adamw", 1),
-        ("sgd", 2),
+        pytest.param("sgd", 2, marks=pytest.mark.extended),
         pytest.param("lamb", 1, marks=pytest.mark.slow),
         pytest.param("adamw", 2, marks=pytest.mark.slow),
     ],

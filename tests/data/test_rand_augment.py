@@ -322,6 +322,7 @@ print(keras.backend.backend(), sums())
 """
 
 
+@pytest.mark.extended
 def test_the_same_when_keras_runs_on_jax():
     run = subprocess.run(
         [sys.executable, "-c", PROGRAM],

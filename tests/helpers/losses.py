@@ -30,21 +30,21 @@ CONFIG = TrainingConfig(
 )
 
 
-class WithBadImages(ArrayData):
-    """Calls some images bad, by their first pixel, by which it numbers them as well."""
+class WithUnreadableImages(ArrayData):
+    """Calls some images unreadable, by their first pixel, by which it numbers them as well."""
 
     def training_batches(self, *args):
-        def call_some_bad(images, labels, bad):
+        def call_some_unreadable(images, labels, found):
             pixels = images[:, 0, 0, 0]
-            return images, labels, tf.where(pixels > 1, tf.cast(1000 * pixels, tf.int32), bad)
+            return images, labels, tf.where(pixels > 1, tf.cast(1000 * pixels, tf.int32), found)
 
-        return super().training_batches(*args).map(call_some_bad)
+        return super().training_batches(*args).map(call_some_unreadable)
 
 
 def data_set():
     rng = np.random.default_rng(0)
     images = rng.normal(size=(80, 16, 16, 3)).astype("float32")
-    return WithBadImages(images, rng.integers(0, 5, 80), classes=5)
+    return WithUnreadableImages(images, rng.integers(0, 5, 80), classes=5)
 
 
 def build(family):

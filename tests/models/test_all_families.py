@@ -8,6 +8,7 @@ import pytest
 
 import keras_mixers
 from tests import reference
+from tests.helpers.sampling import extended
 from tests.models.small import FAMILIES, NUM_BLOCKS, build, images
 
 every_family = pytest.mark.parametrize("family", FAMILIES)
@@ -148,7 +149,7 @@ def test_on_an_input_tensor(family, rng):
 
 
 @every_family
-@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", *extended("mixed_float16")])
 def test_mixed_precision(family, policy, rng):
     exact = build(family)
     reference.randomize(exact, rng)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from tests import reference
+from tests.helpers.sampling import extended
 from tests.models.small import FAMILIES, build, images
 
 every_family = pytest.mark.parametrize("family", FAMILIES)
@@ -80,7 +81,7 @@ def test_weights_with_a_head_serve_a_model_without_the_top(family, rng, tmp_path
         build(family, weights=tmp_path / "features.weights.h5")
 
 
-@every_family
+@pytest.mark.parametrize("family", ["smlpnet", *extended("mlp_mixer", "s2_mlp")])
 def test_weights_of_a_trained_model(family, rng, tmp_path):
     """Beside the weights, such a .keras file holds the optimizer's state."""
     model = build(family)

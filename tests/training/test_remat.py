@@ -10,12 +10,12 @@ from keras_mixers.training import distribution
 from keras_mixers.training import remat as remat_module
 from keras_mixers.training.remat import Recomputed, _units
 from tests.helpers import losses
-from tests.training.test_backends import FAMILIES, engine, run_jax
+from tests.training.test_backends import FAMILIES, SMLPNET_FIRST, engine, run_jax
 
 pytestmark = pytest.mark.tensorflow
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", SMLPNET_FIRST)
 def test_changes_no_step(family):
     """Random drops, moving statistics and averages included."""
     strategy = tf.distribute.get_strategy()
@@ -38,7 +38,7 @@ def test_changes_no_step_on_two_replicas_and_on_jax():
         np.testing.assert_allclose(of_jax[1][name], of_jax[0][name], rtol=1e-5, err_msg=name)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", SMLPNET_FIRST)
 def test_state_is_that_of_one_pass(family):
     """A seed that moves on twice, or statistics that move twice, would show here."""
     states = []

@@ -65,10 +65,7 @@ def test_the_tpu_of_this_machine(folder, tmp_path, calls, capfd):
     # Traced once each: a second time would be a second compilation on a TPU.
     runs = [call[1] for call in calls if call[0] == "run"]
     assert runs == ["replica_step", "_evaluate_on_one"]
-
-
-def test_the_data_of_a_tpu_has_static_shapes(folder, tmp_path, calls):
-    assert train_command.run(folder, tmp_path, "--tpu", *SMALL) == 0
+    # Its data has static shapes.
     (training, *how), (validation, *_) = [call[1:] for call in calls if call[0] == "data"]
     assert how[0].deterministic is not False
     assert how[1] is None  # TensorFlow's own: each replica's part is fetched ahead.
@@ -79,17 +76,7 @@ def test_the_data_of_a_tpu_has_static_shapes(folder, tmp_path, calls):
         assert spec.shape[0] == 4
 
 
-def test_a_tpu_with_a_name_is_connected_to(folder, tmp_path, calls):
-    assert train_command.run(folder, tmp_path, "--tpu", "--tpu-name", "my-tpu", *SMALL) == 0
-    assert calls[:4] == [
-        ("resolve", "tpu=my-tpu"),
-        ("connect", "the resolver"),
-        ("initialize", "the resolver"),
-        ("strategy", "the resolver"),
-    ]
-
-
-def test_an_address_is_tried_before_tensorflow_waits_for_it(
+def test_a_tpu_with_a_name_is_connected_to_and_an_address_is_tried_before_tensorflow_waits_for_it(
     folder, tmp_path, calls, monkeypatch, capfd
 ):
     connect, tried = socket.create_connection, []
@@ -101,7 +88,12 @@ def test_an_address_is_tried_before_tensorflow_waits_for_it(
         assert (
             train_command.run(folder, tmp_path / "a", "--tpu", "--tpu-name", address, *SMALL) == 0
         )
-        assert calls[0] == ("resolve", f"tpu={address}")
+        assert calls[:4] == [
+            ("resolve", f"tpu={address}"),
+            ("connect", "the resolver"),
+            ("initialize", "the resolver"),
+            ("strategy", "the resolver"),
+        ]
         assert tried == [(server.getsockname(), 20)]  # Seconds.
     calls.clear()
     assert train_command.run(folder, tmp_path / "b", "--tpu", "--tpu-name", address, *SMALL) == 2

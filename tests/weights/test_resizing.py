@@ -8,6 +8,7 @@ import keras_mixers
 from keras_mixers import weights as weight_files
 from keras_mixers.layers import AxialProjection, TokenMixing
 from tests import reference
+from tests.helpers.sampling import extended
 from tests.models.small import build, images
 from tests.weights import foreign
 from tests.weights.test_foreign_files import MIXER, build_mixer, write
@@ -122,11 +123,13 @@ def test_block_diagonal_gives_each_tile_what_the_whole_gave(times, rng):
 @pytest.mark.parametrize(
     ("family", "shape", "method"),
     [
-        ("mlp_mixer", (16, 24, 3), "interpolate"),
-        ("mlp_mixer", (4, 20, 3), "interpolate"),
         ("mlp_mixer", (16, 24, 3), "block_diagonal"),
         ("smlpnet", (32, 16, 3), "interpolate"),
-        ("s2_mlp", (20, 24, 3), "interpolate"),
+        *extended(
+            ("mlp_mixer", (16, 24, 3), "interpolate"),
+            ("mlp_mixer", (4, 20, 3), "interpolate"),
+            ("s2_mlp", (20, 24, 3), "interpolate"),
+        ),
     ],
 )
 def test_at_construction_and_afterwards_it_is_the_same(family, shape, method, rng, tmp_path):
