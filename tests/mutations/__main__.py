@@ -1,0 +1,121 @@
+"""Puts small faults into a copy of the package, one at a time: do the tests see each of them?
+
+  python -m tests.mutations              all of them, in half an hour on two cores
+  python -m tests.mutations 3 17         these
+  python -m tests.mutations --list       what they are; runs nothing
+  python -m tests.mutations --check      first the tests alone, which must pass without any fault
+
+The faults are in mutations.toml. Exit status: 0 when every one was killed; 1 when one survived, or
+the tests did not get as far; 2 when the arguments or a mutation cannot be used.
+"""
+
+import argparse
+import collections
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+from tests.mutations import ROOT, count, read, room
+
+SECONDS = 600  # For the tests of one mutation.
+OUTCOMES = {0: "SURVIVED", 1: "killed"}
+
+
+def copied(folder):
+    """Copies the files that git tracks, as they are now, to a folder."""
+    command = ["git", "ls-files", "-z"]
+    names = subprocess.run(command, cwd=ROOT, capture_output=True, check=True, text=True).stdout
+    for name in filter(None, names.split("\0")):
+        if (ROOT / name).exists():
+            target = folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, target)
+
+
+def tested(folder, tests):
+    """Runs test files on a copy. Returns what came of it, the seconds, and the last lines."""
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
+    # No bytecode: it is known by a file's size and time, which a fault may leave as they are.
+    settings = os.environ | {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
+    output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    start = time.monotonic()
+    try:
+        done = subprocess.run(command, cwd=folder, env=settings, timeout=SECONDS, **output)
+        outcome, said = OUTCOMES.get(done.returncode, "ERROR"), done.stdout[-2000:]
+    except subprocess.TimeoutExpired:
+        outcome, said = "ERROR", f"not done after {SECONDS} s"
+    return outcome, time.monotonic() - start, said
+
+
+def tried(folder, mutation):
+    """Applies a mutation to a copy, tests that, and takes it back."""
+    path = folder / mutation["file"]
+    before = path.read_text()
+    try:
+        path.write_text(before.replace(mutation["old"], mutation["new"]))
+        return tested(folder, mutation["tests"])
+    finally:
+        path.write_text(before)
+
+
+def report(results):
+    """Prints a line for each room, and what was not killed."""
+    print(f"\n{'room':<16}{'mutations':>10}{'killed':>8}")
+    rooms = collections.defaultdict(list)
+    for mutation, outcome, _ in results:
+        rooms[room(mutation["file"])].append(outcome)
+    for name, outcomes in (rooms | {"all": [outcome for _, outcome, _ in results]}).items():
+        print(f"{name:<16}{len(outcomes):>10}{outcomes.count('killed'):>8}")
+    for mutation, outcome, said in results:
+        if outcome != "killed":
+            print(f"\n{outcome}: {mutation['file']}: {mutation['what']}\n{said}")
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.mutations",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "numbers", nargs="*", type=int, metavar="NUMBER", help="from 1; all if none"
+    )
+    parser.add_argument("--list", action="store_true", help="print them and end")
+    parser.add_argument("--check", action="store_true", help="run the tests without a fault first")
+    args = parser.parse_args()
+    mutations = dict(enumerate(read(), start=1))
+    chosen = {number: mutations.get(number) for number in args.numbers or mutations}
+    if None in chosen.values():
+        parser.error(f"NUMBER must be from 1 to {len(mutations)}. Received: {args.numbers}")
+    if args.list:
+        for number, mutation in chosen.items():
+            print(f"{number:>3}  {mutation['file']}: {mutation['what']}")
+        return 0
+    for number, mutation in chosen.items():
+        if count(mutation) != 1:
+            parser.error(f"mutation {number}: `old` must occur once in {mutation['file']}")
+    with tempfile.TemporaryDirectory(prefix="mutations-") as scratch:
+        folder, results, start = pathlib.Path(scratch), [], time.monotonic()
+        copied(folder)
+        if args.check:
+            every = sorted({test for mutation in chosen.values() for test in mutation["tests"]})
+            for outcome, _, said in (tested(folder, [test]) for test in every):
+                if outcome != "SURVIVED":
+                    print(f"The tests must pass without a fault:\n{said}")
+                    return 1
+        for done, (number, mutation) in enumerate(chosen.items(), start=1):
+            outcome, seconds, said = tried(folder, mutation)
+            results.append((mutation, outcome, said))
+            left = (time.monotonic() - start) / done * (len(chosen) - done)
+            took = f"{seconds:.0f} s, {left / 60:.0f} min left"
+            print(f"{number:>3}  {mutation['file']}: {outcome}, {took}", flush=True)
+        report(results)
+    return 0 if all(outcome == "killed" for _, outcome, _ in results) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
