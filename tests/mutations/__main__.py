@@ -5,8 +5,8 @@
   python -m tests.mutations --list       what they are; runs nothing
   python -m tests.mutations --check      first the tests alone, which must pass without any fault
 
-The faults are in mutations.toml. Exit status: 0 when every one was killed; 1 when one survived, or
-the tests did not get as far; 2 when the arguments or a mutation cannot be used.
+The faults are in mutations.toml. Exit status: 0 when every one was killed; 1 when one was not; 2
+when the arguments or a mutation cannot be used.
 """
 
 import argparse
@@ -27,18 +27,16 @@ OUTCOMES = {0: "SURVIVED", 1: "killed"}
 
 def copied(folder):
     """Copies the files that git tracks, as they are now, to a folder."""
-    command = ["git", "ls-files", "-z"]
-    names = subprocess.run(command, cwd=ROOT, capture_output=True, check=True, text=True).stdout
-    for name in filter(None, names.split("\0")):
-        if (ROOT / name).exists():
-            target = folder / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, target)
+    names = subprocess.check_output(["git", "ls-files", "-z"], cwd=ROOT, text=True)
+    for name in names.split("\0"):
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
 
 
 def tested(folder, tests):
     """Runs test files on a copy. Returns what came of it, the seconds, and the last lines."""
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
+    command = [sys.executable, *"-m pytest -x -q -p no:cacheprovider".split(), *tests]
     # No bytecode: it is known by a file's size and time, which a fault may leave as they are.
     settings = os.environ | {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
     output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
@@ -75,45 +73,49 @@ def report(results):
             print(f"\n{outcome}: {mutation['file']}: {mutation['what']}\n{said}")
 
 
-def main():
+def chosen_of(argv=None):
+    """Returns what to do: the arguments, and the mutations by their numbers."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.mutations",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "numbers", nargs="*", type=int, metavar="NUMBER", help="from 1; all if none"
-    )
-    parser.add_argument("--list", action="store_true", help="print them and end")
-    parser.add_argument("--check", action="store_true", help="run the tests without a fault first")
-    args = parser.parse_args()
+    add = parser.add_argument
+    add("numbers", nargs="*", type=int, metavar="NUMBER", help="from 1 (default: all)")
+    add("--list", action="store_true", help="print them and end")
+    add("--check", action="store_true", help="run the tests without a fault first")
+    args = parser.parse_args(argv)
     mutations = dict(enumerate(read(), start=1))
     chosen = {number: mutations.get(number) for number in args.numbers or mutations}
-    if None in chosen.values():
-        parser.error(f"NUMBER must be from 1 to {len(mutations)}. Received: {args.numbers}")
+    for number, mutation in chosen.items():
+        if mutation is None:
+            parser.error(f"NUMBER must be from 1 to {len(mutations)}. Received: {number}")
+        if count(mutation) != 1:
+            parser.error(f"mutation {number}: `old` must occur once in {mutation['file']}")
+    return args, chosen
+
+
+def main():
+    args, chosen = chosen_of()
     if args.list:
         for number, mutation in chosen.items():
             print(f"{number:>3}  {mutation['file']}: {mutation['what']}")
         return 0
-    for number, mutation in chosen.items():
-        if count(mutation) != 1:
-            parser.error(f"mutation {number}: `old` must occur once in {mutation['file']}")
     with tempfile.TemporaryDirectory(prefix="mutations-") as scratch:
         folder, results, start = pathlib.Path(scratch), [], time.monotonic()
         copied(folder)
-        if args.check:
-            every = sorted({test for mutation in chosen.values() for test in mutation["tests"]})
-            for outcome, _, said in (tested(folder, [test]) for test in every):
-                if outcome != "SURVIVED":
-                    print(f"The tests must pass without a fault:\n{said}")
-                    return 1
+        for test in sorted({t for m in chosen.values() for t in m["tests"]}) if args.check else ():
+            outcome, _, said = tested(folder, [test])
+            if outcome != "SURVIVED":
+                print(f"{test} must pass without a fault:\n{said}")
+                return 1
         for done, (number, mutation) in enumerate(chosen.items(), start=1):
             outcome, seconds, said = tried(folder, mutation)
             results.append((mutation, outcome, said))
             left = (time.monotonic() - start) / done * (len(chosen) - done)
             took = f"{seconds:.0f} s, {left / 60:.0f} min left"
             print(f"{number:>3}  {mutation['file']}: {outcome}, {took}", flush=True)
-        report(results)
+    report(results)
     return 0 if all(outcome == "killed" for _, outcome, _ in results) else 1
 
 
