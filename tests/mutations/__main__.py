@@ -11,53 +11,51 @@ when the arguments or a mutation cannot be used.
 
 import argparse
 import collections
+import contextlib
 import os
 import pathlib
-import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 
-from tests.mutations import ROOT, count, read, room
+from tests.mutations import copied, count, read, room
 
 SECONDS = 600  # For the tests of one mutation.
 OUTCOMES = {0: "SURVIVED", 1: "killed"}
 
 
-def copied(folder):
-    """Copies the files that git tracks, as they are now, to a folder."""
-    names = subprocess.check_output(["git", "ls-files", "-z"], cwd=ROOT, text=True)
-    for name in names.split("\0"):
-        if (ROOT / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, folder / name)
-
-
 def tested(folder, tests):
     """Runs test files on a copy. Returns what came of it, the seconds, and the last lines."""
-    command = [sys.executable, *"-m pytest -x -q -p no:cacheprovider".split(), *tests]
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
     # No bytecode: it is known by a file's size and time, which a fault may leave as they are.
     settings = os.environ | {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
     output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     start = time.monotonic()
-    try:
-        done = subprocess.run(command, cwd=folder, env=settings, timeout=SECONDS, **output)
-        outcome, said = OUTCOMES.get(done.returncode, "ERROR"), done.stdout[-2000:]
-    except subprocess.TimeoutExpired:
-        outcome, said = "ERROR", f"not done after {SECONDS} s"
+    with subprocess.Popen(
+        command, cwd=folder, env=settings, start_new_session=True, **output
+    ) as process:
+        try:
+            said = process.communicate(timeout=SECONDS)[0][-2000:]
+            outcome = OUTCOMES.get(process.returncode, "ERROR")
+        except subprocess.TimeoutExpired:
+            outcome, said = "ERROR", f"not done after {SECONDS} s"
+        finally:
+            with contextlib.suppress(ProcessLookupError):  # With what the tests have started.
+                os.killpg(process.pid, signal.SIGKILL)
     return outcome, time.monotonic() - start, said
 
 
 def tried(folder, mutation):
     """Applies a mutation to a copy, tests that, and takes it back."""
     path = folder / mutation["file"]
-    before = path.read_text()
+    before = path.read_bytes()
     try:
-        path.write_text(before.replace(mutation["old"], mutation["new"]))
+        path.write_bytes(before.replace(mutation["old"].encode(), mutation["new"].encode()))
         return tested(folder, mutation["tests"])
     finally:
-        path.write_text(before)
+        path.write_bytes(before)
 
 
 def report(results):
@@ -70,7 +68,8 @@ def report(results):
         print(f"{name:<16}{len(outcomes):>10}{outcomes.count('killed'):>8}")
     for mutation, outcome, said in results:
         if outcome != "killed":
-            print(f"\n{outcome}: {mutation['file']}: {mutation['what']}\n{said}")
+            print(f"\n{outcome}: {mutation['file']}: {mutation['what']}")
+            print(said if outcome == "ERROR" else said.rstrip().rpartition("\n")[2])
 
 
 def chosen_of(argv=None):
@@ -82,8 +81,8 @@ def chosen_of(argv=None):
     )
     add = parser.add_argument
     add("numbers", nargs="*", type=int, metavar="NUMBER", help="from 1 (default: all)")
-    add("--list", action="store_true", help="print them and end")
-    add("--check", action="store_true", help="run the tests without a fault first")
+    for flag in ("--list", "--check"):
+        add(flag, action="store_true", help="see above")
     args = parser.parse_args(argv)
     mutations = dict(enumerate(read(), start=1))
     chosen = {number: mutations.get(number) for number in args.numbers or mutations}
@@ -98,16 +97,14 @@ def chosen_of(argv=None):
 def main():
     args, chosen = chosen_of()
     if args.list:
-        for number, mutation in chosen.items():
-            print(f"{number:>3}  {mutation['file']}: {mutation['what']}")
+        print(*(f"{n:>3}  {m['file']}: {m['what']}" for n, m in chosen.items()), sep="\n")
         return 0
     with tempfile.TemporaryDirectory(prefix="mutations-") as scratch:
         folder, results, start = pathlib.Path(scratch), [], time.monotonic()
         copied(folder)
         for test in sorted({t for m in chosen.values() for t in m["tests"]}) if args.check else ():
-            outcome, _, said = tested(folder, [test])
-            if outcome != "SURVIVED":
-                print(f"{test} must pass without a fault:\n{said}")
+            if tested(folder, [test])[0] != "SURVIVED":
+                print(f"{test} must pass without a fault", file=sys.stderr)
                 return 1
         for done, (number, mutation) in enumerate(chosen.items(), start=1):
             outcome, seconds, said = tried(folder, mutation)
