@@ -1,6 +1,6 @@
 """Puts small faults into a copy of the package, one at a time: do the tests see each of them?
 
-  python -m tests.mutations              all of them, in half an hour on two cores
+  python -m tests.mutations              all of them, in a quarter of an hour on two cores
   python -m tests.mutations 3 17         these
   python -m tests.mutations --list       what they are; runs nothing
   python -m tests.mutations --check      first the tests alone, which must pass without any fault

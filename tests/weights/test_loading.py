@@ -354,7 +354,7 @@ def test_pytorch_is_asked_for_its_restricted_reader(legacy, tmp_path, monkeypatc
             archive.writestr("file/data.pkl", pickle.dumps({}))
     with formats.arrays_in(path) as arrays:
         assert arrays == {}
-    ((options),) = asked
+    (options,) = asked
     assert options["weights_only"] is True
 
 
