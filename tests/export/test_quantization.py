@@ -36,6 +36,21 @@ def write(model, tmp_path, precision, takes_pixels=False, seed=1, **options):
     return export(model, tmp_path / f"{precision}.tflite", kind)
 
 
+def test_scores_in_uint8_are_the_numbers_that_they_were_in_int8(world, tmp_path):
+    model, path = world["mlp_mixer"], tmp_path / "m.tflite"
+    images = np.random.default_rng(1).integers(0, 256, (4, *model.input_shape[1:]), "uint8")
+    kind = TFLite("int8-full", calibration=lambda: [images])
+    kind.write(model, path, Origin().of(model))
+    file = Interpreter(str(path))
+    (end,) = file.get_output_details()
+    (before,) = {
+        t["quantization"]
+        for t in file.get_tensor_details()
+        if t["dtype"] == np.int8 and tuple(t["shape"]) == tuple(end["shape"])
+    }
+    assert end["quantization"] == (before[0], before[1] + 128)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize(
     ("precision", "kind", "most", "size"),

@@ -31,11 +31,9 @@ def tested(folder, tests):
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
     # No bytecode: it is known by a file's size and time, which a fault may leave as they are.
     settings = os.environ | {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
-    output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    start = time.monotonic()
-    with subprocess.Popen(
-        command, cwd=folder, env=settings, start_new_session=True, **output
-    ) as process:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    start, own = time.monotonic(), {"cwd": folder, "env": settings, "start_new_session": True}
+    with subprocess.Popen(command, **pipes, **own) as process:
         try:
             said = process.communicate(timeout=SECONDS)[0][-2000:]
             outcome = OUTCOMES.get(process.returncode, "ERROR")
@@ -68,8 +66,8 @@ def report(results):
         print(f"{name:<16}{len(outcomes):>10}{outcomes.count('killed'):>8}")
     for mutation, outcome, said in results:
         if outcome != "killed":
-            print(f"\n{outcome}: {mutation['file']}: {mutation['what']}")
-            print(said if outcome == "ERROR" else said.rstrip().rpartition("\n")[2])
+            why = said if outcome == "ERROR" else said.rstrip().rpartition("\n")[2]
+            print(f"\n{outcome}: {mutation['file']}: {mutation['what']}\n{why}")
 
 
 def chosen_of(argv=None):
@@ -79,10 +77,9 @@ def chosen_of(argv=None):
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add = parser.add_argument
-    add("numbers", nargs="*", type=int, metavar="NUMBER", help="from 1 (default: all)")
+    parser.add_argument("numbers", nargs="*", type=int, metavar="NUMBER", help="from 1; else all")
     for flag in ("--list", "--check"):
-        add(flag, action="store_true", help="see above")
+        parser.add_argument(flag, action="store_true", help="see above")
     args = parser.parse_args(argv)
     mutations = dict(enumerate(read(), start=1))
     chosen = {number: mutations.get(number) for number in args.numbers or mutations}
@@ -100,12 +97,13 @@ def main():
         print(*(f"{n:>3}  {m['file']}: {m['what']}" for n, m in chosen.items()), sep="\n")
         return 0
     with tempfile.TemporaryDirectory(prefix="mutations-") as scratch:
-        folder, results, start = pathlib.Path(scratch), [], time.monotonic()
+        folder, results = pathlib.Path(scratch), []
         copied(folder)
         for test in sorted({t for m in chosen.values() for t in m["tests"]}) if args.check else ():
             if tested(folder, [test])[0] != "SURVIVED":
                 print(f"{test} must pass without a fault", file=sys.stderr)
                 return 1
+        start = time.monotonic()
         for done, (number, mutation) in enumerate(chosen.items(), start=1):
             outcome, seconds, said = tried(folder, mutation)
             results.append((mutation, outcome, said))
