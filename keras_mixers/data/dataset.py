@@ -211,8 +211,6 @@ def _augment(image, seed, config):
     flip_seed, rand_seed, jitter_seed, erasing_seed = tf.unstack(tf.random.split(seed, 4))
     if config.flip:
         image = augmentation.flip(image, flip_seed)
-    if config.color_jitter:
-        image = augmentation.color_jitter(image, jitter_seed, config.color_jitter)
     if config.randaugment != "none":
         recipe = {"fixed": MIXER_RECIPE, "increasing": DEIT_RECIPE}[config.randaugment]
         strength = {
@@ -220,6 +218,8 @@ def _augment(image, seed, config):
             "magnitude": config.randaugment_magnitude,
         }
         image = rand_augment(image, rand_seed, **recipe | strength)
+    if config.color_jitter:
+        image = augmentation.color_jitter(image, jitter_seed, config.color_jitter)
     if config.erasing:
         image = augmentation.random_erasing(image, erasing_seed, config.erasing)
     return image

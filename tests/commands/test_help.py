@@ -1,5 +1,6 @@
 """--help of every command: at once, which is without Keras, and where little is installed."""
 
+import os
 import pathlib
 import subprocess
 import sys
@@ -29,8 +30,9 @@ commands.main([{name!r}, *(sys.argv[1:] or ["--help"])])
 SCRIPTS = sorted((*(ROOT / "recipes").glob("*.py"), *(ROOT / "tools").glob("*.py")))
 
 
-def run(*arguments, cwd=ROOT):
-    return subprocess.run([sys.executable, *arguments], cwd=cwd, capture_output=True, text=True)
+def run(*arguments, cwd=ROOT, **options):
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, **options)
 
 
 def imported(report):
@@ -88,7 +90,9 @@ def test_every_module_of_a_command_is_a_command():
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
 def test_a_script_is_its_command_wherever_it_is_started(path, tmp_path):
     assert len(path.read_text().splitlines()) <= 40
-    done = run(path, "--help", cwd=tmp_path)
+    (tmp_path / "keras_mixers.py").write_text("raise ImportError('not that of the clone')")
+    settings = os.environ | {"PYTHONPATH": str(tmp_path)}
+    done = run(path, "--help", cwd=tmp_path, env=settings)
     assert done.returncode == 0, done.stderr[-2000:]
     assert f"usage: keras-mixers {path.stem.replace('_', '-')}" in done.stdout
 

@@ -35,6 +35,12 @@ def test_it_learns_and_leaves_what_it_promises(finished, folder):
     assert not np.array_equal(averaged.get_weights()[0], model.get_weights()[0])
 
 
+def test_the_summary_names_the_best_epoch(finished):
+    accuracies = [line["val_accuracy"] for line in log(finished, "epoch")]
+    best = accuracies.index(max(accuracies)) + 1
+    assert f"{max(accuracies):.2%} (epoch {best})" in (finished / "summary.md").read_text()
+
+
 def test_the_log_has_the_numbers(finished):
     lines = log(finished, "train")
     assert [line["step"] for line in lines] == [2, 4, 6, 8, 10, 12]

@@ -361,19 +361,23 @@ def test_every_setting_of_the_augmentation_has_an_effect(noise_data, base, chang
 
 
 def test_each_step_of_the_augmentation_draws_from_a_seed_of_its_own(monkeypatch):
-    seeds = []
+    seeds = {}
 
-    def record(image, seed, *args, **kwargs):
-        seeds.append(tuple(seed.numpy()))
-        return image
+    def record(name):
+        def step(image, seed, *args, **kwargs):
+            seeds[name] = tuple(seed.numpy())
+            return image
+
+        return step
 
     for name in ("flip", "color_jitter", "random_erasing"):
-        monkeypatch.setattr(data_module.augmentation, name, record)
-    monkeypatch.setattr(data_module, "rand_augment", record)
+        monkeypatch.setattr(data_module.augmentation, name, record(name))
+    monkeypatch.setattr(data_module, "rand_augment", record("rand_augment"))
     image = tf.zeros((24, 24, 3), tf.uint8)
     data_module._augment(image, tf.constant([3, 4], tf.int64), EVERYTHING)
-    assert len(seeds) == 4
-    assert len({*seeds, (3, 4)}) == 5
+    # In the order in which TrainingConfig lists them, which is timm's.
+    assert list(seeds) == ["flip", "rand_augment", "color_jitter", "random_erasing"]
+    assert len({*seeds.values(), (3, 4)}) == 5
 
 
 def test_the_crop_draws_from_another_seed_than_the_augmentation(data, monkeypatch):

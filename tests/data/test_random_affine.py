@@ -44,6 +44,12 @@ def test_shift_is_bounded_and_fills_with_zeros():
     assert np.array(moved)[:, -1].max() == 0
 
 
+def test_rows_and_columns_are_shifted_independently():
+    moved = augmentation.random_affine(image_with_a_dot(), (1, 2), rotation=0, zoom=0, shift=2 / 9)
+    offsets = centers(moved) - [2, 4]
+    assert abs(np.corrcoef(offsets, rowvar=False)[0, 1]) < 0.4
+
+
 def test_rotation_keeps_the_center_and_the_distance_from_it():
     images = image_with_a_dot()
     images[:, 2, 4], images[:, 1:4, 3:6] = 0, 1  # A blob, which interpolation keeps.

@@ -521,7 +521,7 @@ def test_files_are_dropped(browser, served_colors):
 def test_a_file_dropped_early_does_not_leave_the_page(browser, served):
     with Page(browser, served, "delete window.WebAssembly", is_ready=False) as page:
         status_of(page)
-        assert page.drop(b"a image")
+        assert page.drop(b"an image")
 
 
 SLOW = """

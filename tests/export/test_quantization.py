@@ -164,7 +164,7 @@ def test_batches_and_scores_of_int8_which_are_not_rounded_to_bytes(world, tmp_pa
     assert len(np.unique(LiteRTModel(result.path).predict(x))) > 400
 
 
-def test_every_pixel_has_its_number(world, tmp_path):
+def test_every_pixel_and_every_score_has_its_number(world, tmp_path):
     """Also those that no image of the calibration has: a byte is a byte."""
     model = world["mlp_mixer"]
     dark = np.full((4, *model.input_shape[1:]), 12, "uint8")
@@ -174,3 +174,11 @@ def test_every_pixel_has_its_number(world, tmp_path):
     tensors = Interpreter(str(path)).get_tensor_details()
     inputs = {t["quantization"] for t in tensors if tuple(t["shape"]) == (1, 8, 12, 3)}
     assert inputs == {(1.0, 0), (1.0, -128)}
+    # Scores in uint8 are the numbers that they were in int8.
+    (end,) = Interpreter(str(path)).get_output_details()
+    (before,) = {
+        t["quantization"]
+        for t in tensors
+        if t["dtype"] == np.int8 and tuple(t["shape"]) == tuple(end["shape"])
+    }
+    assert end["quantization"] == (before[0], before[1] + 128)

@@ -1,7 +1,7 @@
 """Twenty steps of a small model; as a command, on JAX: python -m tests.helpers.losses FAMILY N.
 
-FAMILY averages: compares the averages of the weights with those by hand instead; FAMILY shares: the
-layers' shares of a step.
+FAMILY averages: compares the averages of the weights with those by hand instead; FAMILY
+accumulation: a batch in parts with the whole of it; FAMILY shares: the layers' shares of a step.
 """
 
 import dataclasses
@@ -119,6 +119,26 @@ def check_averages(make):
         np.testing.assert_array_equal(weight, value)
 
 
+def check_accumulation(make):
+    """Compares a step on a batch in four parts with one on the whole of it.
+
+    Args:
+        make: Function of a `TrainingConfig` that returns an engine.
+    """
+    found = []
+    for parts in (1, 4):
+        config = dataclasses.replace(CONFIG, gradient_accumulation_steps=parts)
+        taker = make(config)
+        batches = iter(
+            taker.batches(
+                lambda shard, config=config: data_set().training_batches(config, 0, shard)
+            )
+        )
+        sums = taker.train_step([next(batches)[:2] for _ in range(parts)])
+        found.append([float(sums[name]) for name in ("loss", "norm", "correct")])
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-4)
+
+
 def check_shares(make, **changes):
     """Compares a step with `layer_decay` with one without, weight decay included.
 
@@ -156,10 +176,14 @@ def _weights(engine):
 
 
 def main(family, count, *switches):
-    if count in ("averages", "shares"):
+    checks = {
+        "averages": check_averages,
+        "accumulation": check_accumulation,
+        "shares": check_shares,
+    }
+    if count in checks:
         make = distribution.connect(CONFIG).make_engine
-        check = {"averages": check_averages, "shares": check_shares}[count]
-        check(lambda config: make(config, lambda: build(family), 5))
+        checks[count](lambda config: make(config, lambda: build(family), 5))
         print(json.dumps("compared"))
         return
     changes = dict.fromkeys(switches, True)  # Such as multi_host.

@@ -208,6 +208,8 @@ def test_settings_of_the_mixer_recipe():
     config = presets.load("mixer_b16")
     expected = dict(
         model="MLPMixerB16",
+        train_split="train[:99%]",
+        validation_split="validation",
         epochs=300,
         batch_size=4096,
         learning_rate=1e-3,
@@ -255,6 +257,20 @@ def test_settings_of_the_smlpnet_recipes():
         assert (config.epochs, config.warmup_epochs, config.schedule) == (300, 20, "cosine")
         assert (config.loss, config.head_bias, config.optimizer) == ("softmax", 0, "adamw")
         assert (config.randaugment_magnitude, config.randaugment_layers) == (9, 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "base", "changes"),
+    [
+        ("mixer_s16", "mixer_b16", dict(model="MLPMixerS16", tpu_scoped_vmem=None)),
+        ("s2_mlp_deep", "smlpnet_t", dict(model="S2MLPDeep", drop_path_rate=0.1, ema_decay=None)),
+        ("smlpnet_s", "smlpnet_t", dict(model="SMLPNetS", drop_path_rate=0.2)),
+        ("smlpnet_b", "smlpnet_t", dict(model="SMLPNetB", drop_path_rate=0.3)),
+    ],
+)
+def test_a_recipe_changes_of_another_what_it_says_and_no_more(name, base, changes):
+    expected = dataclasses.replace(presets.load(base), out=f"runs/{name}", **changes)
+    assert presets.load(name) == expected
 
 
 def test_the_written_settings_are_json(tmp_path):

@@ -35,6 +35,13 @@ def test_schedule_without_warmup_and_with_another_start():
     assert float(optimizers.schedule(start, 5)(5)) == pytest.approx(0.35)
 
 
+def test_warmup_may_end_within_an_epoch():
+    half = dataclasses.replace(CONFIG, warmup_epochs=1.5)
+    rate = optimizers.schedule(half, 10)
+    assert float(rate(12)) == pytest.approx(0.4)
+    assert float(rate(15)) == pytest.approx(0.5)
+
+
 def test_schedule_is_saved_with_a_model():
     rate = optimizers.schedule(CONFIG, 5)
     again = keras.optimizers.schedules.deserialize(keras.optimizers.schedules.serialize(rate))
@@ -142,6 +149,21 @@ def test_correct_counts_the_largest_and_no_ties():
     np.testing.assert_array_equal(losses.correct(labels, logits), [1, 0, 0, 0, 0])
     np.testing.assert_array_equal(losses.correct(labels, logits, 2), [1, 1, 0, 0, 0])
     np.testing.assert_array_equal(losses.correct(labels, logits, 5), [1, 1, 0, 0, 0])
+
+
+def test_sums_of_an_evaluation():
+    """The right class comes first, third and last; the third image fills up the batch."""
+    labels = np.eye(6, dtype="float32")[[0, 2, 5, 5]]
+    logits = np.array([[5, 4, 3, 2, 1, 0]] * 4, "float32")
+    weights = np.array([1, 1, 0, 1], "float32")
+    sums = losses.evaluation_sums(labels, logits, weights, "softmax")
+    assert {name: float(sums[name]) for name in ("correct", "correct_5", "count")} == {
+        "correct": 1,
+        "correct_5": 2,
+        "count": 3,
+    }
+    expected = np.log(np.exp(logits[0]).sum()) - logits[0, [0, 2, 5]]
+    assert float(sums["loss"]) == pytest.approx(expected.sum(), rel=1e-5)
 
 
 def test_gradients_are_clipped_by_their_global_norm():

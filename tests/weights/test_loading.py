@@ -2,6 +2,8 @@
 
 import io
 import pickle
+import sys
+import types
 import zipfile
 
 import keras
@@ -332,6 +334,28 @@ def test_an_entry_is_one_of_pytorch_files(rng, tmp_path):
 def test_what_is_no_file_is_refused(weights):
     with pytest.raises(ValueError, match="`weights` must be None or the path of an existing"):
         build("mlp_mixer", weights=weights)
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_pytorch_is_asked_for_its_restricted_reader(legacy, tmp_path, monkeypatch):
+    """With a stand-in for PyTorch, which is not installed everywhere."""
+    asked = []
+
+    def load(file, **options):
+        asked.append(options)
+        return {"model": {}}
+
+    monkeypatch.setitem(sys.modules, "torch", types.SimpleNamespace(load=load, Tensor=int))
+    path = tmp_path / "file.pth"
+    if legacy:
+        path.write_bytes(pickle.dumps({}))
+    else:
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("file/data.pkl", pickle.dumps({}))
+    with formats.arrays_in(path) as arrays:
+        assert arrays == {}
+    (options,) = asked
+    assert options["weights_only"] is True
 
 
 def test_pytorch_files(rng, tmp_path):

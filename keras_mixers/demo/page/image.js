@@ -1,5 +1,5 @@
 /**
- * From a image to the pixels that a model sees, as its evaluation does it: the central crop,
+ * From an image to the pixels that a model sees, as its evaluation does it: the central crop,
  * then tf.image.resize(antialias=True), then whole numbers from 0 to 255.
  *
  * A canvas resizes otherwise, each browser in its own way; hence the arithmetic below. What is left
@@ -23,7 +23,7 @@ const KERNELS = {
 };
 
 /**
- * Where the central crop of a image is, as keras_mixers/preprocessing/cropping.py has it.
+ * Where the central crop of an image is, as keras_mixers/preprocessing/cropping.py has it.
  *
  * @param {number} width Of the image.
  * @param {number} height Of the image.
@@ -48,7 +48,7 @@ function roundHalfToEven(x) {
 }
 
 /**
- * The central crop of a image, as RGBA. What is transparent becomes white.
+ * The central crop of an image, as RGBA. What is transparent becomes white.
  *
  * @param {CanvasImageSource} image
  * @param {number} width Of the image.

@@ -85,7 +85,7 @@ function describe() {
   at('precision').textContent = about.precision;
   const draws = canBeDrawn();
   at('clear').hidden = !draws;
-  at('hint').textContent = draws ? 'Draw here, as large as the box' : 'Drop a image here';
+  at('hint').textContent = draws ? 'Draw here, as large as the box' : 'Drop an image here';
   box.setAttribute('aria-label', draws ? 'A box to draw in' : 'The image');
   at('stage').classList.toggle('drawn', draws);
 }
@@ -94,7 +94,7 @@ function canBeDrawn() {
   return about.shape[2] === 1;
 }
 
-/** Asks for the answer to a image; the last one asked for wins. */
+/** Asks for the answer to an image; the last one asked for wins. */
 async function ask(take) {
   wanted = again = take;
   if (busy) return;
@@ -178,7 +178,7 @@ function wipe() {
   isDrawing = false;
 }
 
-/** Returns the part of a image that the model sees. */
+/** Returns the part of an image that the model sees. */
 function crop(image, width, height) {
   return centralCrop(image, width, height, about.eval_crop, about.shape);
 }
@@ -222,9 +222,9 @@ async function takeFile(file, remark = '') {
 
 async function startCamera() {
   if (!navigator.mediaDevices) {
-    return say(isSecureContext ? 'This browser has no camera for pages; choose a image instead.'
+    return say(isSecureContext ? 'This browser has no camera for pages; choose an image instead.'
       : 'Browsers give the camera only to pages of https:// and http://localhost ('
-        + 'keras-mixers demo --help says how a phone gets one); choose a image instead.', true);
+        + 'keras-mixers demo --help says how a phone gets one); choose an image instead.', true);
   }
   const isAsked = asking !== null;
   asking = turn;
@@ -261,12 +261,12 @@ async function startCamera() {
 function whyNoCamera(error) {
   return {
     NotAllowedError: 'The camera was refused: allow it to this page in the browser’s settings.',
-    NotFoundError: 'This machine has no camera; choose a image instead.',
-    NotReadableError: 'The camera is in use elsewhere; close that, or choose a image instead.',
+    NotFoundError: 'This machine has no camera; choose an image instead.',
+    NotReadableError: 'The camera is in use elsewhere; close that, or choose an image instead.',
   }[error.name] ?? `The camera cannot be used: ${error.message}`;
 }
 
-/** Takes a image of the camera whenever the last one was answered. */
+/** Takes an image of the camera whenever the last one was answered. */
 async function look() {
   while (camera) {
     await ask(() => crop(video, video.videoWidth, video.videoHeight));
