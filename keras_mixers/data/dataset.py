@@ -20,6 +20,8 @@ from keras_mixers.data.rand_augment import DEIT_RECIPE, MIXER_RECIPE, rand_augme
 from keras_mixers.preprocessing import cropping
 
 _READABLE = -1
+# AutoGraph would rewrite what data sets call, for a second or so of each start.
+_as_it_is = tf.autograph.experimental.do_not_convert
 _LARGEST_CHUNK = 32
 _NUMBER = tf.TensorSpec((), tf.int64)
 
@@ -239,7 +241,8 @@ def _batches(parts, prepare, instead, finish, readers):
     """
     (size,) = parts.element_spec[0].shape
     chunk = _chunk_size(size)
-    outputs = tf.function(instead).get_concrete_function(_NUMBER, _NUMBER).structured_outputs
+    function = tf.function(instead, autograph=False)
+    outputs = function.get_concrete_function(_NUMBER, _NUMBER).structured_outputs
     kinds = tf.nest.map_structure(lambda x: tf.TensorSpec(x.shape, x.dtype), outputs)
 
     def one(number, index):
@@ -251,16 +254,19 @@ def _batches(parts, prepare, instead, finish, readers):
         images = (numbers, indices)
         return tf.map_fn(lambda image: prepare(*image), images, fn_output_signature=kinds)
 
+    @_as_it_is
     def chunk_of(*images):
         at_once = tf.data.Dataset.from_tensors(images).map(whole).ignore_errors()
         one_by_one = tf.data.Dataset.from_tensor_slices(images).flat_map(one)
         return at_once.concatenate(one_by_one.batch(chunk, drop_remainder=True)).take(1)
 
+    @_as_it_is
     def chunks(*part):
         return tf.data.Dataset.from_tensor_slices(
             tuple(tf.reshape(x, (size // chunk, chunk)) for x in part)
         )
 
+    @_as_it_is
     def joined(*values):
         return tuple(tf.reshape(value, (size, *value.shape[2:])) for value in values)
 
@@ -269,7 +275,7 @@ def _batches(parts, prepare, instead, finish, readers):
         .interleave(
             chunk_of, cycle_length=readers, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
         )
-        .map(finish, num_parallel_calls=tf.data.AUTOTUNE)
+        .map(_as_it_is(finish), num_parallel_calls=tf.data.AUTOTUNE)
         .batch(size // chunk, drop_remainder=True)
         .map(joined, num_parallel_calls=tf.data.AUTOTUNE)
         .prefetch(tf.data.AUTOTUNE)

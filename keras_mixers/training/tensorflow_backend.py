@@ -58,8 +58,9 @@ class TensorFlowEngine:
         self._optimizer._all_reduce_sum_gradients = lambda gradients: gradients
         if self.replicas > 1:
             _draw_by_global_place(self.model)
-        self._train = tf.function(self._train_on_all)
-        self._evaluate = tf.function(self._evaluate_on_all)
+        # AutoGraph would rewrite our code and Keras', for a second or two of each start.
+        self._train = tf.function(self._train_on_all, autograph=False)
+        self._evaluate = tf.function(self._evaluate_on_all, autograph=False)
 
     def batches(self, make):
         """Returns this machine's part of each batch, to be iterated over, any number of times.
