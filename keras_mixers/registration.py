@@ -33,7 +33,7 @@ def _register():
 class _AfterKeras(importlib.abc.MetaPathFinder):
     """Finds Keras as Python would, and registers our classes when it has been executed.
 
-    It stays until then: others, such as TensorFlow, look for Keras without executing what they find.
+    It stays until then: others, such as TensorFlow, look for Keras and do not execute it.
     """
 
     def find_spec(self, name, path=None, target=None):

@@ -230,3 +230,5 @@ def _as_float32(images):
 TO_MINUS_ONE_ONE = Preprocessing(mean=0.5, std=0.5)
 TO_ZERO_ONE = Preprocessing(mean=0.0, std=1.0)
 BY_IMAGENET = Preprocessing(interpolation="bicubic", mean=IMAGENET_MEAN, std=IMAGENET_STD)
+# Pixels as they are, for models that scale them in a way of their own.
+UNSCALED = Preprocessing(mean=0.0, std=1 / 255)
