@@ -37,6 +37,15 @@ def image_input(input_shape, input_tensor):
     return input_tensor
 
 
+def _report_scaling_of(tensor):
+    """Logs a line where a model that scales pixels is built on what other layers give."""
+    if not any(tensor is source for source in keras.utils.get_source_inputs(tensor)):
+        _log.warning(
+            "input_tensor: the model scales what it gives as pixels of 0 to 255: build with "
+            "include_preprocessing=False if it gives scaled images"
+        )
+
+
 def _check_input_shape(input_shape):
     is_triple = isinstance(input_shape, tuple | list) and len(input_shape) == 3
     if not is_triple or input_shape[-1] is None:
@@ -113,6 +122,8 @@ class Assembly:
         self._first = ImagePreprocessing(
             preprocessing, bool(include_preprocessing), name="preprocessing"
         )
+        if include_preprocessing:
+            _report_scaling_of(self._inputs)
         self._end = self.images = self._first(self._inputs)
         self._architecture = {
             "family": family.name,

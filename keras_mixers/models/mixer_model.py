@@ -62,6 +62,26 @@ class MixerModel(keras.Model):
     def __init__(self, inputs: Any, outputs: Any, name: str | None = None, **kwargs: Any) -> None:
         super().__init__(inputs, outputs, name=name, **kwargs)
 
+    # Keras' own, which look at the first images: those that are scaled already get a line.
+
+    def fit(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
+        return super().fit(self._looked_at(x), *args, **kwargs)
+
+    def evaluate(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
+        return super().evaluate(self._looked_at(x), *args, **kwargs)
+
+    def predict(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        return super().predict(self._looked_at(x), *args, **kwargs)
+
+    def train_on_batch(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        return super().train_on_batch(self._looked_at(x), *args, **kwargs)
+
+    def test_on_batch(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        return super().test_on_batch(self._looked_at(x), *args, **kwargs)
+
+    def predict_on_batch(self, x: Any) -> Any:
+        return super().predict_on_batch(self._looked_at(x))
+
     @property
     def preprocessing(self) -> "Preprocessing":
         """The `keras_mixers.preprocessing.Preprocessing` of its images."""
@@ -191,6 +211,12 @@ class MixerModel(keras.Model):
                 f"Received: {pixels.shape[-1]} channels"
             )
         return pixels if self.includes_preprocessing else self.preprocessing.scale(pixels)
+
+    def _looked_at(self, images):
+        from keras_mixers.preprocessing import ImagePreprocessing, scaled_already
+
+        first = [layer for layer in self.layers if isinstance(layer, ImagePreprocessing)]
+        return scaled_already.with_a_look(images, first[0].look_at) if first else images
 
     @property
     def _first(self):

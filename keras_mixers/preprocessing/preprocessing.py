@@ -1,7 +1,6 @@
 """How images are prepared for a model: one object for training, evaluation, export and a page."""
 
 import dataclasses
-import logging
 import math
 import os
 from collections.abc import Sequence
@@ -12,7 +11,6 @@ import numpy as np
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 INTERPOLATIONS = ("bilinear", "bicubic")
-_log = logging.getLogger("keras_mixers")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,8 +36,9 @@ class Preprocessing:
     Example:
 
     >>> preprocessing = Preprocessing(224, mean=IMAGENET_MEAN, std=IMAGENET_STD)
-    >>> image = preprocessing("cat.jpg")  # float32, (224, 224, 3)
-    >>> dataset = files.map(tf.io.read_file).map(preprocessing)
+    >>> image = preprocessing.pixels("cat.jpg")  # uint8, (224, 224, 3): for a model that scales
+    >>> image = preprocessing("cat.jpg")  # float32: for include_preprocessing=False
+    >>> dataset = files.map(tf.io.read_file).map(preprocessing.pixels)
     """
 
     image_size: int | tuple[int, int] | None = 224
@@ -85,27 +84,37 @@ class Preprocessing:
         return (self.image_size, self.image_size)
 
     def __call__(self, image: Any, channels: int = 3) -> Any:
-        """Returns float32 images as the model sees them.
+        """Returns float32 images that are scaled, for a model with `include_preprocessing=False`.
+
+        Models scale pixels themselves by default: they take what `pixels` or `model.preprocess`
+        returns.
 
         Args:
-            image: The path of an image file; its bytes, as `bytes` or a string tensor; or pixels
-                from 0 to 255, an array or tensor of shape `(height, width, channels)` or
-                `(batch, height, width, channels)`.
-            channels: Of files: 3, or 1 for gray.
+            image: The path of an image file; its bytes, as `bytes` or a string tensor, also of
+                shape `(batch,)`; an image of Pillow; pixels from 0 to 255, an array or tensor of
+                shape `(height, width, channels)` or `(batch, height, width, channels)`; or a list
+                of single ones of these, which becomes a batch.
+            channels: Of files and images of Pillow: 3, or 1 for gray.
+
+        Raises:
+            ValueError: It is none of these, or has other numbers than 0 to 255.
         """
         return self.scale(self.pixels(image, channels))
 
     def pixels(self, image: Any, channels: int = 3) -> Any:
         """Returns uint8 images, cropped and resized but not scaled; arguments as of a call."""
-        from keras_mixers.preprocessing import cropping
+        from keras_mixers.preprocessing import cropping, given
 
+        if isinstance(image, list | tuple):
+            return given.stacked([self.pixels(one, channels) for one in image])
         if isinstance(image, str | os.PathLike):
             with open(os.path.expanduser(image), "rb") as file:
                 image = file.read()
         if isinstance(image, bytes) or cropping.is_encoded(image):
             return cropping.decode_central(image, self, channels)
-        if isinstance(image, np.ndarray):
-            _check_pixels(image)
+        if given.is_pil(image):
+            image = given.of_pil(image, channels)
+        given.check_pixels(image)
         return cropping.central(image, self)
 
     def scale(self, images: Any) -> Any:
@@ -162,27 +171,6 @@ class Preprocessing:
                 f"Received: {channels} channels"
             )
         return np.array(self.mean, "float32"), np.array(self.std, "float32")
-
-
-def _check_pixels(image):
-    """Raises a `ValueError` for an array of no pixels; logs a line where it may be scaled."""
-    if image.ndim not in (3, 4):
-        raise ValueError(
-            "`image` must have the shape (height, width, channels) or (batch, height, width, "
-            f"channels): a gray image needs a last axis of 1. Received: shape={image.shape}"
-        )
-    if not image.size or image.dtype == "uint8":
-        return
-    if image.min() < 0 or image.max() > 255:
-        raise ValueError(
-            "`image` must have pixels of 0 to 255: rescale images of more bits, and give no scaled "
-            f"ones. Received: values from {image.min():g} to {image.max():g}"
-        )
-    if image.dtype.kind == "f" and 0 < image.max() <= 1:
-        _log.warning(
-            "preprocessing: the largest pixel is %g, of 0 to 255; multiply images of 0 to 1 by 255",
-            image.max(),
-        )
 
 
 def _numbers(name, values):
