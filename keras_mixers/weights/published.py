@@ -25,6 +25,8 @@ class Published(NamedTuple):
         preprocessing: The `Preprocessing` of its images.
         top_1: ImageNet top-1 in percent of these very weights, or None where none is published.
         source: Of `trained` and `top_1`.
+        names: Of the file, without its ending, or of its repository, where others keep it; only of
+            weights whose preprocessing their arrays do not tell.
     """
 
     url: str
@@ -33,6 +35,7 @@ class Published(NamedTuple):
     preprocessing: Preprocessing
     top_1: float | None
     source: str
+    names: tuple[str, ...] = ()
 
 
 _GOOGLE = TO_MINUS_ONE_ONE
@@ -69,9 +72,11 @@ def _gsam(size):
     return {"gsam": Published(url, 1000, "ImageNet-1k, with GSAM", _GOOGLE, None, _GSAM_PAPER)}
 
 
-def _miil(name, classes, trained, top_1, source):
+def _miil(name, released, classes, trained, top_1, source):
+    """`released` is the file's name before the hub, in timm's timm/models/mlp_mixer.py."""
     url = f"{_HUB}/mixer_b16_224.{name}/resolve/main/model.safetensors"
-    return Published(url, classes, trained, TO_ZERO_ONE, top_1, source)
+    names = (f"mixer_b16_224.{name}", released, released.rpartition("-")[0])
+    return Published(url, classes, trained, TO_ZERO_ONE, top_1, source, names)
 
 
 def _spach(size, top_1):
@@ -89,9 +94,21 @@ PUBLISHED: dict[str, dict[str, Published]] = {
         **_sam("B_16", 77.36),
         **_gsam("B_16"),
         "miil_imagenet1k": _miil(
-            "miil_in21k_ft_in1k", 1000, "ImageNet-21k-P, then ImageNet-1k", 82.31, _TIMM_TABLE
+            "miil_in21k_ft_in1k",
+            "mixer_b16_224_miil-9229a591",
+            1000,
+            "ImageNet-21k-P, then ImageNet-1k",
+            82.31,
+            _TIMM_TABLE,
         ),
-        "miil_imagenet21k": _miil("miil_in21k", 11221, "ImageNet-21k-P", None, _MIIL_PAPER),
+        "miil_imagenet21k": _miil(
+            "miil_in21k",
+            "mixer_b16_224_miil_in21k-2a558a71",
+            11221,
+            "ImageNet-21k-P",
+            None,
+            _MIIL_PAPER,
+        ),
     },
     "MLPMixerL16": _imagenet1k("L_16", 71.76) | _imagenet21k("L_16"),
     "SMLPNetS": _spach("s", 83.1),

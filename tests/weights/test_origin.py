@@ -52,12 +52,30 @@ def test_spach(tmp_path, caplog):
         "MLPMixerB16_miil_imagenet1k.npz",  # In Keras' cache.
         "models--timm--mixer_b16_224.miil_in21k_ft_in1k/snapshots/0123/model.npz",
         "mixer_b16_224.miil_in21k/model.npz",
+        "mixer_b16_224.miil_in21k_ft_in1k.npz",
+        "mixer_b16_224_miil-9229a591.npz",
+        "mixer_b16_224_miil_in21k.npz",  # timm's name of the model, before the hub.
     ],
 )
 def test_miil_by_name(name, tmp_path, caplog):
     model = build_mixer(weights=made("timm", tmp_path / name))
     assert model.preprocessing == of_size(TO_ZERO_ONE, 12)
     assert caplog.text == ""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "releases/model.npz",
+        "storage.googleapis.com/model.npz",
+        "mixer_b16_224.miil_in21k/mine/model.npz",
+        "models--someone--mixer_b16_224.miil_in21k/snapshots/0123/model.npz",
+        "MLPMixerB16_miil_imagenet1k.mine.npz",
+        "mine.mixer_b16_224.miil_in21k.npz",
+    ],
+)
+def test_other_names_and_folders_say_nothing(name, tmp_path):
+    assert origin.preprocessing(str(tmp_path / name), 1000) is None
 
 
 def test_miil_by_the_size_of_its_head(tmp_path, caplog):
