@@ -50,7 +50,7 @@ def run(args):
         _write(model, written)
         kept = [np.asarray(weight) for weight in model.weights]
         try:
-            weight_files.load(model, written)
+            weight_files.assign(model, written, namings=getattr(model, "namings", ()))
         except ValueError as error:
             raise UsageError(
                 f"IN must be one of this package's models by itself: its {args.out.name} could not "
@@ -93,7 +93,7 @@ def _read(args):
         **arguments,
         preprocessing=dataclasses.replace(preprocessing, **given),
     )
-    weight_files.load(model, args.source, entry=args.entry)
+    weight_files.assign(model, args.source, entry=args.entry, namings=model.namings)
     return model
 
 

@@ -32,13 +32,26 @@ _MAX_CONFIG = 1_000_000  # Bytes, some 6,000 for each block of a model.
 _MAX_OBJECTS = 5_000  # Groups and arrays in an HDF5 file.
 _MAX_SIDES = 8
 _MAX_NUMBERS = 2**30  # In all arrays, of a file that has fewer bytes; twice H/14's.
+PREPROCESSING = "keras_mixers.preprocessing"  # In the metadata of .safetensors, as JSON.
 ENDINGS = (".weights.h5", ".keras", ".npz", ".safetensors", ".pth")
 KINDS = f"{', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}"
 
 
+class Arrays(dict):
+    """`{name: Stored}` of a file.
+
+    Attributes:
+        metadata: What the file says beside, a dict of strings; empty where its kind has none.
+    """
+
+    def __init__(self, arrays, metadata=None):
+        super().__init__(arrays)
+        self.metadata = metadata or {}
+
+
 @contextlib.contextmanager
 def arrays_in(path, entry=None):
-    """Context manager: opens a file, recognized by its first bytes; gives `{name: Stored}`.
+    """Context manager: opens a file, recognized by its first bytes; gives its `Arrays`.
 
     Args:
         path: Of the file.
@@ -52,6 +65,7 @@ def arrays_in(path, entry=None):
         try:
             arrays = _opener(path)(path, stack, entry)
             guarded = {name: _guarded(name, stored) for name, stored in arrays.items()}
+            guarded = Arrays(guarded, getattr(arrays, "metadata", None))
             _check_amount(guarded.values(), os.path.getsize(path))
         except UnreadableFile:
             raise
@@ -221,7 +235,7 @@ def _safetensors(path, stack, entry):
     file = stack.enter_context(safetensors.safe_open(os.fspath(path), framework="numpy"))
     # The package takes the last of two arrays of one name.
     json.loads(header, object_pairs_hook=lambda pairs: check_unique([key for key, _ in pairs]))
-    return {name: _tensor(file, name) for name in file.keys()}  # noqa: SIM118
+    return Arrays({name: _tensor(file, name) for name in file.keys()}, file.metadata())  # noqa: SIM118
 
 
 def _tensor(file, name):

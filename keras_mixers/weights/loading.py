@@ -58,7 +58,7 @@ def load(
     _report_preprocessing(model, source.preprocessing)
 
 
-def assign(model, path, resize, entry, namings):
+def assign(model, path, resize="interpolate", entry=None, namings=()):
     """Does what `load` does, for a model whose preprocessing was chosen by its weights or its user.
 
     Returns:

@@ -1,5 +1,6 @@
 """What a weight file says of the model that its weights are of, found without reading them."""
 
+import json
 import math
 import os
 from collections.abc import Callable, Sequence
@@ -122,7 +123,11 @@ def _source_of_names(arrays, path, namings):
         return place and shape_in(Place(*place), present)
 
     kernel, head = shape_of("block_0_token_mixing/fc1/kernel"), shape_of(HEAD[1])
-    preprocessing = naming.preprocessing or origin.preprocessing(path, head and head[0])
+    preprocessing = (
+        _preprocessing_in(arrays.metadata)
+        or naming.preprocessing
+        or origin.preprocessing(path, head and head[0])
+    )
     return Source(
         naming,
         naming.activation,
@@ -130,6 +135,17 @@ def _source_of_names(arrays, path, namings):
         shape_of=shape_of,
         preprocessing=preprocessing,
     )
+
+
+def _preprocessing_in(metadata):
+    """What `keras_mixers.weights.save` has written, or None."""
+    about = metadata.get(formats.PREPROCESSING)
+    if about is None:
+        return None
+    try:
+        return Preprocessing.from_config(json.loads(about))
+    except (AttributeError, TypeError, ValueError) as error:
+        raise formats.UnreadableFile("its metadata has a preprocessing of no model") from error
 
 
 def shape_in(place, present):

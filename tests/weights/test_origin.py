@@ -190,3 +190,32 @@ def test_weights_in_a_model_that_scales_otherwise_get_a_line(tmp_path, caplog):
     assert "scaled" not in caplog.text
     weight_files.load(build_mixer(), path)
     assert "they expect images scaled by mean (0.0,) and std (1.0,); this model" in caplog.text
+
+
+def test_google_s_names_cannot_say_another_scaling(tmp_path, caplog):
+    weight_files.save(build_mixer(preprocessing=TO_MINUS_ONE_ONE), tmp_path / "model.npz")
+    assert caplog.text == ""
+    weight_files.save(build_mixer(preprocessing=TO_ZERO_ONE), tmp_path / "model.npz")
+    assert "give preprocessing=Preprocessing(mean=(0.0,), std=(1.0,)) where it is" in caplog.text
+
+
+def test_safetensors_of_ours_say_their_preprocessing(tmp_path, caplog):
+    safetensors = pytest.importorskip("safetensors")
+    path = tmp_path / "a.safetensors"
+    given = Preprocessing(12, 0.9, "bicubic", (0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    weight_files.save(build_mixer(preprocessing=given, activation="gelu"), path)
+    assert build_mixer(weights=path).preprocessing == given
+    assert caplog.text == ""
+    with safetensors.safe_open(path, "numpy") as file:
+        assert file.metadata()["format"] == "pt"
+
+
+@pytest.mark.parametrize("about", ["no JSON", "[]", '{"mean": "half"}', '{"other": 1}'])
+def test_metadata_of_no_preprocessing_is_refused(about, tmp_path):
+    numpy = pytest.importorskip("safetensors.numpy")
+    arrays = foreign.random_arrays(foreign.timm_shapes(**MIXER), np.random.default_rng(0))
+    arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    path = tmp_path / "a.safetensors"
+    numpy.save_file(arrays, path, metadata={"keras_mixers.preprocessing": about})
+    with pytest.raises(ValueError, match="its metadata has a preprocessing of no model"):
+        build_mixer(weights=path)
