@@ -10,6 +10,7 @@ import numpy as np
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+_LARGEST_STD = 10
 INTERPOLATIONS = ("bilinear", "bicubic")
 
 
@@ -58,6 +59,14 @@ class Preprocessing:
             )
         if min(self.std) <= 0:
             raise ValueError(f"`std` must be greater than 0. Received: std={self.std}")
+        # An average of pixels scaled to [0, 1] is not above 1. Their deviation is not either, but a
+        # std is a range as well: those of pixels of 0 to 255 are far above 10.
+        if max(self.mean) > 1 or max(self.std) > _LARGEST_STD:
+            raise ValueError(
+                f"`mean` must be at most 1 and `std` at most {_LARGEST_STD}, as of pixels scaled "
+                "to [0, 1]: divide those of pixels of 0 to 255 by 255. "
+                f"Received: mean={self.mean}, std={self.std}"
+            )
         if not isinstance(self.crop, int | float) or not 0 < self.crop <= 1:
             raise ValueError(
                 f"`crop` must be greater than 0 and at most 1. Received: crop={self.crop!r}"

@@ -246,6 +246,9 @@ ERRORS = [
     (dict(mean=float("nan")), "`mean` must be a number"),
     (dict(std=None), "`std` must be a number, or one per channel. Received: std=None$"),
     (dict(std=0), r"`std` must be greater than 0. Received: std=\(0.0,\)$"),
+    (dict(mean=127.5, std=127.5), "`mean` must be at most 1 .* by 255. Received: mean=.127.5,."),
+    (dict(mean=(103.939, 116.779, 123.68), std=(1, 1, 1)), "`mean` must be at most 1"),
+    (dict(mean=(0.4, 0.4, 0.4), std=(58.395, 57.12, 57.375)), "`mean` .* `std` at most 10"),
     (dict(mean=(0.1, 0.2)), r"must have as many numbers.* mean=\(0.1, 0.2\), std=\(0.5,\)$"),
 ]
 
@@ -254,6 +257,11 @@ ERRORS = [
 def test_errors(arguments, message):
     with pytest.raises(ValueError, match=message):
         Preprocessing(**arguments)
+
+
+@pytest.mark.parametrize(("mean", "std"), [(0, 1 / 255), (1, 2), (-1, 0.5), (0.5, 1)])
+def test_unusual_ranges_are_not_taken_for_those_of_pixels(mean, std):
+    assert Preprocessing(mean=mean, std=std).factors(1)[0] == pytest.approx(1 / 255 / std)
 
 
 def test_images_of_other_channels_are_refused():
