@@ -9,6 +9,8 @@ import pytest
 import keras_mixers
 from keras_mixers import weights as weight_files
 from keras_mixers.preprocessing import BY_IMAGENET, TO_MINUS_ONE_ONE, TO_ZERO_ONE, Preprocessing
+from keras_mixers.training import model
+from keras_mixers.training.config import TrainingConfig
 from keras_mixers.weights import origin
 from tests.weights import foreign
 from tests.weights.test_foreign_files import MIXER, SMLPNET, build_mixer, build_smlpnet, write
@@ -219,3 +221,17 @@ def test_metadata_of_no_preprocessing_is_refused(about, tmp_path):
     numpy.save_file(arrays, path, metadata={"keras_mixers.preprocessing": about})
     with pytest.raises(ValueError, match="its metadata has a preprocessing of no model"):
         build_mixer(weights=path)
+
+
+def test_weights_that_say_nothing_get_a_line_when_they_are_loaded(tmp_path, caplog):
+    weight_files.load(build_mixer(activation="gelu"), made("timm", tmp_path / "model.npz"))
+    (line,) = caplog.messages
+    assert line.startswith("weights: their preprocessing is not known; this model has mean (0.5,)")
+
+
+def test_training_says_where_its_weights_say_nothing(tmp_path, caplog):
+    path = made("timm", tmp_path / "model.npz")
+    config = TrainingConfig(model="MLPMixerB16", weights=str(path))
+    model.resolved(config)
+    (line,) = caplog.messages
+    assert line.startswith(f"--weights {path} does not say how its images are scaled; this run ")
