@@ -93,7 +93,7 @@ def _read(args):
         **arguments,
         preprocessing=dataclasses.replace(preprocessing, **given),
     )
-    weight_files.assign(model, args.source, entry=args.entry, namings=model.namings)
+    weight_files.assign(model, args.source, namings=model.namings, source=source)
     return model
 
 

@@ -116,7 +116,7 @@ class Assembly:
     def __init__(
         self, family, input_tensor, input_shape, include_preprocessing, preprocessing, source
     ):
-        self._family, self._input_tensor = family, input_tensor
+        self._family, self._input_tensor, self._source = family, input_tensor, source
         self._inputs = image_input(input_shape, input_tensor)
         preprocessing = _preprocessing(family, preprocessing, source, self._inputs.shape)
         self._first = ImagePreprocessing(
@@ -167,7 +167,7 @@ class Assembly:
             inputs = inputs[0] if len(inputs) == 1 else inputs
         model = MixerModel(inputs, outputs, name=name)
         if weights is not None:
-            weight_files.assign(model, weights, resize, None, self._family.namings)
+            weight_files.assign(model, weights, resize, None, self._family.namings, self._source)
         return model
 
     def _names_up_to(self, x):

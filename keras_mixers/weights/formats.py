@@ -20,6 +20,7 @@ import numpy as np
 from keras_mixers.weights.archives import check_unpacked, npy, open_archive, unpacked
 from keras_mixers.weights.stored import (
     MAX_LIST,
+    Arrays,
     Stored,
     UnreadableFile,
     check_name,
@@ -35,18 +36,6 @@ _MAX_NUMBERS = 2**30  # In all arrays, of a file that has fewer bytes; twice H/1
 PREPROCESSING = "keras_mixers.preprocessing"  # In the metadata of .safetensors, as JSON.
 ENDINGS = (".weights.h5", ".keras", ".npz", ".safetensors", ".pth")
 KINDS = f"{', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}"
-
-
-class Arrays(dict):
-    """`{name: Stored}` of a file.
-
-    Attributes:
-        metadata: What the file says beside, a dict of strings; empty where its kind has none.
-    """
-
-    def __init__(self, arrays, metadata=None):
-        super().__init__(arrays)
-        self.metadata = metadata or {}
 
 
 @contextlib.contextmanager
@@ -72,6 +61,23 @@ def arrays_in(path, entry=None):
         except Exception as error:  # What a damaged file makes of its reader is without limits.
             raise UnreadableFile(f"it cannot be read: {_in_a_line(error)}") from error
         yield guarded
+
+
+class OpenFile:
+    """A file of `arrays_in` that is open already; leaving it as a context manager closes it.
+
+    One that nobody enters is closed when it is forgotten.
+    """
+
+    def __init__(self, path, entry=None):
+        self._stack = contextlib.ExitStack()
+        self.arrays = self._stack.enter_context(arrays_in(path, entry))
+
+    def __enter__(self):
+        return self.arrays
+
+    def __exit__(self, *error):
+        return self._stack.__exit__(*error)
 
 
 def _in_a_line(error):

@@ -59,16 +59,20 @@ def load(
     _report_preprocessing(model, source.preprocessing)
 
 
-def assign(model, path, resize="interpolate", entry=None, namings=()):
+def assign(model, path, resize="interpolate", entry=None, namings=(), source=None):
     """Does what `load` does, for a model whose preprocessing was chosen by its weights or its user.
+
+    Args:
+        source: What `describe` has returned of the file, which is then not opened again; it is
+            closed here. None where nobody has asked yet.
 
     Returns:
         The `Source` of the file.
     """
     path = existing_file(path)
-    source = describe(path, entry, namings)
+    source = source or describe(path, entry, namings)
     try:
-        with formats.arrays_in(path, entry) as arrays:
+        with source.file or formats.arrays_in(path, entry) as arrays:
             values = _values(model, _places(model, arrays, namings), source.grid, resize)
     except formats.UnreadableFile as error:
         raise ValueError(
@@ -79,7 +83,7 @@ def assign(model, path, resize="interpolate", entry=None, namings=()):
         if weight.path in values:
             weight.assign(values[weight.path])
     _report_activation(model, source.activation)
-    return source
+    return source._replace(file=None)
 
 
 def _report_preprocessing(model, theirs):

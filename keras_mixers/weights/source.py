@@ -35,6 +35,8 @@ class Source(NamedTuple):
         shape_of: From the path of a weight in our model to its shape there, or None if the file has
             no such weight, has it with another number of axes, or is Keras' own.
         preprocessing: The `Preprocessing` that the weights expect, or None where nothing says it.
+        file: The `formats.OpenFile` that this was found in, for who reads the weights once; None
+            where it was not opened for it.
     """
 
     naming: names.Naming | None = None
@@ -44,6 +46,7 @@ class Source(NamedTuple):
     grid: tuple | None = None
     shape_of: Callable = lambda path: None
     preprocessing: Preprocessing | None = None
+    file: formats.OpenFile | None = None
 
 
 def describe(
@@ -68,8 +71,8 @@ def describe(
         config = formats.config_in(path)
         if config is not None:
             return _source_of_config(config)
-        with formats.arrays_in(path, entry) as arrays:
-            return _source_of_names(arrays, path, namings)
+        file = formats.OpenFile(path, entry)
+        return _source_of_names(file.arrays, path, namings)._replace(file=file)
     except formats.UnreadableFile as error:
         raise ValueError(
             f"`weights` must be a file of weights. Received: weights={os.fspath(path)!r}: {error}"
