@@ -202,9 +202,10 @@ def _preprocessing(family, given, source, shape):
             "preprocessing= if they were trained with another",
             fitting,
         )
-    if len(fitting.mean) != len(found.mean):
+    if len(fitting.mean) < len(found.mean):
         _log.warning(
-            "preprocessing: images of %d channels are scaled by the average mean and std of %d",
+            "preprocessing: images of %d channels are scaled by the average mean and std of %d, "
+            "which is near what each color had, not the same",
             *(channels, len(found.mean)),
         )
     return fitting

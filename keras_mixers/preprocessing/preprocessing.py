@@ -156,10 +156,14 @@ class Preprocessing:
     def for_channels(self, channels: int) -> Self:
         """Returns this preprocessing for images of another number of channels.
 
-        Where mean and std differ by color, the other channels get the average of each.
+        Where mean and std differ by color, a multiple of as many channels gets them in turn, and
+        any other number the average of each.
         """
         if len(self.mean) in (1, channels):
             return self
+        times, rest = divmod(channels, len(self.mean))
+        if not rest:
+            return dataclasses.replace(self, mean=self.mean * times, std=self.std * times)
         mean, std = (float(np.mean(n)) for n in (self.mean, self.std))
         return dataclasses.replace(self, mean=(mean,), std=(std,))
 

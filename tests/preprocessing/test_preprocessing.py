@@ -116,6 +116,9 @@ def test_other_channels_get_the_average():
     assert gray.mean == pytest.approx((0.449,))
     assert gray.std == pytest.approx((0.226,))
     assert (gray.image_size, gray.crop, gray.interpolation) == (224, 0.875, "bicubic")
+    assert BY_IMAGENET.for_channels(4).mean == gray.mean
+    assert BY_IMAGENET.for_channels(6).mean == IMAGENET_MEAN * 2
+    assert BY_IMAGENET.for_channels(6).std == IMAGENET_STD * 2
     assert BY_IMAGENET.for_channels(3) is BY_IMAGENET
     assert TO_ZERO_ONE.for_channels(4) is TO_ZERO_ONE
 
