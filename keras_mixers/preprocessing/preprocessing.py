@@ -4,6 +4,7 @@ import dataclasses
 import math
 import os
 from collections.abc import Sequence
+from numbers import Integral, Real
 from typing import Any, Self
 
 import numpy as np
@@ -67,7 +68,8 @@ class Preprocessing:
                 "to [0, 1]: divide those of pixels of 0 to 255 by 255. "
                 f"Received: mean={self.mean}, std={self.std}"
             )
-        if not isinstance(self.crop, int | float) or not 0 < self.crop <= 1:
+        is_number = isinstance(self.crop, Real) and not isinstance(self.crop, bool)
+        if not is_number or not 0 < self.crop <= 1:
             raise ValueError(
                 f"`crop` must be greater than 0 and at most 1. Received: crop={self.crop!r}"
             )
@@ -200,10 +202,14 @@ def _numbers(name, values):
 
 def _size(image_size):
     sides = image_size if isinstance(image_size, tuple | list) else (image_size,)
-    whole = all(isinstance(side, int) and not isinstance(side, bool) and side > 0 for side in sides)
-    if image_size is None or (whole and len(sides) in (1, 2)):
-        same = image_size is not None and len(set(sides)) == 1
-        return sides[0] if same else (tuple(sides) if image_size is not None else None)
+    if image_size is None:
+        return None
+    whole = all(
+        isinstance(side, Integral) and not isinstance(side, bool) and side > 0 for side in sides
+    )
+    if whole and len(sides) in (1, 2):
+        sides = tuple(map(int, sides))
+        return sides[0] if len(set(sides)) == 1 else sides
     raise ValueError(
         "`image_size` must be a whole number of pixels, (height, width) or None. "
         f"Received: image_size={image_size!r}"

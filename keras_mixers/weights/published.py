@@ -127,8 +127,8 @@ def list_weights(pattern: str = "*") -> list[tuple[str, str]]:
 
     Args:
         pattern: A shell-style pattern (`fnmatch`), in any case, of the constructor's name, such as
-            `"smlp*"`, or of both names with a dot between them, such as `"*.sam"` or
-            `"*imagenet21k"`. Defaults to `"*"`.
+            `"smlp*"`, or of both names with a dot between them, such as `"*.sam"`; where there are
+            none such, of the name of weights, such as `"imagenet21k"`. Defaults to `"*"`.
 
     Returns:
         A list of `(variant, weights)` in the order of the papers, such as
@@ -148,15 +148,19 @@ def list_weights(pattern: str = "*") -> list[tuple[str, str]]:
         raise ValueError(
             f'`pattern` must be a string such as "smlp*" or "*.sam". Received: pattern={pattern!r}'
         )
-    return [
-        (variant, name)
-        for variant, names in PUBLISHED.items()
-        for name in names
-        if any(
-            fnmatch.fnmatchcase(text.lower(), pattern.lower())
-            for text in (variant, f"{variant}.{name}")
-        )
-    ]
+    every = [(variant, name) for variant, names in PUBLISHED.items() for name in names]
+
+    def matching(*templates):
+        return [
+            pair
+            for pair in every
+            if any(
+                fnmatch.fnmatchcase(template.format(*pair).lower(), pattern.lower())
+                for template in templates
+            )
+        ]
+
+    return matching("{0}", "{0}.{1}") or matching("{1}")
 
 
 def name_of(variant: str, weights: Any) -> Any:
@@ -199,6 +203,8 @@ def path_of(variant: str, weights: str | os.PathLike | None) -> str | os.PathLik
     names = PUBLISHED.get(variant, {})
     name = name_of(variant, weights)
     if name not in list(names):  # Anything may come here, hashable or not.
+        if isinstance(weights, str) and os.path.isdir(os.path.expanduser(weights)):
+            return weights
         raise ValueError(_unknown(variant, weights))
     if name != weights:
         about = names[name].preprocessing

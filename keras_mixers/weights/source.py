@@ -80,12 +80,16 @@ def describe(
 
 
 def existing_file(path):
-    if not isinstance(path, str | os.PathLike) or not os.path.isfile(os.path.expanduser(path)):
+    """Returns the path of a weight file, which in a run folder is its model.keras."""
+    found = os.path.expanduser(path) if isinstance(path, str | os.PathLike) else ""
+    if os.path.isdir(found):
+        found = os.path.join(found, "model.keras")
+    if not os.path.isfile(found):
         raise ValueError(
-            f"`weights` must be None or the path of an existing {formats.KINDS} file. "
-            f"Received: weights={path!r}"
+            f"`weights` must be None or the path of an existing {formats.KINDS} file, or of a "
+            f"run folder with its model.keras. Received: weights={path!r}"
         )
-    return os.path.expanduser(path)
+    return found
 
 
 def _source_of_config(config):

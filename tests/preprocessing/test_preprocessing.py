@@ -242,6 +242,7 @@ ERRORS = [
     (dict(image_size=()), "`image_size` must be"),
     (dict(crop=0), "`crop` must be greater than 0 and at most 1. Received: crop=0$"),
     (dict(crop=1.1), "`crop` must be"),
+    (dict(crop=True), "`crop` must be .* Received: crop=True$"),
     (dict(crop="0.9"), "`crop` must be .* Received: crop='0.9'$"),
     (dict(interpolation="nearest"), "`interpolation` must be one of bilinear, bicubic. Received: "),
     (dict(mean="imagenet"), "`mean` must be a number, or one per channel. .* mean='imagenet'$"),
@@ -416,3 +417,10 @@ def test_a_batch_of_encoded_images(rng):
     np.testing.assert_array_equal(preprocessing.pixels(data), preprocessing.pixels(images))
     with pytest.raises(ValueError, match="`image_size` must be given for a batch of encoded"):
         Preprocessing(None).pixels(data)
+
+
+def test_numbers_of_numpy():
+    given = Preprocessing((np.int64(8), np.int32(6)), np.float32(0.5))
+    assert given == Preprocessing((8, 6), 0.5)
+    assert json.dumps(given.get_config())
+    assert type(Preprocessing(np.int64(224)).image_size) is int
