@@ -56,6 +56,8 @@ class Origin:
         None where they are probabilities already.
         """
         last = model.layers[-1]
+        while getattr(last, "layers", None):  # A model may be the last layer of another.
+            last = last.layers[-1]
         activation = getattr(last, "activation", None)
         ends = activation and keras.activations.serialize(activation)
         if isinstance(last, keras.layers.Softmax) or ends in ("softmax", "sigmoid"):

@@ -71,3 +71,12 @@ def test_folded_ours_within_another_computes_the_same(flat, pixels, rng):
         model = keras.Model(inner.input, layers.Softmax()(inner.output))
     images = pixels.astype("float32")
     np.testing.assert_allclose(folding.fold(model)(images), model(images), atol=1e-5)
+
+
+@pytest.mark.parametrize(("activation", "by"), [("softmax", None), (None, "softmax")])
+def test_probabilities_of_ours_within_another_are_left_as_they_are(activation, by):
+    model = build("mlp_mixer", num_blocks=1, classifier_activation=activation)
+    inputs = keras.Input(model.input_shape[1:])
+    for outer in (keras.Sequential([inputs, model]), keras.Model(inputs, model(inputs))):
+        assert Origin().probabilities_by(outer) == by
+        assert Origin().probabilities_by(keras.Sequential([inputs, outer])) == by
