@@ -6,7 +6,6 @@
 
 import importlib
 import importlib.abc
-import importlib.util
 import sys
 
 # Those that register classes. None may import another of them at its top: Keras is first imported
@@ -32,19 +31,28 @@ def _register():
 
 
 class _AfterKeras(importlib.abc.MetaPathFinder):
-    """Finds Keras as Python would, and registers our classes when it has been executed."""
+    """Finds Keras as Python would, and registers our classes when it has been executed.
+
+    It stays until then: others, such as TensorFlow, look for Keras and do not execute it.
+    """
 
     def find_spec(self, name, path=None, target=None):
         if name != "keras":
             return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec("keras")
+        others = (finder for finder in sys.meta_path if finder is not self)
+        found = (finder.find_spec(name, path, target) for finder in others)
+        spec = next((spec for spec in found if spec is not None), None)
         if spec is not None and spec.loader is not None:
-            execute = spec.loader.exec_module
+            self._register_after(spec.loader)
+        return spec
 
-            def execute_and_register(module):
-                execute(module)
+    def _register_after(self, loader):
+        execute = loader.exec_module
+
+        def execute_and_register(module):
+            execute(module)
+            if self in sys.meta_path:
+                sys.meta_path.remove(self)
                 _register()
 
-            spec.loader.exec_module = execute_and_register
-        return spec
+        loader.exec_module = execute_and_register

@@ -279,7 +279,15 @@ def test_import_brings_in_no_other_backend():
     assert new - set(sys.stdlib_module_names) <= {"keras_mixers", "h5py"}
 
 
-@pytest.mark.parametrize("imports", ["keras_mixers, keras", "keras, keras_mixers"])
+@pytest.mark.parametrize(
+    "imports",
+    [
+        "keras_mixers, keras",
+        "keras, keras_mixers",
+        # As TensorFlow looks for Keras, which it imports later.
+        "keras_mixers, importlib.util; importlib.util.find_spec('keras'); import keras",
+    ],
+)
 def test_the_layers_are_registered_in_either_order(imports, tmp_path):
     path = tmp_path / "model.keras"
     keras_mixers.MLPMixerS32(input_shape=(32, 32, 3), classes=2, num_blocks=1).save(path)

@@ -50,7 +50,7 @@ def run(args):
         _write(model, written)
         kept = [np.asarray(weight) for weight in model.weights]
         try:
-            weight_files.load(model, written)
+            weight_files.assign(model, written, namings=getattr(model, "namings", ()))
         except ValueError as error:
             raise UsageError(
                 f"IN must be one of this package's models by itself: its {args.out.name} could not "
@@ -68,7 +68,7 @@ def _read(args):
     """Returns the model that IN is the weights of."""
     path = files.named("IN", args.source)
     if path.is_dir() or path.suffix == ".keras":
-        return _read_model(path)
+        return _scaling_given(_read_model(path), _given(args))
     from keras_mixers import weights as weight_files
     from keras_mixers.models import family
 
@@ -78,7 +78,7 @@ def _read(args):
         raise UsageError(
             "IN must say what its model is: give its .keras file, named so, instead of weights"
         )
-    given = {name: tuple(v) for name in ("mean", "std") if (v := getattr(args, name))}
+    given = _given(args)
     if source.preprocessing is None and len(given) < 2:
         _warn(
             "IN does not say how its images are prepared; assumed what is usual for its family: "
@@ -93,7 +93,7 @@ def _read(args):
         **arguments,
         preprocessing=dataclasses.replace(preprocessing, **given),
     )
-    weight_files.load(model, args.source, entry=args.entry)
+    weight_files.assign(model, args.source, namings=model.namings, source=source)
     return model
 
 
@@ -107,6 +107,29 @@ def _read_model(path):
     if model is None:
         raise UsageError(f"{_KINDS}, not an exported one. Received: {path}")
     return model
+
+
+def _given(args):
+    return {name: tuple(v) for name in ("mean", "std") if (v := getattr(args, name))}
+
+
+def _scaling_given(model, given):
+    """Returns a model as it is, or, where it does not scale, with what --mean and --std say."""
+    import keras
+
+    from keras_mixers.preprocessing import ImagePreprocessing, Preprocessing, own_scaling
+
+    if not given:
+        return model
+    own = own_scaling.of(model)
+    if own.preprocessing or own.note:
+        says = own.preprocessing or own.note
+        raise UsageError(f"--mean and --std are for an IN that does not say it: IN has {says}")
+    _, height, width, _ = model.input_shape
+    preprocessing = Preprocessing((height, width), **given)
+    inputs = keras.Input(model.input_shape[1:], name="images")
+    images = ImagePreprocessing(preprocessing, name="preprocessing")(inputs)
+    return keras.Model(inputs, model.call(images), name=model.name)
 
 
 def _write(model, path):

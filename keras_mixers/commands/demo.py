@@ -10,7 +10,7 @@ into a cache folder (of $XDG_CACHE_HOME, where that is set):
 
 Names of classes and how images are prepared stand in the file, and options override them. A file
 of another tool that does not say has numbers for names, pixels from -1 to 1, and sees the largest
-central crop of an image that has its aspect ratio.
+central crop of an image that has its aspect ratio; a line says what was assumed.
 
 On a phone: browsers give the camera only to pages of https:// and of the machine itself. By USB,
 with the phone's debugging switched on, it sees this machine's page as its own, camera and all:

@@ -1,6 +1,7 @@
 """What the page of the demo must know of a TFLite file."""
 
 import dataclasses
+import logging
 import pathlib
 import shlex
 
@@ -11,6 +12,7 @@ from keras_mixers.preprocessing import Preprocessing
 
 _KINDS = "a .tflite file or a run folder"
 _TYPES = ("float32", "uint8")
+_log = logging.getLogger("keras_mixers")
 
 
 def find_model(text):
@@ -66,27 +68,13 @@ def describe(path, labels=None, mean=None, std=None, top_k=5):
         raise UsageError(
             f"MODEL must be whole; copy or export it again. Received {path}: {error}"
         ) from None
-    preprocessing, included = exported.preprocessing_of(about)
+    preprocessing, scale, offset = _preparation(path, about, entry, mean, std)
     about = about or {
         "name": path.stem,
         "source": path.name,
         "precision": "unknown",
         "probabilities_by": None if _gives_probabilities(path) else "softmax",
     }
-    if included:
-        if mean is not None or std is not None:
-            raise UsageError(
-                "--mean and --std are for files that take scaled images: leave them out. "
-                f"{path} takes pixels of 0 to 255."
-            )
-        scale, offset = [1.0] * channels, [0.0] * channels
-    else:
-        # A file of another tool: the largest central crop.
-        preprocessing = preprocessing or Preprocessing(crop=1.0)
-        changes = {"mean": mean, "std": std}
-        changes = {name: value for name, value in changes.items() if value is not None}
-        preprocessing = dataclasses.replace(preprocessing, **changes)
-        scale, offset = preprocessing.factors(channels)
     quantum, zero_point = end["quantization"]
     return {
         "name": about["name"],
@@ -107,6 +95,38 @@ def describe(path, labels=None, mean=None, std=None, top_k=5):
         "labels": _labels(labels, names, int(end["shape"][-1])),
         "top_k": top_k,
     }
+
+
+def _preparation(path, about, entry, mean, std):
+    """Returns the `Preprocessing` of a file's images, and scale and offset of their pixels.
+
+    A line says what was assumed of a file that does not say it.
+    """
+    _, height, width, channels = map(int, entry["shape"])
+    said, included = exported.preprocessing_of(about)
+    takes_pixels = included or entry["dtype"].__name__ == "uint8"
+    given = {name: v for name, v in (("mean", mean), ("std", std)) if v is not None}
+    if takes_pixels and given:
+        raise UsageError(
+            "--mean and --std are for files that take scaled images: leave them out. "
+            f"{path} takes pixels of 0 to 255."
+        )
+    try:
+        # Of a file of another tool: the largest central crop.
+        usual = said or Preprocessing((height, width), crop=1.0)
+        preprocessing = dataclasses.replace(usual, **given)
+        scale, offset = preprocessing.factors(channels)
+    except ValueError as error:
+        raise UsageError(f"--mean and --std cannot be used: {error}") from None
+    if said is None and len(given) < 2:
+        assumed = "pixels of 0 to 255" if takes_pixels else str(preprocessing)
+        wrong = "" if takes_pixels else " (give --mean and --std if it was trained with others)"
+        _log.warning(
+            "MODEL does not say how its images are prepared; assumed: %s%s", assumed, wrong
+        )
+    if takes_pixels:
+        scale, offset = [1.0] * channels, [0.0] * channels
+    return preprocessing, scale, offset
 
 
 def _ends(path):

@@ -6,6 +6,7 @@ import sys
 import numpy as np
 
 from keras_mixers.errors import RunError, UsageError
+from keras_mixers.preprocessing import UNSCALED
 from keras_mixers.training import config as settings
 
 DIGITS = "digits"
@@ -37,11 +38,17 @@ def preparation(model, config, batch_size, warn, **changes):
     usual = config or settings.TrainingConfig()
     if model.preprocessing is not None:
         usual = usual.with_preprocessing(model.preprocessing)
+    by_itself = model.scaling_note is not None and not scaling
+    if by_itself:
+        changes |= {"mean": UNSCALED.mean, "std": UNSCALED.std}
     assumed = model.preprocessing is None and config is None and len(scaling) < 2
     changes |= {"gradient_accumulation_steps": 1, "image_size": size}
     changes["batch_size"] = max(step, batch_size // step * step)
     config = dataclasses.replace(usual, **changes)
-    if assumed:
+    if by_itself:
+        note = model.scaling_note.replace("the model", "MODEL")
+        warn(f"{note}: it is given pixels of 0 to 255, unless --mean and --std say otherwise.")
+    elif assumed:
         warn(f"MODEL does not say how its images are prepared; assumed: {config.preprocessing}.")
     return config
 

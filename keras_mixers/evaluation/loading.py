@@ -36,6 +36,8 @@ class LoadedModel:
     """Of its images, where the file says so."""
     includes_preprocessing: bool = False
     """Whether it takes pixels of 0 to 255 and scales them itself."""
+    scaling_note: str | None = None
+    """Where it scales images in a way of its own: a clause that says so, "the model ..."."""
 
 
 def read_model(path, ema=False, warn=print):
@@ -149,6 +151,9 @@ def of_keras(model, name, config=None):
     """
     if any(len(getattr(model, ends, None) or ()) != 1 for ends in ("inputs", "outputs")):
         raise ValueError("it must be a built model with one input and one output")
+    from keras_mixers.preprocessing import own_scaling
+
+    scaling = own_scaling.of(model)
     shapes = model.input_shape, model.output_shape
     return LoadedModel(
         name,
@@ -156,8 +161,9 @@ def of_keras(model, name, config=None):
         *shapes,
         config,
         model=model,
-        preprocessing=getattr(model, "preprocessing", None),
-        includes_preprocessing=getattr(model, "includes_preprocessing", False),
+        preprocessing=scaling.preprocessing,
+        includes_preprocessing=scaling.included,
+        scaling_note=scaling.note,
     )
 
 

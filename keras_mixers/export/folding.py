@@ -4,12 +4,12 @@ import keras
 import numpy as np
 
 from keras_mixers.layers import PatchEmbedding
-from keras_mixers.preprocessing import ImagePreprocessing
+from keras_mixers.preprocessing import ImagePreprocessing, own_scaling
 
 
 def scales(model):
-    """Returns whether a model scales its images itself, as ours do by default."""
-    return bool(getattr(model, "includes_preprocessing", False))
+    """Returns whether a model scales its images itself, as ours do by default, also in others."""
+    return own_scaling.of(model).included
 
 
 def fold(model, scaling=None):
@@ -26,13 +26,14 @@ def fold(model, scaling=None):
         scaling: None, or `(scale, offset)`, arrays of one number per channel: the result takes
             pixels, which `model` takes as `pixel * scale + offset`.
     """
-    if scales(model):
-        scaling = model.preprocessing.factors(model.input_shape[-1])
+    own = own_scaling.of(model)
+    if own.included:
+        scaling = own.preprocessing.factors(model.input_shape[-1])
     try:
         twin, norm, head, stem = _twin(model, scaling is not None)
     except (AttributeError, KeyError, NotImplementedError, TypeError, ValueError):
         # A subclass, with code of its own, or a layer without a config.
-        return model if scaling is None or scales(model) else _behind_scaling(model, scaling)
+        return model if scaling is None or own.included else _behind_scaling(model, scaling)
     for layer in model.layers:
         if layer is not norm and not isinstance(layer, keras.layers.InputLayer):
             weights = layer.get_weights()
@@ -41,7 +42,7 @@ def fold(model, scaling=None):
             if layer is stem:
                 weights = _stem_weights(weights, scaling)
             twin.get_layer(layer.name).set_weights(weights)
-    unscaled = scaling is not None and stem is None and not scales(model)
+    unscaled = scaling is not None and stem is None and not own.included
     return _behind_scaling(twin, scaling) if unscaled else twin
 
 

@@ -80,9 +80,10 @@ def _classifier(model, folded, origin, top_k):
     labels = origin.labels or tuple(map(str, range(model.output_shape[-1])))
     by = origin.probabilities_by(model)
     preprocessing, channels = origin.preprocessing, model.input_shape[-1]
+    scaled = not folding.scales(model)
 
     def classify(image_bytes):
-        images = _prepared(image_bytes, preprocessing, channels, not folding.scales(model))
+        images = _prepared(image_bytes, preprocessing, channels, scaled)
         outputs = folded(images, training=False)
         if by:
             outputs = {"softmax": tf.nn.softmax, "sigmoid": tf.nn.sigmoid}[by](outputs)

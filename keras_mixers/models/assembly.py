@@ -37,6 +37,15 @@ def image_input(input_shape, input_tensor):
     return input_tensor
 
 
+def _report_scaling_of(tensor):
+    """Logs a line where a model that scales pixels is built on what other layers give."""
+    if not any(tensor is source for source in keras.utils.get_source_inputs(tensor)):
+        _log.warning(
+            "input_tensor: the model scales what it gives as pixels of 0 to 255: build with "
+            "include_preprocessing=False if it gives scaled images"
+        )
+
+
 def _check_input_shape(input_shape):
     is_triple = isinstance(input_shape, tuple | list) and len(input_shape) == 3
     if not is_triple or input_shape[-1] is None:
@@ -107,12 +116,14 @@ class Assembly:
     def __init__(
         self, family, input_tensor, input_shape, include_preprocessing, preprocessing, source
     ):
-        self._family, self._input_tensor = family, input_tensor
+        self._family, self._input_tensor, self._source = family, input_tensor, source
         self._inputs = image_input(input_shape, input_tensor)
         preprocessing = _preprocessing(family, preprocessing, source, self._inputs.shape)
         self._first = ImagePreprocessing(
             preprocessing, bool(include_preprocessing), name="preprocessing"
         )
+        if include_preprocessing:
+            _report_scaling_of(self._inputs)
         self._end = self.images = self._first(self._inputs)
         self._architecture = {
             "family": family.name,
@@ -156,7 +167,7 @@ class Assembly:
             inputs = inputs[0] if len(inputs) == 1 else inputs
         model = MixerModel(inputs, outputs, name=name)
         if weights is not None:
-            weight_files.assign(model, weights, resize, None, self._family.namings)
+            weight_files.assign(model, weights, resize, None, self._family.namings, self._source)
         return model
 
     def _names_up_to(self, x):
@@ -191,9 +202,10 @@ def _preprocessing(family, given, source, shape):
             "preprocessing= if they were trained with another",
             fitting,
         )
-    if len(fitting.mean) != len(found.mean):
+    if len(fitting.mean) < len(found.mean):
         _log.warning(
-            "preprocessing: images of %d channels are scaled by the average mean and std of %d",
+            "preprocessing: images of %d channels are scaled by the average mean and std of %d, "
+            "which is near what each color had, not the same",
             *(channels, len(found.mean)),
         )
     return fitting

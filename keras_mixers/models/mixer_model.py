@@ -1,6 +1,7 @@
 """The model class that every constructor returns."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import keras
@@ -61,6 +62,26 @@ class MixerModel(keras.Model):
 
     def __init__(self, inputs: Any, outputs: Any, name: str | None = None, **kwargs: Any) -> None:
         super().__init__(inputs, outputs, name=name, **kwargs)
+
+    # Keras' own, which look at the first images: those that are scaled already get a line.
+
+    def fit(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
+        return super().fit(self._looked_at(x), *args, **kwargs)
+
+    def evaluate(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
+        return super().evaluate(self._looked_at(x), *args, **kwargs)
+
+    def predict(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        return super().predict(self._looked_at(x), *args, **kwargs)
+
+    def train_on_batch(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        return super().train_on_batch(self._looked_at(x), *args, **kwargs)
+
+    def test_on_batch(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        return super().test_on_batch(self._looked_at(x), *args, **kwargs)
+
+    def predict_on_batch(self, x: Any) -> Any:
+        return super().predict_on_batch(self._looked_at(x))
 
     @property
     def preprocessing(self) -> "Preprocessing":
@@ -143,12 +164,12 @@ class MixerModel(keras.Model):
         }
 
     def features(
-        self, stages: Sequence[int] | None = None, blocks: Sequence[int] | None = None
+        self, stages: Sequence[int] | int | None = None, blocks: Sequence[int] | int | None = None
     ) -> "MixerModel":
         """Returns a model of the same layers whose outputs are inner feature maps.
 
         Args:
-            stages: Numbers of stages, from 0; negative ones count from the last.
+            stages: Numbers of stages, or one, from 0; negative ones count from the last.
             blocks: Numbers of blocks, in the same way. Without any, all stages are taken.
 
         Returns:
@@ -165,13 +186,7 @@ class MixerModel(keras.Model):
             ("stage", stages, self.stages),
             ("block", blocks, self.blocks),
         ):
-            for number in chosen or ():
-                if not isinstance(number, int) or not -len(parts) <= number < len(parts):
-                    raise ValueError(
-                        f"`{kind}s` must be whole numbers from {-len(parts)} to {len(parts) - 1}. "
-                        f"Received: {kind}s={tuple(chosen)}"
-                    )
-                number %= len(parts)
+            for number in _places(f"{kind}s", chosen, len(parts)):
                 outputs[f"{kind}_{number}"] = parts[number].output
         if not outputs:
             raise ValueError("`stages` or `blocks` must name at least one. Received: none")
@@ -192,15 +207,33 @@ class MixerModel(keras.Model):
             )
         return pixels if self.includes_preprocessing else self.preprocessing.scale(pixels)
 
+    def _looked_at(self, images):
+        from keras_mixers.preprocessing import ImagePreprocessing, scaled_already
+
+        first = [layer for layer in self.layers if isinstance(layer, ImagePreprocessing)]
+        return scaled_already.with_a_look(images, first[0].look_at) if first else images
+
     @property
     def _first(self):
         from keras_mixers.preprocessing import ImagePreprocessing
 
-        return next(layer for layer in self.layers if isinstance(layer, ImagePreprocessing))
+        for layer in self.layers:
+            if isinstance(layer, ImagePreprocessing):
+                return layer
+        raise AttributeError(
+            "The model must have the layer ImagePreprocessing, where a MixerModel keeps what it "
+            f"knows: build it by a constructor, or take keras.Model. Received: {self.name!r}"
+        )
 
     @property
     def _architecture(self):
-        return self._first.architecture
+        architecture = self._first.architecture
+        if architecture is None:
+            raise AttributeError(
+                "The model must know its blocks and stages: build it by a constructor. "
+                f"Received: {self.name!r}, whose ImagePreprocessing has no architecture"
+            )
+        return architecture
 
     def _named(self, part):
         return self._layers_of(self._architecture[part])
@@ -208,3 +241,18 @@ class MixerModel(keras.Model):
     def _layers_of(self, names):
         by_name = {layer.name: layer for layer in self.layers}
         return tuple(by_name[name] for name in names if name in by_name)
+
+
+def _places(argument, chosen, count):
+    """Returns numbers from 0 of the parts that a user chose: some, one, or None."""
+    if chosen is None:
+        return []
+    numbers = list(chosen) if isinstance(chosen, Iterable) else [chosen]
+    for number in numbers:
+        whole = isinstance(number, Integral) and not isinstance(number, bool)
+        if not whole or not -count <= number < count:
+            raise ValueError(
+                f"`{argument}` must be whole numbers from {-count} to {count - 1}. "
+                f"Received: {argument}={tuple(numbers)}"
+            )
+    return [int(number) % count for number in numbers]

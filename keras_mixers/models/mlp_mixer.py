@@ -114,10 +114,10 @@ def MLPMixer(
         {first_arguments}
         weights: `None` (random); for a variant, the name of published weights: `"imagenet"`, the
             best ImageNet-1k file, or another of `keras_mixers.list_weights()`, such as
-            `"imagenet21k"`; or the path of a file of the same model, but for the head, the image
-            size and the channels: Keras' `.weights.h5` or `.keras`, Google's `.npz`, or timm's
-            names in `.safetensors`, `.npz` or `.pth`. The model prepares its images as the weights
-            expect. A first layer of 3 colors is adapted to other channels
+            `"imagenet21k"`; or the path of a run folder, or of a file of the same model, but for
+            the head, the image size and the channels: Keras' `.weights.h5` or `.keras`, Google's
+            `.npz`, or timm's names in `.safetensors`, `.npz` or `.pth`. The model prepares its
+            images as the weights expect. A first layer of 3 colors is adapted to other channels
             (`keras_mixers.weights.channels`).
         input_shape: `(height, width, channels)`, sides in pixels and multiples of `patch_size`.
             Defaults to `(224, 224, 3)`, also without the top.

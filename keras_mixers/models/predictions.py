@@ -1,7 +1,9 @@
 """From class scores to the names of classes, as keras.applications do it."""
 
+import functools
+import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 import keras
@@ -9,6 +11,8 @@ import numpy as np
 
 from keras_mixers.layers import checks
 from keras_mixers.models import class_lists
+
+_log = logging.getLogger("keras_mixers")
 
 
 def decode_predictions(
@@ -18,9 +22,10 @@ def decode_predictions(
 ) -> list[list[tuple[str | int, str, float]]]:
     """Returns the classes of the highest scores, with their names.
 
-    The classes are those of the published weights, told by their number: 1,000 of ImageNet-1k,
-    21,843 of Google's ImageNet-21k, 11,221 of MIIL's. Their lists are downloaded once into Keras'
-    cache, `~/.keras/models`. For a model of classes of your own, give their names.
+    Without `class_names`, the classes are assumed to be those of the published weights, by their
+    number alone: 1,000 of ImageNet-1k, 21,843 of Google's ImageNet-21k, 11,221 of MIIL's. A line
+    says so once. Their lists are downloaded once into Keras' cache, `~/.keras/models`. For a model
+    of classes of your own, give their names, also where there are as many.
 
     Args:
         predictions: NumPy array or tensor of Keras' backend, `(batch, classes)`: probabilities or
@@ -29,7 +34,7 @@ def decode_predictions(
             Defaults to 5.
         class_names: Names of the model's classes in the order of its outputs: a sequence of
             strings, or the path of a text file with a name a line, such as the `labels.txt` of a
-            run, or of a folder with a `labels.txt`. Defaults to the public list.
+            run, or of a folder with a `labels.txt`. Defaults to the public list of as many classes.
 
     Returns:
         A list with, for each sample, a list of tuples `(class_id, class_name, score)`, the
@@ -66,7 +71,13 @@ def _scores(predictions):
             "`predictions` must have the shape (batch, classes): for one sample, give "
             f"predictions[None]. Received: shape={tuple(predictions.shape)}"
         )
-    return keras.ops.convert_to_numpy(predictions).astype("float32")
+    scores = keras.ops.convert_to_numpy(predictions).astype("float32")
+    if np.isnan(scores).any():
+        raise ValueError(
+            "`predictions` must be numbers: these have no order. "
+            f"Received: NaN in {np.isnan(scores).any(axis=1).sum()} of {len(scores)} samples"
+        )
+    return scores
 
 
 def _public(classes):
@@ -76,12 +87,28 @@ def _public(classes):
             f"`predictions` must be of as many classes as a public list has ({known}): give "
             f"class_names=, a name for each. Received: {classes} classes"
         )
-    return class_lists.of(classes)
+    entries = class_lists.of(classes)
+    _report_assumed(classes)
+    return entries
+
+
+@functools.cache  # Once for each number in a process.
+def _report_assumed(classes):
+    _log.warning(
+        "decode_predictions: %d classes are taken for ImageNet's, because they are as many: give "
+        "class_names= if they are others",
+        classes,
+    )
 
 
 def _given(class_names, classes):
     if isinstance(class_names, str | os.PathLike):
         names = _lines(os.path.expanduser(class_names))
+    elif isinstance(class_names, Mapping | Set):
+        raise ValueError(
+            "`class_names` must be a sequence of names in the order of the outputs. "
+            f"Received: {type(class_names).__name__}"
+        )
     else:
         names = list(class_names)
     if len(names) != classes:

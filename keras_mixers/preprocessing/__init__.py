@@ -13,6 +13,7 @@ from keras_mixers.preprocessing.preprocessing import (
     INTERPOLATIONS,
     TO_MINUS_ONE_ONE,
     TO_ZERO_ONE,
+    UNSCALED,
     Preprocessing,
 )
 
@@ -26,6 +27,7 @@ __all__ = [
     "INTERPOLATIONS",
     "TO_MINUS_ONE_ONE",
     "TO_ZERO_ONE",
+    "UNSCALED",
     "ImagePreprocessing",
     "Preprocessing",
 ]

@@ -2,12 +2,10 @@
 
 import importlib.util
 import io
-import logging
 
 import numpy as np
 
-_ORIENTATION = 274  # Tag of EXIF.
-_log = logging.getLogger("keras_mixers")
+from keras_mixers.preprocessing import given
 
 
 def is_encoded(image):
@@ -30,6 +28,7 @@ def central(images, preprocessing):
     top, left, rows, columns = (window[i] for i in range(4))
     cropped = images[..., top : top + rows, left : left + columns, :]
     if _is_tensorflow(images):
+        cropped = _checked(cropped)
         return _resized(cropped, preprocessing.size, preprocessing.interpolation, antialias=True)
     resized = _resized_by_keras(cropped, preprocessing)
     return np.asarray(resized) if isinstance(images, np.ndarray) else resized
@@ -37,6 +36,8 @@ def central(images, preprocessing):
 
 def decode_central(data, preprocessing, channels=3):
     """Returns `central` of an encoded image: a NumPy array of `bytes`, a tensor of a tensor."""
+    if is_encoded(data) and data.shape.rank == 1:
+        return _decode_batch(data, preprocessing, channels)
     if not is_encoded(data):
         _report_orientation(data)
         if importlib.util.find_spec("tensorflow") is None:
@@ -56,6 +57,21 @@ def decode_central(data, preprocessing, channels=3):
 
         image = tf.image.rgb_to_grayscale(image)
     return image
+
+
+def _decode_batch(data, preprocessing, channels):
+    import tensorflow as tf
+
+    if preprocessing.size is None:
+        raise ValueError(
+            "`image_size` must be given for a batch of encoded images, which differ in size. "
+            "Received: image_size=None"
+        )
+    return tf.map_fn(
+        lambda one: decode_central(one, preprocessing, channels),
+        data,
+        fn_output_signature=tf.TensorSpec((*preprocessing.size, channels), tf.uint8),
+    )
 
 
 def random_crop(data, seed, preprocessing, min_area):
@@ -146,6 +162,18 @@ def _resized(images, size, interpolation, antialias):
     return rounded(tf.clip_by_value(tf.cast(images, tf.float32), 0, 255))
 
 
+def _checked(images):
+    """Returns a tensor that is an error, when it has values, where they are no pixels."""
+    import tensorflow as tf
+
+    if tf.executing_eagerly() or images.dtype == tf.uint8:  # Looked at before.
+        return images
+    are_pixels = tf.reduce_all((images >= 0) & (images <= 255))
+    message = "`image` must have pixels of 0 to 255: give no scaled ones."
+    with tf.control_dependencies([tf.debugging.Assert(are_pixels, [message])]):
+        return tf.identity(images)
+
+
 def _resized_by_keras(images, preprocessing):
     import keras
 
@@ -176,14 +204,9 @@ def _report_orientation(data):
         from PIL import Image
 
         with Image.open(io.BytesIO(data)) as image:
-            orientation = image.getexif().get(_ORIENTATION, 1)
+            given.report_orientation(image)
     except (ImportError, OSError):  # What is no image is refused where it is decoded.
         return
-    if orientation != 1:
-        _log.warning(
-            "preprocessing: the image has EXIF orientation %s, which is not applied: turn it first",
-            orientation,
-        )
 
 
 def _shape(images):

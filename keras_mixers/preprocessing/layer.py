@@ -1,10 +1,14 @@
 """The first layer of a model, which scales pixels and keeps what the model says of itself."""
 
+import logging
 from typing import Any
 
 import keras
 
+from keras_mixers.preprocessing import scaled_already
 from keras_mixers.preprocessing.preprocessing import Preprocessing
+
+_log = logging.getLogger("keras_mixers")
 
 
 @keras.saving.register_keras_serializable(package="keras_mixers")
@@ -36,8 +40,24 @@ class ImagePreprocessing(keras.layers.Layer):
             preprocessing = Preprocessing.from_config(preprocessing)
         self.preprocessing, self.scales = preprocessing, scales
         self.architecture = architecture
+        self._has_warned = False
+
+    def look_at(self, images: Any) -> None:
+        """Logs a line, once, where images that it will scale look scaled already."""
+        if not self.scales or self._has_warned:
+            return
+        first = scaled_already.concrete(images)
+        if first is not None and scaled_already.looks_scaled(first):
+            self._has_warned = True
+            _log.warning(
+                "preprocessing: the images look scaled already (values from %g to %g), and the "
+                "model scales pixels of 0 to 255 itself: give it what model.preprocess returns, or "
+                "build it with include_preprocessing=False",
+                *(first.min(), first.max()),
+            )
 
     def call(self, images: Any) -> Any:
+        self.look_at(images)
         return self.preprocessing.scale(images) if self.scales else images
 
     def compute_output_spec(self, images: keras.KerasTensor) -> keras.KerasTensor:

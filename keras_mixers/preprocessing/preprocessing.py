@@ -1,18 +1,18 @@
 """How images are prepared for a model: one object for training, evaluation, export and a page."""
 
 import dataclasses
-import logging
 import math
 import os
 from collections.abc import Sequence
+from numbers import Integral, Real
 from typing import Any, Self
 
 import numpy as np
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+_LARGEST_STD = 10
 INTERPOLATIONS = ("bilinear", "bicubic")
-_log = logging.getLogger("keras_mixers")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,8 +38,9 @@ class Preprocessing:
     Example:
 
     >>> preprocessing = Preprocessing(224, mean=IMAGENET_MEAN, std=IMAGENET_STD)
-    >>> image = preprocessing("cat.jpg")  # float32, (224, 224, 3)
-    >>> dataset = files.map(tf.io.read_file).map(preprocessing)
+    >>> image = preprocessing.pixels("cat.jpg")  # uint8, (224, 224, 3): for a model that scales
+    >>> image = preprocessing("cat.jpg")  # float32: for include_preprocessing=False
+    >>> dataset = files.map(tf.io.read_file).map(preprocessing.pixels)
     """
 
     image_size: int | tuple[int, int] | None = 224
@@ -59,7 +60,16 @@ class Preprocessing:
             )
         if min(self.std) <= 0:
             raise ValueError(f"`std` must be greater than 0. Received: std={self.std}")
-        if not isinstance(self.crop, int | float) or not 0 < self.crop <= 1:
+        # An average of pixels scaled to [0, 1] is not above 1. Their deviation is not either, but a
+        # std is a range as well: those of pixels of 0 to 255 are far above 10.
+        if max(self.mean) > 1 or max(self.std) > _LARGEST_STD:
+            raise ValueError(
+                f"`mean` must be at most 1 and `std` at most {_LARGEST_STD}, as of pixels scaled "
+                "to [0, 1]: divide those of pixels of 0 to 255 by 255. "
+                f"Received: mean={self.mean}, std={self.std}"
+            )
+        is_number = isinstance(self.crop, Real) and not isinstance(self.crop, bool)
+        if not is_number or not 0 < self.crop <= 1:
             raise ValueError(
                 f"`crop` must be greater than 0 and at most 1. Received: crop={self.crop!r}"
             )
@@ -85,27 +95,37 @@ class Preprocessing:
         return (self.image_size, self.image_size)
 
     def __call__(self, image: Any, channels: int = 3) -> Any:
-        """Returns float32 images as the model sees them.
+        """Returns float32 images that are scaled, for a model with `include_preprocessing=False`.
+
+        Models scale pixels themselves by default: they take what `pixels` or `model.preprocess`
+        returns.
 
         Args:
-            image: The path of an image file; its bytes, as `bytes` or a string tensor; or pixels
-                from 0 to 255, an array or tensor of shape `(height, width, channels)` or
-                `(batch, height, width, channels)`.
-            channels: Of files: 3, or 1 for gray.
+            image: The path of an image file; its bytes, as `bytes` or a string tensor, also of
+                shape `(batch,)`; an image of Pillow; pixels from 0 to 255, an array or tensor of
+                shape `(height, width, channels)` or `(batch, height, width, channels)`; or a list
+                of single ones of these, which becomes a batch.
+            channels: Of files and images of Pillow: 3, or 1 for gray.
+
+        Raises:
+            ValueError: It is none of these, or has other numbers than 0 to 255.
         """
         return self.scale(self.pixels(image, channels))
 
     def pixels(self, image: Any, channels: int = 3) -> Any:
         """Returns uint8 images, cropped and resized but not scaled; arguments as of a call."""
-        from keras_mixers.preprocessing import cropping
+        from keras_mixers.preprocessing import cropping, given
 
+        if isinstance(image, list | tuple):
+            return given.stacked([self.pixels(one, channels) for one in image])
         if isinstance(image, str | os.PathLike):
             with open(os.path.expanduser(image), "rb") as file:
                 image = file.read()
         if isinstance(image, bytes) or cropping.is_encoded(image):
             return cropping.decode_central(image, self, channels)
-        if isinstance(image, np.ndarray):
-            _check_pixels(image)
+        if given.is_pil(image):
+            image = given.of_pil(image, channels)
+        given.check_pixels(image)
         return cropping.central(image, self)
 
     def scale(self, images: Any) -> Any:
@@ -138,10 +158,14 @@ class Preprocessing:
     def for_channels(self, channels: int) -> Self:
         """Returns this preprocessing for images of another number of channels.
 
-        Where mean and std differ by color, the other channels get the average of each.
+        Where mean and std differ by color, a multiple of as many channels gets them in turn, and
+        any other number the average of each.
         """
         if len(self.mean) in (1, channels):
             return self
+        times, rest = divmod(channels, len(self.mean))
+        if not rest:
+            return dataclasses.replace(self, mean=self.mean * times, std=self.std * times)
         mean, std = (float(np.mean(n)) for n in (self.mean, self.std))
         return dataclasses.replace(self, mean=(mean,), std=(std,))
 
@@ -164,27 +188,6 @@ class Preprocessing:
         return np.array(self.mean, "float32"), np.array(self.std, "float32")
 
 
-def _check_pixels(image):
-    """Raises a `ValueError` for an array of no pixels; logs a line where it may be scaled."""
-    if image.ndim not in (3, 4):
-        raise ValueError(
-            "`image` must have the shape (height, width, channels) or (batch, height, width, "
-            f"channels): a gray image needs a last axis of 1. Received: shape={image.shape}"
-        )
-    if not image.size or image.dtype == "uint8":
-        return
-    if image.min() < 0 or image.max() > 255:
-        raise ValueError(
-            "`image` must have pixels of 0 to 255: rescale images of more bits, and give no scaled "
-            f"ones. Received: values from {image.min():g} to {image.max():g}"
-        )
-    if image.dtype.kind == "f" and 0 < image.max() <= 1:
-        _log.warning(
-            "preprocessing: the largest pixel is %g, of 0 to 255; multiply images of 0 to 1 by 255",
-            image.max(),
-        )
-
-
 def _numbers(name, values):
     try:
         numbers = tuple(float(v) for v in np.ravel(values).tolist())
@@ -199,10 +202,14 @@ def _numbers(name, values):
 
 def _size(image_size):
     sides = image_size if isinstance(image_size, tuple | list) else (image_size,)
-    whole = all(isinstance(side, int) and not isinstance(side, bool) and side > 0 for side in sides)
-    if image_size is None or (whole and len(sides) in (1, 2)):
-        same = image_size is not None and len(set(sides)) == 1
-        return sides[0] if same else (tuple(sides) if image_size is not None else None)
+    if image_size is None:
+        return None
+    whole = all(
+        isinstance(side, Integral) and not isinstance(side, bool) and side > 0 for side in sides
+    )
+    if whole and len(sides) in (1, 2):
+        sides = tuple(map(int, sides))
+        return sides[0] if len(set(sides)) == 1 else sides
     raise ValueError(
         "`image_size` must be a whole number of pixels, (height, width) or None. "
         f"Received: image_size={image_size!r}"
@@ -230,3 +237,5 @@ def _as_float32(images):
 TO_MINUS_ONE_ONE = Preprocessing(mean=0.5, std=0.5)
 TO_ZERO_ONE = Preprocessing(mean=0.0, std=1.0)
 BY_IMAGENET = Preprocessing(interpolation="bicubic", mean=IMAGENET_MEAN, std=IMAGENET_STD)
+# Pixels as they are, for models that scale them in a way of their own.
+UNSCALED = Preprocessing(mean=0.0, std=1 / 255)

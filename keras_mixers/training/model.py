@@ -91,16 +91,24 @@ def _by_weights(config):
 
 
 def _report_scaling(config, theirs):
-    """Logs a line where the weights expect images that are scaled in another way than the run's."""
+    """Logs a line where the weights expect images that are scaled in another way than the run's.
+
+    Or may do so, because nothing says it.
+    """
     ours = config.preprocessing
-    if theirs is None or theirs.scales_like(ours):
+    if theirs is not None and theirs.scales_like(ours):
         return
-    numbers = (theirs.mean, theirs.std, ours.mean, ours.std)
+    expects = "does not say how its images are scaled"
+    if theirs is not None:
+        expects = f"expects images of mean {_shown(theirs.mean)} and std {_shown(theirs.std)}"
     _log.warning(
-        "--weights %s expects images of mean %s and std %s; this run scales them by --mean %s "
-        "and --std %s",
-        *(config.weights, *(" ".join(f"{number:g}" for number in each) for each in numbers)),
+        "--weights %s %s; this run scales them by --mean %s and --std %s",
+        *(config.weights, expects, _shown(ours.mean), _shown(ours.std)),
     )
+
+
+def _shown(numbers):
+    return " ".join(f"{number:g}" for number in numbers)
 
 
 def weights_file(config):
@@ -139,7 +147,8 @@ def build_to_begin(config, class_names, warn):
     new_head = model.head.get_weights()
     try:
         path = weights_file(config)
-        weight_files.load(model, path, config.resize)
+        # What `resolved` has said of their preprocessing is not said again.
+        weight_files.assign(model, path, config.resize, namings=model.namings)
     except ValueError as error:
         raise UsageError(f"--weights: {error}") from None
     theirs = run_folder.class_names(epath.Path(path).parent)

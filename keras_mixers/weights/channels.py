@@ -1,9 +1,10 @@
 """First layers of weights for three colors, for images of another number of channels.
 
-For one channel, the weights of the three colors are summed: a gray image gives what it gave as
-three equal colors. For C others they are repeated, red, green, blue, red, and so on, and scaled by
-3 / C, which keeps the size of the sums; where C is a multiple of 3, colors repeated as often give
-what they gave. That is timm's way (https://github.com/huggingface/pytorch-image-models,
+For one channel, the weights of the three colors are summed: a scaled gray image gives what it gave
+as three equal colors. Where mean and std differ by color, as ImageNet's do, it is scaled by their
+average, so that a model gives nearly that. For C others they are repeated, red, green, blue,
+red, and so on, and scaled by 3 / C, which keeps the size of the sums; where C is a multiple of 3,
+mean and std are repeated too, and colors repeated as often give what they gave. That is timm's way (https://github.com/huggingface/pytorch-image-models,
 `adapt_input_conv` in timm/models/_manipulate.py).
 """
 

@@ -20,6 +20,7 @@ import numpy as np
 from keras_mixers.weights.archives import check_unpacked, npy, open_archive, unpacked
 from keras_mixers.weights.stored import (
     MAX_LIST,
+    Arrays,
     Stored,
     UnreadableFile,
     check_name,
@@ -32,13 +33,14 @@ _MAX_CONFIG = 1_000_000  # Bytes, some 6,000 for each block of a model.
 _MAX_OBJECTS = 5_000  # Groups and arrays in an HDF5 file.
 _MAX_SIDES = 8
 _MAX_NUMBERS = 2**30  # In all arrays, of a file that has fewer bytes; twice H/14's.
+PREPROCESSING = "keras_mixers.preprocessing"  # In the metadata of .safetensors, as JSON.
 ENDINGS = (".weights.h5", ".keras", ".npz", ".safetensors", ".pth")
 KINDS = f"{', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}"
 
 
 @contextlib.contextmanager
 def arrays_in(path, entry=None):
-    """Context manager: opens a file, recognized by its first bytes; gives `{name: Stored}`.
+    """Context manager: opens a file, recognized by its first bytes; gives its `Arrays`.
 
     Args:
         path: Of the file.
@@ -52,12 +54,30 @@ def arrays_in(path, entry=None):
         try:
             arrays = _opener(path)(path, stack, entry)
             guarded = {name: _guarded(name, stored) for name, stored in arrays.items()}
+            guarded = Arrays(guarded, getattr(arrays, "metadata", None))
             _check_amount(guarded.values(), os.path.getsize(path))
         except UnreadableFile:
             raise
         except Exception as error:  # What a damaged file makes of its reader is without limits.
             raise UnreadableFile(f"it cannot be read: {_in_a_line(error)}") from error
         yield guarded
+
+
+class OpenFile:
+    """A file of `arrays_in` that is open already; leaving it as a context manager closes it.
+
+    One that nobody enters is closed when it is forgotten.
+    """
+
+    def __init__(self, path, entry=None):
+        self._stack = contextlib.ExitStack()
+        self.arrays = self._stack.enter_context(arrays_in(path, entry))
+
+    def __enter__(self):
+        return self.arrays
+
+    def __exit__(self, *error):
+        return self._stack.__exit__(*error)
 
 
 def _in_a_line(error):
@@ -221,7 +241,7 @@ def _safetensors(path, stack, entry):
     file = stack.enter_context(safetensors.safe_open(os.fspath(path), framework="numpy"))
     # The package takes the last of two arrays of one name.
     json.loads(header, object_pairs_hook=lambda pairs: check_unique([key for key, _ in pairs]))
-    return {name: _tensor(file, name) for name in file.keys()}  # noqa: SIM118
+    return Arrays({name: _tensor(file, name) for name in file.keys()}, file.metadata())  # noqa: SIM118
 
 
 def _tensor(file, name):

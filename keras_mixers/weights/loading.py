@@ -38,7 +38,8 @@ def load(
     gives to the weights of the model's family. The head is left out if it is one for another number
     of classes, or if the model has none; a first layer of 3 colors is adapted to a model of other
     channels (`keras_mixers.weights.channels`). Both, a change of the grid, and another activation
-    than that of the file's source are logged as warnings.
+    or preprocessing than that of the file's source, or one that is not known, are logged as
+    warnings.
 
     Args:
         model: A model of one of the families.
@@ -58,16 +59,20 @@ def load(
     _report_preprocessing(model, source.preprocessing)
 
 
-def assign(model, path, resize, entry, namings):
+def assign(model, path, resize="interpolate", entry=None, namings=(), source=None):
     """Does what `load` does, for a model whose preprocessing was chosen by its weights or its user.
+
+    Args:
+        source: What `describe` has returned of the file, which is then not opened again; it is
+            closed here. None where nobody has asked yet.
 
     Returns:
         The `Source` of the file.
     """
     path = existing_file(path)
-    source = describe(path, entry, namings)
+    source = source or describe(path, entry, namings)
     try:
-        with formats.arrays_in(path, entry) as arrays:
+        with source.file or formats.arrays_in(path, entry) as arrays:
             values = _values(model, _places(model, arrays, namings), source.grid, resize)
     except formats.UnreadableFile as error:
         raise ValueError(
@@ -78,14 +83,20 @@ def assign(model, path, resize, entry, namings):
         if weight.path in values:
             weight.assign(values[weight.path])
     _report_activation(model, source.activation)
-    return source
+    return source._replace(file=None)
 
 
 def _report_preprocessing(model, theirs):
     ours = getattr(model, "preprocessing", None)
-    if ours is None or theirs is None:
+    if ours is None:
         return
-    if not ours.scales_like(theirs.for_channels(model.input_shape[-1])):
+    if theirs is None:
+        _log.warning(
+            "weights: their preprocessing is not known; this model has mean %s and std %s: build "
+            "it with preprocessing= if they were trained with another",
+            *(ours.mean, ours.std),
+        )
+    elif not ours.scales_like(theirs.for_channels(model.input_shape[-1])):
         _log.warning(
             "weights: they expect images scaled by mean %s and std %s; this model has mean %s and "
             "std %s: build it with preprocessing= of the weights",

@@ -42,13 +42,16 @@ def _by_timm(path):
 
 
 def _by_name(path):
-    parts = os.path.abspath(path).split(os.sep)
+    """Of the file that has a name of a published one, or is in the folder of its repository."""
+    *folders, file = os.path.abspath(path).split(os.sep)
+    stem, _ = os.path.splitext(file)
     for variant, weights in PUBLISHED.items():
         for name, about in weights.items():
-            *_, repository, _, _, _ = about.url.split("/")
-            is_ours = parts[-1].startswith(f"{variant}_{name}.")
-            # As a hub's client names its folders: models--timm--mixer_b16_224.miil_in21k.
-            if is_ours or any(part.split("--")[-1] == repository for part in parts):
+            # As a clone is named, and as the hub's client names the folders of its cache.
+            is_in = folders[-1] in about.names or any(
+                f"models--timm--{known}" in folders for known in about.names
+            )
+            if is_in or stem in (f"{variant}_{name}", *about.names):
                 return about.preprocessing
     return None
 

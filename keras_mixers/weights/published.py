@@ -25,6 +25,8 @@ class Published(NamedTuple):
         preprocessing: The `Preprocessing` of its images.
         top_1: ImageNet top-1 in percent of these very weights, or None where none is published.
         source: Of `trained` and `top_1`.
+        names: Of the file, without its ending, or of its repository, where others keep it; only of
+            weights whose preprocessing their arrays do not tell.
     """
 
     url: str
@@ -33,6 +35,7 @@ class Published(NamedTuple):
     preprocessing: Preprocessing
     top_1: float | None
     source: str
+    names: tuple[str, ...] = ()
 
 
 _GOOGLE = TO_MINUS_ONE_ONE
@@ -69,9 +72,11 @@ def _gsam(size):
     return {"gsam": Published(url, 1000, "ImageNet-1k, with GSAM", _GOOGLE, None, _GSAM_PAPER)}
 
 
-def _miil(name, classes, trained, top_1, source):
+def _miil(name, released, classes, trained, top_1, source):
+    """`released` is the file's name before the hub, in timm's timm/models/mlp_mixer.py."""
     url = f"{_HUB}/mixer_b16_224.{name}/resolve/main/model.safetensors"
-    return Published(url, classes, trained, TO_ZERO_ONE, top_1, source)
+    names = (f"mixer_b16_224.{name}", released, released.rpartition("-")[0])
+    return Published(url, classes, trained, TO_ZERO_ONE, top_1, source, names)
 
 
 def _spach(size, top_1):
@@ -89,9 +94,21 @@ PUBLISHED: dict[str, dict[str, Published]] = {
         **_sam("B_16", 77.36),
         **_gsam("B_16"),
         "miil_imagenet1k": _miil(
-            "miil_in21k_ft_in1k", 1000, "ImageNet-21k-P, then ImageNet-1k", 82.31, _TIMM_TABLE
+            "miil_in21k_ft_in1k",
+            "mixer_b16_224_miil-9229a591",
+            1000,
+            "ImageNet-21k-P, then ImageNet-1k",
+            82.31,
+            _TIMM_TABLE,
         ),
-        "miil_imagenet21k": _miil("miil_in21k", 11221, "ImageNet-21k-P", None, _MIIL_PAPER),
+        "miil_imagenet21k": _miil(
+            "miil_in21k",
+            "mixer_b16_224_miil_in21k-2a558a71",
+            11221,
+            "ImageNet-21k-P",
+            None,
+            _MIIL_PAPER,
+        ),
     },
     "MLPMixerL16": _imagenet1k("L_16", 71.76) | _imagenet21k("L_16"),
     "SMLPNetS": _spach("s", 83.1),
@@ -110,8 +127,8 @@ def list_weights(pattern: str = "*") -> list[tuple[str, str]]:
 
     Args:
         pattern: A shell-style pattern (`fnmatch`), in any case, of the constructor's name, such as
-            `"smlp*"`, or of both names with a dot between them, such as `"*.sam"` or
-            `"*imagenet21k"`. Defaults to `"*"`.
+            `"smlp*"`, or of both names with a dot between them, such as `"*.sam"`; where there are
+            none such, of the name of weights, such as `"imagenet21k"`. Defaults to `"*"`.
 
     Returns:
         A list of `(variant, weights)` in the order of the papers, such as
@@ -131,15 +148,19 @@ def list_weights(pattern: str = "*") -> list[tuple[str, str]]:
         raise ValueError(
             f'`pattern` must be a string such as "smlp*" or "*.sam". Received: pattern={pattern!r}'
         )
-    return [
-        (variant, name)
-        for variant, names in PUBLISHED.items()
-        for name in names
-        if any(
-            fnmatch.fnmatchcase(text.lower(), pattern.lower())
-            for text in (variant, f"{variant}.{name}")
-        )
-    ]
+    every = [(variant, name) for variant, names in PUBLISHED.items() for name in names]
+
+    def matching(*templates):
+        return [
+            pair
+            for pair in every
+            if any(
+                fnmatch.fnmatchcase(template.format(*pair).lower(), pattern.lower())
+                for template in templates
+            )
+        ]
+
+    return matching("{0}", "{0}.{1}") or matching("{1}")
 
 
 def name_of(variant: str, weights: Any) -> Any:
@@ -182,6 +203,8 @@ def path_of(variant: str, weights: str | os.PathLike | None) -> str | os.PathLik
     names = PUBLISHED.get(variant, {})
     name = name_of(variant, weights)
     if name not in list(names):  # Anything may come here, hashable or not.
+        if isinstance(weights, str) and os.path.isdir(os.path.expanduser(weights)):
+            return weights
         raise ValueError(_unknown(variant, weights))
     if name != weights:
         about = names[name].preprocessing

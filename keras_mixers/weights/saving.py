@@ -1,16 +1,24 @@
 """A model's weights in the names of other codebases."""
 
+import json
+import logging
 import os
 
 import keras
 import numpy as np
+
+from keras_mixers.weights import formats
+
+_log = logging.getLogger("keras_mixers")
 
 
 def save(model: keras.Model, path: str | os.PathLike) -> None:
     """Writes the weights of an MLP-Mixer for Google's or timm's code to read.
 
     They hold no activation: Google's code computes with `"gelu_tanh"`, timm's with `"gelu"`, and
-    the logits are ours where the model has the same.
+    the logits are ours where the model has the same. A `.safetensors` file says, for this package,
+    how images are prepared; `.npz` cannot, and a line is logged where Google's code prepares them
+    in another way.
 
     Args:
         model: An MLP-Mixer.
@@ -44,20 +52,35 @@ def save(model: keras.Model, path: str | os.PathLike) -> None:
         name, layout = place
         arrays[name] = np.ascontiguousarray(layout.from_keras(np.asarray(weight)))
     part = f"{path}.part"
-    _WRITERS[suffix](part, arrays)
+    _WRITERS[suffix](part, arrays, model.preprocessing)
     os.replace(part, path)
+    if suffix == ".npz":
+        _report_preprocessing(model, naming.preprocessing)
 
 
-def _write_npz(path, arrays):
+def _report_preprocessing(model, assumed):
+    ours = model.preprocessing
+    if assumed is None:  # Whoever reads it says so.
+        return
+    if not ours.scales_like(assumed.for_channels(model.input_shape[-1])):
+        _log.warning(
+            "weights: the file cannot say how images are prepared; give preprocessing="
+            "Preprocessing(mean=%s, std=%s) where it is read, or mean %s and std %s are assumed",
+            *(ours.mean, ours.std, assumed.mean, assumed.std),
+        )
+
+
+def _write_npz(path, arrays, preprocessing):
     known = {k: v if v.dtype.kind == "f" else v.astype("float32") for k, v in arrays.items()}
     with open(path, "wb") as file:
         np.savez(file, **known)
 
 
-def _write_safetensors(path, arrays):
+def _write_safetensors(path, arrays, preprocessing):
     from safetensors.numpy import save_file
 
-    save_file(arrays, path, metadata={"format": "pt"})
+    about = json.dumps(preprocessing.get_config())
+    save_file(arrays, path, metadata={"format": "pt", formats.PREPROCESSING: about})
 
 
 _WRITERS = {".npz": _write_npz, ".safetensors": _write_safetensors}

@@ -1,5 +1,6 @@
 """What a weight file says of the model that its weights are of, found without reading them."""
 
+import json
 import math
 import os
 from collections.abc import Callable, Sequence
@@ -34,6 +35,8 @@ class Source(NamedTuple):
         shape_of: From the path of a weight in our model to its shape there, or None if the file has
             no such weight, has it with another number of axes, or is Keras' own.
         preprocessing: The `Preprocessing` that the weights expect, or None where nothing says it.
+        file: The `formats.OpenFile` that this was found in, for who reads the weights once; None
+            where it was not opened for it.
     """
 
     naming: names.Naming | None = None
@@ -43,6 +46,7 @@ class Source(NamedTuple):
     grid: tuple | None = None
     shape_of: Callable = lambda path: None
     preprocessing: Preprocessing | None = None
+    file: formats.OpenFile | None = None
 
 
 def describe(
@@ -67,8 +71,8 @@ def describe(
         config = formats.config_in(path)
         if config is not None:
             return _source_of_config(config)
-        with formats.arrays_in(path, entry) as arrays:
-            return _source_of_names(arrays, path, namings)
+        file = formats.OpenFile(path, entry)
+        return _source_of_names(file.arrays, path, namings)._replace(file=file)
     except formats.UnreadableFile as error:
         raise ValueError(
             f"`weights` must be a file of weights. Received: weights={os.fspath(path)!r}: {error}"
@@ -76,12 +80,16 @@ def describe(
 
 
 def existing_file(path):
-    if not isinstance(path, str | os.PathLike) or not os.path.isfile(os.path.expanduser(path)):
+    """Returns the path of a weight file, which in a run folder is its model.keras."""
+    found = os.path.expanduser(path) if isinstance(path, str | os.PathLike) else ""
+    if os.path.isdir(found):
+        found = os.path.join(found, "model.keras")
+    if not os.path.isfile(found):
         raise ValueError(
-            f"`weights` must be None or the path of an existing {formats.KINDS} file. "
-            f"Received: weights={path!r}"
+            f"`weights` must be None or the path of an existing {formats.KINDS} file, or of a "
+            f"run folder with its model.keras. Received: weights={path!r}"
         )
-    return os.path.expanduser(path)
+    return found
 
 
 def _source_of_config(config):
@@ -122,7 +130,11 @@ def _source_of_names(arrays, path, namings):
         return place and shape_in(Place(*place), present)
 
     kernel, head = shape_of("block_0_token_mixing/fc1/kernel"), shape_of(HEAD[1])
-    preprocessing = naming.preprocessing or origin.preprocessing(path, head and head[0])
+    preprocessing = (
+        _preprocessing_in(arrays.metadata)
+        or naming.preprocessing
+        or origin.preprocessing(path, head and head[0])
+    )
     return Source(
         naming,
         naming.activation,
@@ -130,6 +142,17 @@ def _source_of_names(arrays, path, namings):
         shape_of=shape_of,
         preprocessing=preprocessing,
     )
+
+
+def _preprocessing_in(metadata):
+    """What `keras_mixers.weights.save` has written, or None."""
+    about = metadata.get(formats.PREPROCESSING)
+    if about is None:
+        return None
+    try:
+        return Preprocessing.from_config(json.loads(about))
+    except (AttributeError, TypeError, ValueError) as error:
+        raise formats.UnreadableFile("its metadata has a preprocessing of no model") from error
 
 
 def shape_in(place, present):

@@ -20,6 +20,18 @@ class Stored(NamedTuple):
     read: Callable
 
 
+class Arrays(dict):
+    """`{name: Stored}` of a file.
+
+    Attributes:
+        metadata: What the file says beside, a dict of strings; empty where its kind has none.
+    """
+
+    def __init__(self, arrays, metadata=None):
+        super().__init__(arrays)
+        self.metadata = metadata or {}
+
+
 def check_name(name):
     """Raises an `UnreadableFile` where a name of an array is not text of a common length."""
     if not isinstance(name, str) or len(name) > _MAX_NAME or not name.isprintable():

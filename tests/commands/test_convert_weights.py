@@ -1,6 +1,7 @@
 """keras-mixers convert-weights: from one codebase's file to another's, bit by bit."""
 
 import itertools
+import pathlib
 
 import keras
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 
 import keras_mixers
 from keras_mixers.commands import convert_weights
+from keras_mixers.preprocessing import TO_ZERO_ONE
 from tests import reference
 from tests.helpers.commands import refuse
 from tests.models.small import build
@@ -91,6 +93,26 @@ def test_how_images_are_prepared_is_said_or_asked_for(rng, tmp_path, capsys):
     known.mkdir()
     path = path.rename(known / "model.safetensors")
     assert prepared(path) == ((0.0,), (1.0,), 0)
+
+
+def test_mean_and_std_are_for_a_model_that_does_not_say_it(rng, tmp_path, capsys):
+    numbers = ("--mean", 0.2, "--std", 0.4)
+    model = build("mlp_mixer")
+    model.save(tmp_path / "own.keras")
+    assert convert(tmp_path / "own.keras", tmp_path / "out.keras", *numbers) == 2
+    assert "--mean and --std are for an IN that does not say it" in capsys.readouterr().err
+    old = pathlib.Path(__file__).parents[1] / "regression" / "mlp_mixer.keras"
+    assert convert(old, tmp_path / "out.keras", *numbers) == 0
+    loaded, old = (keras.models.load_model(p) for p in (tmp_path / "out.keras", old))
+    images = rng.integers(0, 256, (1, *old.input_shape[1:])).astype("float32")
+    np.testing.assert_allclose(loaded(images), old((images / 255 - 0.2) / 0.4), atol=1e-5)
+
+
+def test_another_scaling_than_google_s_gets_one_line(tmp_path, capsys, caplog):
+    build("mlp_mixer", preprocessing=TO_ZERO_ONE).save(tmp_path / "own.keras")
+    assert convert(tmp_path / "own.keras", tmp_path / "out.npz") == 0
+    (line,) = caplog.messages
+    assert "give preprocessing=Preprocessing(mean=(0.0,), std=(1.0,)) where it is read" in line
 
 
 def test_numbers_that_are_none_are_kept(rng, tmp_path):

@@ -17,6 +17,7 @@ import tensorflow as tf
 from keras_mixers.commands import demo
 from keras_mixers.demo import description
 from keras_mixers.demo import litert_js as litert_js_module
+from keras_mixers.errors import UsageError
 from keras_mixers.export import flatbuffer
 from tests.demo.serving import ANIMALS, Serving, options, parse, tflite_of
 from tests.helpers import commands
@@ -277,7 +278,7 @@ def test_the_documents_have_the_command(monkeypatch):
 @pytest.mark.parametrize(
     ("activation", "by"), [("softmax", None), ("sigmoid", None), ("linear", "softmax")]
 )
-def test_a_file_of_another_tool(tmp_path, activation, by):
+def test_a_file_of_another_tool(tmp_path, activation, by, caplog):
     image = keras.Input((4, 4, 3), batch_size=1)
     scores = keras.layers.Dense(7, activation)(keras.layers.Flatten()(image))
     path = tflite_of(image, scores, tmp_path / "theirs.tflite")
@@ -287,9 +288,17 @@ def test_a_file_of_another_tool(tmp_path, activation, by):
     assert about["probabilities_by"] == by
     assert about["eval_crop"] == 1
     assert len(set(about["pixel_scale"])) == 3
+    assert caplog.messages == []
     names = tmp_path / "labels.txt"
     names.write_text("\n".join("abcdefg"))
     assert describe(path, "--labels", names)["labels"] == list("abcdefg")
+    (line,) = caplog.messages
+    assert line == (
+        "MODEL does not say how its images are prepared; assumed: 4 x 4, central crop 1, bilinear, "
+        "mean 0.5, std 0.5 (give --mean and --std if it was trained with others)"
+    )
+    with pytest.raises(UsageError, match="--mean and --std cannot be used: `mean` must be at most"):
+        describe(path, "--mean", 127.5, "--std", 127.5)
 
 
 @pytest.mark.filterwarnings("ignore:Statistics for quantized inputs")

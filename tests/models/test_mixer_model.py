@@ -22,6 +22,7 @@ from keras_mixers.preprocessing import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     TO_MINUS_ONE_ONE,
+    ImagePreprocessing,
     Preprocessing,
 )
 from tests import reference
@@ -430,3 +431,40 @@ def test_images_of_other_channels_are_not_preprocessed():
     model = build("mlp_mixer", include_preprocessing=True)
     with pytest.raises(ValueError, match=r"must have 3 channels on the last axis.* 16 channels"):
         model.preprocess(np.zeros((3, 16, 16), "uint8"))
+
+
+def test_one_number_of_a_stage_or_block_and_those_of_numpy():
+    model = build("smlpnet")
+    assert list(model.features(stages=1).output) == ["stage_1"]
+    assert list(model.features(stages=np.int64(-1)).output) == ["stage_2"]
+    assert list(model.features(blocks=np.array([0, 1])).output) == ["block_0", "block_1"]
+    for wrong in (True, [True], "1", 1.0, np.array([0.5])):
+        with pytest.raises(ValueError, match="`blocks` must be whole numbers from -4 to 3"):
+            model.features(blocks=wrong)
+
+
+def test_a_mixer_model_without_our_first_layer_says_so():
+    inputs = keras.Input((4, 4, 3))
+    model = MixerModel(inputs, keras.layers.Flatten()(inputs))
+    with pytest.raises(AttributeError, match="must have the layer ImagePreprocessing"):
+        model.preprocessing  # noqa: B018
+    assert model.predict_on_batch(np.zeros((1, 4, 4, 3))).shape == (1, 48)
+    images = ImagePreprocessing(OTHER)(inputs)
+    model = MixerModel(inputs, keras.layers.Flatten()(images))
+    assert model.preprocessing == OTHER
+    with pytest.raises(AttributeError, match="must know its blocks and stages"):
+        model.blocks  # noqa: B018
+
+
+def test_weights_of_a_run_folder(rng, tmp_path, monkeypatch):
+    (tmp_path / "run").mkdir()
+    model = build("mlp_mixer", num_blocks=1, preprocessing=OTHER)
+    reference.randomize(model, rng)
+    with pytest.raises(ValueError, match=r"or of a run folder with its model\.keras"):
+        build("mlp_mixer", num_blocks=1, weights=tmp_path / "run")
+    model.save(tmp_path / "run" / "model.keras")
+    again = build("mlp_mixer", num_blocks=1, weights=tmp_path / "run")
+    np.testing.assert_array_equal(again.get_weights()[0], model.get_weights()[0])
+    assert again.preprocessing == model.preprocessing
+    monkeypatch.chdir(tmp_path)
+    assert weight_files.path_of("MLPMixerB16", "run") == "run"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import keras_mixers
-from keras_mixers.models import class_lists, mlp_mixer
+from keras_mixers.models import class_lists, mlp_mixer, predictions
 from keras_mixers.models.predictions import decode_predictions
 from tests.helpers import file_server
 
@@ -92,9 +92,23 @@ def test_names_of_ones_own_win(tmp_path):
     assert decode_predictions(scores, 3, labels)[0][2] == (2, " c ", 0.125)
 
 
+@pytest.mark.usefixtures("small_lists")
+def test_that_names_were_assumed_is_said_once(caplog):
+    predictions._report_assumed.cache_clear()
+    decode_predictions(np.zeros((1, 3)), class_names=list("abc"))
+    assert caplog.text == ""
+    for _ in range(2):
+        decode_predictions(np.zeros((1, 3)))
+    (line,) = caplog.messages
+    assert line.startswith("decode_predictions: 3 classes are taken for ImageNet's")
+
+
 @pytest.mark.parametrize(
     ("scores", "arguments", "match"),
     [
+        (np.full((2, 3), np.nan), {}, "`predictions` must be numbers.* NaN in 2 of 2 samples$"),
+        (np.zeros((1, 3)), dict(class_names=set("abc")), "`class_names` must be a seq.*: set$"),
+        (np.zeros((1, 3)), dict(class_names={"a": 0, "b": 1, "c": 2}), "Received: dict$"),
         (np.zeros(3), {}, r"shape \(batch, classes\): for one .* shape=\(3,\)$"),
         (np.zeros((1, 2, 3)), {}, r"Received: shape=\(1, 2, 3\)$"),
         ([[1.0]], {}, "`predictions` must be a NumPy array or a tensor.* Received: list$"),

@@ -116,6 +116,9 @@ def test_other_channels_get_the_average():
     assert gray.mean == pytest.approx((0.449,))
     assert gray.std == pytest.approx((0.226,))
     assert (gray.image_size, gray.crop, gray.interpolation) == (224, 0.875, "bicubic")
+    assert BY_IMAGENET.for_channels(4).mean == gray.mean
+    assert BY_IMAGENET.for_channels(6).mean == IMAGENET_MEAN * 2
+    assert BY_IMAGENET.for_channels(6).std == IMAGENET_STD * 2
     assert BY_IMAGENET.for_channels(3) is BY_IMAGENET
     assert TO_ZERO_ONE.for_channels(4) is TO_ZERO_ONE
 
@@ -239,6 +242,7 @@ ERRORS = [
     (dict(image_size=()), "`image_size` must be"),
     (dict(crop=0), "`crop` must be greater than 0 and at most 1. Received: crop=0$"),
     (dict(crop=1.1), "`crop` must be"),
+    (dict(crop=True), "`crop` must be .* Received: crop=True$"),
     (dict(crop="0.9"), "`crop` must be .* Received: crop='0.9'$"),
     (dict(interpolation="nearest"), "`interpolation` must be one of bilinear, bicubic. Received: "),
     (dict(mean="imagenet"), "`mean` must be a number, or one per channel. .* mean='imagenet'$"),
@@ -246,6 +250,9 @@ ERRORS = [
     (dict(mean=float("nan")), "`mean` must be a number"),
     (dict(std=None), "`std` must be a number, or one per channel. Received: std=None$"),
     (dict(std=0), r"`std` must be greater than 0. Received: std=\(0.0,\)$"),
+    (dict(mean=127.5, std=127.5), "`mean` must be at most 1 .* by 255. Received: mean=.127.5,."),
+    (dict(mean=(103.939, 116.779, 123.68), std=(1, 1, 1)), "`mean` must be at most 1"),
+    (dict(mean=(0.4, 0.4, 0.4), std=(58.395, 57.12, 57.375)), "`mean` .* `std` at most 10"),
     (dict(mean=(0.1, 0.2)), r"must have as many numbers.* mean=\(0.1, 0.2\), std=\(0.5,\)$"),
 ]
 
@@ -254,6 +261,11 @@ ERRORS = [
 def test_errors(arguments, message):
     with pytest.raises(ValueError, match=message):
         Preprocessing(**arguments)
+
+
+@pytest.mark.parametrize(("mean", "std"), [(0, 1 / 255), (1, 2), (-1, 0.5), (0.5, 1)])
+def test_unusual_ranges_are_not_taken_for_those_of_pixels(mean, std):
+    assert Preprocessing(mean=mean, std=std).factors(1)[0] == pytest.approx(1 / 255 / std)
 
 
 def test_images_of_other_channels_are_refused():
@@ -326,3 +338,10 @@ def test_a_photograph_that_is_stored_turned_gets_a_line(orientation, caplog):
     exif[274] = orientation
     Preprocessing(4)(encode(np.zeros((8, 9, 3), "uint8"), exif=exif))
     assert ("EXIF orientation 6, which is not applied" in caplog.text) == (orientation == 6)
+
+
+def test_numbers_of_numpy():
+    given = Preprocessing((np.int64(8), np.int32(6)), np.float32(0.5))
+    assert given == Preprocessing((8, 6), 0.5)
+    assert json.dumps(given.get_config())
+    assert type(Preprocessing(np.int64(224)).image_size) is int

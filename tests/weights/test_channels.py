@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from keras_mixers import weights as weight_files
+from tests import reference
 from tests.models.small import FAMILIES, build
 from tests.weights.test_foreign_files import write
 from tests.weights.test_loading import assert_refused, every_format, made
@@ -57,6 +58,21 @@ def test_repeated_colors_give_what_they_gave(times, family, rng, tmp_path):
     repeated = np.concatenate([images] * times, axis=-1)
     expected = stem_of(colors, images)
     np.testing.assert_allclose(stem_of(many, repeated), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_repeated_pixels_are_scaled_as_the_colors_were(times, rng, tmp_path, caplog):
+    """Of a model that scales by mean and std that differ by color."""
+    colors = build("smlpnet", include_preprocessing=True)
+    reference.randomize(colors, rng)
+    colors.save(tmp_path / "colors.keras")
+    shape = (*colors.input_shape[1:3], 3 * times)
+    given = dict(include_preprocessing=True, weights=tmp_path / "colors.keras")
+    many = build("smlpnet", input_shape=shape, **given)
+    images = rng.integers(0, 256, (2, *colors.input_shape[1:]), "uint8")
+    found = many(np.concatenate([images] * times, axis=-1))
+    np.testing.assert_allclose(found, colors(images), rtol=1e-4, atol=1e-5)
+    assert "average" not in caplog.text
 
 
 @pytest.mark.parametrize("channels", [2, 4, 5])

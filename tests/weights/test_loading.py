@@ -377,3 +377,25 @@ def test_pytorch_files(rng, tmp_path):
     assert_refused(model, path, "it has no entry 'ema', but model, model_ema", entry="ema")
     torch.save({"model": _Bomb()}, path)
     assert_refused(model, path, "it cannot be read")
+
+
+@pytest.mark.parametrize("ending", [".npz", ".safetensors", ".weights.h5", ".keras"])
+@pytest.mark.parametrize("build", [True, False])
+def test_a_file_is_opened_once(ending, build, tmp_path, monkeypatch):
+    """A PyTorch file is read as a whole when it is opened."""
+    path, model = tmp_path / f"model{ending}", build_mixer()
+    if ending == ".keras":
+        model.save(path)
+    elif ending == ".weights.h5":
+        model.save_weights(path)
+    else:
+        weight_files.save(model, path)
+    opened, arrays_in = [], formats.arrays_in
+
+    def counted(*arguments):
+        opened.append(arguments)
+        return arrays_in(*arguments)
+
+    monkeypatch.setattr(formats, "arrays_in", counted)
+    build_mixer(weights=path) if build else weight_files.load(model, path)
+    assert len(opened) == 1

@@ -9,6 +9,8 @@ import pytest
 import keras_mixers
 from keras_mixers import weights as weight_files
 from keras_mixers.preprocessing import BY_IMAGENET, TO_MINUS_ONE_ONE, TO_ZERO_ONE, Preprocessing
+from keras_mixers.training import model
+from keras_mixers.training.config import TrainingConfig
 from keras_mixers.weights import origin
 from tests.weights import foreign
 from tests.weights.test_foreign_files import MIXER, SMLPNET, build_mixer, build_smlpnet, write
@@ -52,12 +54,30 @@ def test_spach(tmp_path, caplog):
         "MLPMixerB16_miil_imagenet1k.npz",  # In Keras' cache.
         "models--timm--mixer_b16_224.miil_in21k_ft_in1k/snapshots/0123/model.npz",
         "mixer_b16_224.miil_in21k/model.npz",
+        "mixer_b16_224.miil_in21k_ft_in1k.npz",
+        "mixer_b16_224_miil-9229a591.npz",
+        "mixer_b16_224_miil_in21k.npz",  # timm's name of the model, before the hub.
     ],
 )
 def test_miil_by_name(name, tmp_path, caplog):
     model = build_mixer(weights=made("timm", tmp_path / name))
     assert model.preprocessing == of_size(TO_ZERO_ONE, 12)
     assert caplog.text == ""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "releases/model.npz",
+        "storage.googleapis.com/model.npz",
+        "mixer_b16_224.miil_in21k/mine/model.npz",
+        "models--someone--mixer_b16_224.miil_in21k/snapshots/0123/model.npz",
+        "MLPMixerB16_miil_imagenet1k.mine.npz",
+        "mine.mixer_b16_224.miil_in21k.npz",
+    ],
+)
+def test_other_names_and_folders_say_nothing(name, tmp_path):
+    assert origin.preprocessing(str(tmp_path / name), 1000) is None
 
 
 def test_miil_by_the_size_of_its_head(tmp_path, caplog):
@@ -172,3 +192,46 @@ def test_weights_in_a_model_that_scales_otherwise_get_a_line(tmp_path, caplog):
     assert "scaled" not in caplog.text
     weight_files.load(build_mixer(), path)
     assert "they expect images scaled by mean (0.0,) and std (1.0,); this model" in caplog.text
+
+
+def test_google_s_names_cannot_say_another_scaling(tmp_path, caplog):
+    weight_files.save(build_mixer(preprocessing=TO_MINUS_ONE_ONE), tmp_path / "model.npz")
+    assert caplog.text == ""
+    weight_files.save(build_mixer(preprocessing=TO_ZERO_ONE), tmp_path / "model.npz")
+    assert "give preprocessing=Preprocessing(mean=(0.0,), std=(1.0,)) where it is" in caplog.text
+
+
+def test_safetensors_of_ours_say_their_preprocessing(tmp_path, caplog):
+    safetensors = pytest.importorskip("safetensors")
+    path = tmp_path / "a.safetensors"
+    given = Preprocessing(12, 0.9, "bicubic", (0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    weight_files.save(build_mixer(preprocessing=given, activation="gelu"), path)
+    assert build_mixer(weights=path).preprocessing == given
+    assert caplog.text == ""
+    with safetensors.safe_open(path, "numpy") as file:
+        assert file.metadata()["format"] == "pt"
+
+
+@pytest.mark.parametrize("about", ["no JSON", "[]", '{"mean": "half"}', '{"other": 1}'])
+def test_metadata_of_no_preprocessing_is_refused(about, tmp_path):
+    numpy = pytest.importorskip("safetensors.numpy")
+    arrays = foreign.random_arrays(foreign.timm_shapes(**MIXER), np.random.default_rng(0))
+    arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    path = tmp_path / "a.safetensors"
+    numpy.save_file(arrays, path, metadata={"keras_mixers.preprocessing": about})
+    with pytest.raises(ValueError, match="its metadata has a preprocessing of no model"):
+        build_mixer(weights=path)
+
+
+def test_weights_that_say_nothing_get_a_line_when_they_are_loaded(tmp_path, caplog):
+    weight_files.load(build_mixer(activation="gelu"), made("timm", tmp_path / "model.npz"))
+    (line,) = caplog.messages
+    assert line.startswith("weights: their preprocessing is not known; this model has mean (0.5,)")
+
+
+def test_training_says_where_its_weights_say_nothing(tmp_path, caplog):
+    path = made("timm", tmp_path / "model.npz")
+    config = TrainingConfig(model="MLPMixerB16", weights=str(path))
+    model.resolved(config)
+    (line,) = caplog.messages
+    assert line.startswith(f"--weights {path} does not say how its images are scaled; this run ")

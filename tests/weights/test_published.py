@@ -220,6 +220,11 @@ def test_weights_are_listed_by_a_pattern():
     assert keras_mixers.list_weights("smlp*") == keras_mixers.list_weights("S*") == smlpnets
     assert keras_mixers.list_weights("*.SAM") == [("MLPMixerB32", "sam"), ("MLPMixerB16", "sam")]
     assert keras_mixers.list_weights("mlpmixerl16") == keras_mixers.list_weights("*L16.*")
-    assert keras_mixers.list_weights("sam") == []
+    assert keras_mixers.list_weights("sam") == keras_mixers.list_weights("*.sam")
+    assert keras_mixers.list_weights("imagenet21k") == [
+        ("MLPMixerB16", "imagenet21k"),
+        ("MLPMixerL16", "imagenet21k"),
+    ]
+    assert keras_mixers.list_weights("jft") == []
     with pytest.raises(ValueError, match=r"`pattern` must be a string .* Received: pattern=3"):
         keras_mixers.list_weights(3)

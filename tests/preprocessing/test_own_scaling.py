@@ -1,0 +1,95 @@
+"""Our layer, or another that scales, anywhere in a Keras model."""
+
+import keras
+import numpy as np
+import pytest
+
+from keras_mixers.preprocessing import BY_IMAGENET, ImagePreprocessing, own_scaling
+
+SHAPE = (4, 6, 3)
+layers = keras.layers
+
+
+def ours(scales=True):
+    inputs = keras.Input(SHAPE)
+    x = ImagePreprocessing(BY_IMAGENET, scales)(inputs)
+    return keras.Model(inputs, layers.Dense(2)(layers.Flatten()(x)))
+
+
+def behind(*before, scales=True):
+    return keras.Sequential([keras.Input(SHAPE), *before, ours(scales)])
+
+
+def flat(model):
+    return keras.Model(model.inputs, layers.Softmax()(model.outputs[0]))
+
+
+def twice():
+    inputs = keras.Input(SHAPE)
+    return keras.Model(inputs, layers.Average()([ours()(inputs), ours()(inputs)]))
+
+
+class Subclass(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.inner = ours()
+
+    def call(self, images):
+        return self.inner(images)
+
+
+def subclass():
+    model = Subclass()
+    model(np.zeros((1, *SHAPE), "float32"))
+    model.input_shape = (None, *SHAPE)
+    return model
+
+
+@pytest.mark.filterwarnings("ignore:The structure of `inputs`")
+@pytest.mark.parametrize(
+    "model",
+    [
+        ours,
+        behind,
+        lambda: flat(ours()),
+        lambda: flat(behind()),
+        lambda: behind(layers.Identity(), layers.RandomFlip()),
+        subclass,
+    ],
+)
+def test_what_is_given_the_images_is_the_model_s_own(model):
+    model = model()
+    assert own_scaling.of(model) == (BY_IMAGENET, True, None)
+    images = np.ones((1, *SHAPE), "float32")
+    assert model(images).shape == (1, 2)  # Nothing of the trial is left in it.
+
+
+def test_images_that_are_scaled_already():
+    assert own_scaling.of(behind(scales=False)) == (BY_IMAGENET, False, None)
+
+
+@pytest.mark.parametrize(
+    ("model", "clause"),
+    [
+        (lambda: behind(layers.Rescaling(1 / 255)), "itself, through other layers"),
+        (lambda: behind(layers.Rescaling(1 / 255, name="by"), scales=False), "by its layer 'by'"),
+        (twice, "in 2 places"),
+        (
+            lambda: keras.Sequential(
+                [keras.Input(SHAPE), layers.Normalization(mean=9.0, variance=4.0, name="n")]
+            ),
+            "by its layer 'n'",
+        ),
+    ],
+)
+def test_scaling_in_a_way_of_its_own_is_noted(model, clause):
+    preprocessing, included, note = own_scaling.of(model())
+    assert (preprocessing, included) == (None, False)
+    assert note.startswith("the model scales its images itself")
+    assert note.endswith(clause)
+
+
+def test_a_model_that_does_not_scale_says_nothing():
+    inputs = keras.Input(SHAPE)
+    late = layers.Rescaling(0.5)(layers.Conv2D(2, 1)(inputs))
+    assert own_scaling.of(keras.Model(inputs, late)) == (None, False, None)
