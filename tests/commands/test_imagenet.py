@@ -253,7 +253,7 @@ def test_preview_into_no_folder(folder, tmp_path, capfd):
 def test_two_devices_train_as_one(folder, tmp_path):
     """Images that are augmented and mixed, LAMB, and a batch that evaluation does not fill."""
     settings = ("--optimizer", "lamb", "--mixup", "0.8", "--cutmix", "1", "--flip")
-    settings += ("--drop-path-rate", "0.2", "--log-steps", "1", "--checkpoint-steps", "6")
+    settings += ("--drop-path-rate", "0.2", "--log-steps", "1", "--epochs", "2")
     for count in ("1", "2"):
         assert run(folder, tmp_path / count, *settings, "--cpu-devices", count) == 0
     for kind in ("train", "epoch"):

@@ -2,6 +2,7 @@
 
 FAMILY averages: compares the averages of the weights with those by hand instead; FAMILY
 accumulation: a batch in parts with the whole of it; FAMILY shares: the layers' shares of a step.
+Several such pairs may follow each other.
 """
 
 import dataclasses
@@ -183,7 +184,9 @@ def main(family, count, *switches):
     }
     if count in checks:
         make = distribution.connect(CONFIG).make_engine
-        checks[count](lambda config: make(config, lambda: build(family), 5))
+        pairs = (family, count, *switches)
+        for name, check in zip(pairs[::2], pairs[1::2], strict=True):
+            checks[check](lambda config, name=name: make(config, lambda: build(name), 5))
         print(json.dumps("compared"))
         return
     changes = dict.fromkeys(switches, True)  # Such as multi_host.
