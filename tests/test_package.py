@@ -16,6 +16,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 ORDER = (
     *(
         "errors",
+        "extras",
         "files",
         "download",
         "layers",
@@ -30,6 +31,7 @@ ORDER = (
 # Import nothing but these when they are imported; `registration` is what imports Keras for them.
 LIBRARY = (
     "errors",
+    "extras",
     "files",
     "download",
     "registration",
@@ -137,7 +139,7 @@ def _of_package(path):
         *[
             (f"keras_mixers/{earlier}{suffix}", f"from keras_mixers import {later}")
             for earlier, later, suffix in zip(
-                ORDER, ORDER[1:], [".py"] * 2 + ["/x.py"] * len(ORDER), strict=False
+                ORDER, ORDER[1:], [".py"] * 3 + ["/x.py"] * len(ORDER), strict=False
             )
         ],
         ("keras_mixers/layers/x.py", "from keras_mixers.models import assembly"),

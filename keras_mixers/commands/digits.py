@@ -203,8 +203,8 @@ def _parse(argv):
     args = parser.parse_args(argv)
     if args.epochs is not None and args.epochs < 1:
         parser.error(f"argument --epochs: must be at least 1. Received: {args.epochs}")
-    modules = ("ai_edge_litert", "ai_edge_quantizer", "etils", "matplotlib", "sklearn", "tabulate")
-    cli.prepare(parser, (*modules, "tqdm"))
+    modules = ("ai_edge_litert", "ai_edge_quantizer", "etils", "flatbuffers", "matplotlib")
+    cli.prepare(parser, (*modules, "pydantic", "sklearn", "tabulate", "tqdm"))
     args.names = MODELS if args.model == "all" else (args.model,)
     for folder in [args.out / name for name in args.names]:
         try:

@@ -29,7 +29,6 @@ import time
 from keras_mixers import files
 from keras_mixers.commands import cli, options
 from keras_mixers.errors import RunError, UsageError, first_line
-from keras_mixers.evaluation import inputs, loading, metrics
 
 
 def _warn(sentence):
@@ -57,6 +56,7 @@ def _print(args, model, config, result, names, seconds):
 def run(args):
     """Evaluates, prints and writes what `args` ask for."""
     from keras_mixers.data.unreadable_images import require_few
+    from keras_mixers.evaluation import inputs, loading, metrics
 
     # At once: what cannot be written must not be found out after the evaluation.
     of_classes = cli.output("--per-class", args.per_class, ".csv")
@@ -113,9 +113,10 @@ def _parse(argv):
 
 def main(argv=None):
     parser, args = _parse(argv)
-    modules = ("etils", "tabulate", "tensorflow_datasets", "tqdm")
-    more = ("ai_edge_litert",) if args.model.endswith(".tflite") else ()
-    cli.prepare(parser, (*modules, *more), backends=("tensorflow", "jax"))
+    modules = ["etils", "pydantic", "tabulate", "tqdm"]
+    modules += ["ai_edge_litert"] if args.model.endswith(".tflite") else []
+    modules += ["sklearn"] if args.data == options.DIGITS else []
+    cli.prepare(parser, modules, backends=("tensorflow", "jax"))
     import keras
     import tensorflow as tf
 

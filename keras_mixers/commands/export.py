@@ -41,9 +41,7 @@ import sys
 from keras_mixers import files
 from keras_mixers.commands import cli, options
 from keras_mixers.errors import RunError, UsageError, first_line
-from keras_mixers.evaluation import inputs, labels, loading
-from keras_mixers.export import CALIBRATED, PRECISIONS, naming
-from keras_mixers.export.calibration import IMAGES, calibration
+from keras_mixers.export import CALIBRATED, CALIBRATION_IMAGES, PRECISIONS, naming
 
 _THREADS = 2
 _TOP_K = 5
@@ -55,6 +53,7 @@ def _warn(sentence):
 
 def run(args):
     """Exports what `args` ask for. Returns the exit status."""
+    from keras_mixers.evaluation import inputs, loading
     from keras_mixers.export import report
     from keras_mixers.export.exporter import check, export
     from keras_mixers.export.origin import Origin
@@ -94,6 +93,7 @@ def _kind(args):
 
 def _labels(args, loaded):
     """Names of the classes: from --labels, the run, or the labels.txt beside the model."""
+    from keras_mixers.evaluation import labels
     from keras_mixers.training import run_folder
 
     classes = loaded.output_shape[-1]
@@ -126,6 +126,8 @@ def _require_data(args, trained_by):
 
 def _data(args, model, trained_by, option, split):
     """Returns the images of a split, and what to call them; None where random ones must do."""
+    from keras_mixers.evaluation import inputs
+
     data = args.data or (trained_by and trained_by.data)
     if not data:
         return None, "random images"
@@ -146,9 +148,11 @@ def _data(args, model, trained_by, option, split):
 
 
 def _calibration(args, model, trained_by, config):
+    from keras_mixers.export.calibration import calibration
+
     split = args.calibration_split or "train"
     data, _ = _data(args, model, trained_by, "--calibration-split", split)
-    images = args.calibration_images or IMAGES
+    images = args.calibration_images or CALIBRATION_IMAGES
     return calibration(data, config, split, images, args.batch_size)
 
 
@@ -181,7 +185,7 @@ def _parse(argv):
     add("--threads", type=int, metavar="N", help=f"for the latency (default: {_THREADS})")
     shown = "images to find ranges on, for int8 and int8-full (default: train)"
     add("--calibration-split", metavar="SPLIT", help=shown)
-    shown = f"how many of them (default: {IMAGES})"
+    shown = f"how many of them (default: {CALIBRATION_IMAGES})"
     add("--calibration-images", type=int, metavar="N", help=shown)
     of_saved = parser.add_argument_group("SavedModel")
     shown = f"classes that classify returns (default: {_TOP_K})"
@@ -233,8 +237,9 @@ def _flag(name):
 
 def main(argv=None):
     parser, args = _parse(argv)
-    modules = ("ai_edge_litert", "ai_edge_quantizer", "tabulate")
-    cli.prepare(parser, (*modules, "etils", "tensorflow_datasets", "tqdm"))
+    modules = ["ai_edge_litert", "ai_edge_quantizer", "etils", "flatbuffers", "pydantic"]
+    modules += ["sklearn"] if args.data == options.DIGITS else []
+    cli.prepare(parser, (*modules, "tabulate", "tqdm"))
     import tensorflow as tf
 
     try:

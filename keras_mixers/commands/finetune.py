@@ -53,7 +53,7 @@ class _Command(settings.TrainingConfig):
 
 def read_command(argv):
     """Returns the `TrainingConfig` of a command line, and all of it."""
-    default = fine_tuning.usual() if training.asks_help(argv) else _defaults(argv)
+    default = fine_tuning.usual() if cli.asks_help(argv) else _defaults(argv)
     config, given = training.parse(_Command, argv, _PROG, __doc__, default)
     if given.export_precision and not given.export:
         raise UsageError("--export-precision is of a file: give --export FOLDER as well.")
@@ -160,14 +160,12 @@ def _export(trained, target, precision):
 def main(argv=None):
     argv = sys.argv[1:] if argv is None else argv
     parser = argparse.ArgumentParser(prog=_PROG)
-    cli.require(parser, ("tyro",) if training.asks_help(argv) else ("etils", "tyro"))
     ends = []
 
     def work():
         config, given = read_command(argv)
         of_export = ("ai_edge_litert", "ai_edge_quantizer") if given.export else ()
-        modules = training.MODULES + of_export
-        cli.prepare(parser, modules, backends=("tensorflow", "jax"))
+        cli.prepare(parser, (*cli.TO_TRAIN, *of_export), backends=("tensorflow", "jax"))
         ends.append(run(config, given.export, given.export_precision or "float32"))
 
     return training.status_of(work, _PROG) or ends[0]

@@ -65,11 +65,10 @@ def read_command(argv):
 def main(argv=None):
     argv = sys.argv[1:] if argv is None else argv
     parser = argparse.ArgumentParser(prog=_PROG)
-    cli.require(parser, ("tyro",) if training.asks_help(argv) else ("etils", "tyro"))
 
     def work():
         config, preview = read_command(argv)
-        cli.prepare(parser, training.MODULES, backends=("tensorflow", "jax"))
+        cli.prepare(parser, cli.TO_TRAIN, backends=("tensorflow", "jax"))
         from keras_mixers.training import run
 
         if preview:

@@ -180,7 +180,7 @@ def _check(parser, args):
 
 def main(argv=None):
     parser, args = _parse(argv)
-    cli.require(parser, ("jax", "libtpu", "matplotlib", "tabulate", "tqdm"))
+    cli.require(parser, ("jax", "libtpu", "etils", "matplotlib", "pydantic", "tabulate", "tqdm"))
     os.environ.update(compilation.ENVIRONMENT, KERAS_BACKEND=args.backend)
     cli.prepare(parser, (), backends=(args.backend,))
     try:

@@ -8,13 +8,6 @@ import sys
 from keras_mixers.errors import Preempted, RunError, first_line
 from keras_mixers.training import config as settings
 
-MODULES = ("etils", "matplotlib", "tabulate", "tensorflow_datasets", "tqdm", "tyro")
-
-
-def asks_help(argv):
-    """Returns whether a command line asks for help, which must need no more than tyro."""
-    return any(argument in ("-h", "--help") for argument in argv)
-
 
 def parse(kind, argv, prog, description, default):
     """Returns the `TrainingConfig` of a command line, and the command line as a `kind`.

@@ -1,4 +1,4 @@
-"""--help of every command: at once, which is without Keras, and where little is installed."""
+"""--help of every command: at once, which is without Keras."""
 
 import pathlib
 import subprocess
@@ -10,22 +10,6 @@ from keras_mixers.commands import COMMANDS
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 HEAVY = {"keras", "tensorflow", "jax", "torch"}
-# Without an extra there is no more than Keras, NumPy and h5py; tyro makes some of the help.
-ABSENT = (*HEAVY, "ai_edge_litert", "etils", "libtpu", "matplotlib", "sklearn", "tabulate", "tqdm")
-_WITHOUT = """
-import sys
-
-class Without:
-    def __init__(self, finder):
-        self.finder = finder
-
-    def find_spec(self, name, *rest):
-        return None if name.partition(".")[0] in {absent} else self.finder.find_spec(name, *rest)
-
-sys.meta_path[:] = map(Without, sys.meta_path)
-from keras_mixers import commands
-commands.main([{name!r}, *(sys.argv[1:] or ["--help"])])
-"""
 SCRIPTS = sorted((*(ROOT / "recipes").glob("*.py"), *(ROOT / "tools").glob("*.py")))
 
 
@@ -51,21 +35,6 @@ def test_help_imports_no_keras(name):
 def test_the_test_of_imports_can_fail():
     done = run("-X", "importtime", "-c", "import wave")
     assert "wave" in imported(done.stderr)
-
-
-@pytest.mark.parametrize("name", COMMANDS)
-def test_help_needs_no_extra(name):
-    done = run("-c", _WITHOUT.format(absent=ABSENT, name=name))
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert "usage:" in done.stdout
-
-
-def test_what_is_missing_is_said_in_one_sentence():
-    done = run("-c", _WITHOUT.format(absent=ABSENT, name="evaluate"), "m.tflite", "--data", "d")
-    assert done.returncode == 2
-    line = done.stderr.splitlines()[-1]
-    assert line.startswith("keras-mixers evaluate: error: this command needs tensorflow, etils, ta")
-    assert line.endswith('fix it by: pip install "keras_mixers[export,tensorflow,train]"')
 
 
 def test_help_lists_every_command_with_a_line():
