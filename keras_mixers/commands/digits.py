@@ -187,18 +187,20 @@ def _parse(argv):
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--model", choices=(*MODELS, "all"), default="all", help="default: all")
+    shown = "family to train a small model of (default: %(default)s)"
+    parser.add_argument("--model", choices=(*MODELS, "all"), default="all", help=shown)
     parser.add_argument(
         "--epochs",
         type=int,
-        help="instead of each model's own 40 to 100; fewer than that will miss the bar",
+        help="number of epochs to train for, from 1; with few, a model misses the 97.5 %% that "
+        "status 0 needs (default: 100 for mlp_mixer, 60 for s2_mlp, 40 for smlpnet)",
         metavar="N",
     )
     parser.add_argument(
         "--out",
         type=pathlib.Path,
         default=pathlib.Path("runs/digits"),
-        help="run folder; an earlier run in it is replaced (default: runs/digits)",
+        help="folder of the runs; an earlier run in it is replaced (default: %(default)s)",
     )
     args = parser.parse_args(argv)
     if args.epochs is not None and args.epochs < 1:

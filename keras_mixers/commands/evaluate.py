@@ -97,14 +97,17 @@ def _parse(argv):
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("model", help="see above", metavar="MODEL")
+    parser.add_argument("model", help="model to evaluate, of a kind above", metavar="MODEL")
     options.add(parser, data_required=True)
     add = parser.add_argument
-    add("--split", default="validation", help="or a part: validation[:10%%] (default: %(default)s)")
-    add("--batch-size", type=int, default=64, metavar="N", help="(default: %(default)s)")
-    add("--ema", action="store_true", help="the moving average of a run's weights")
-    add("--per-class", metavar="FILE.csv", help="write top-1 and top-5 of each class")
-    add("--confusion", metavar="FILE.csv", help="write which class (row) is taken for which")
+    shown = "split to evaluate on, or a part of one: validation[:10%%] (default: %(default)s)"
+    add("--split", default="validation", help=shown)
+    shown = "number of images evaluated at a time, from 1 (default: %(default)s)"
+    add("--batch-size", type=int, default=64, metavar="N", help=shown)
+    add("--ema", action="store_true", help="evaluate the EMA of a run's weights")
+    add("--per-class", metavar="FILE.csv", help="write top-1 and top-5 of each class to a CSV file")
+    shown = "write how often a class (row) is taken for another (column) to a CSV file"
+    add("--confusion", metavar="FILE.csv", help=shown)
     args = parser.parse_args(argv)
     if args.batch_size < 1:
         parser.error(f"argument --batch-size: must be at least 1. Received: {args.batch_size}")

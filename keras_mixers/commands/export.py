@@ -163,40 +163,46 @@ def _parse(argv):
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("model", help="see above", metavar="MODEL")
+    add("model", help="model to export, of a kind above", metavar="MODEL")
     add("out", type=pathlib.Path, help="folder for the result, which is named after the model")
-    add(
-        "--format",
-        choices=naming.FORMATS,
-        default="tflite",
-        help="what to write (default: %(default)s)",
-    )
+    shown = "format of the result (default: %(default)s)"
+    add("--format", choices=naming.FORMATS, default="tflite", help=shown)
     add("--overwrite", action="store_true", help="replace an earlier result")
-    add("--ema", action="store_true", help="the moving average of a run's weights")
-    add("--labels", metavar="FILE", help="names of the classes, a line each (default: the run's)")
+    add("--ema", action="store_true", help="export the EMA of a run's weights")
+    shown = "text file with the name of a class in each line (default: the run's labels.txt)"
+    add("--labels", metavar="FILE", help=shown)
     add("--json", action="store_true", help="print a JSON object instead of a table")
-    add("--min-agreement", type=float, metavar="SHARE", help="of the images; less is status 1")
-    of_tflite = parser.add_argument_group("TFLite")
-    add = of_tflite.add_argument
-    add("--precision", choices=PRECISIONS, default="float32", help="(default: %(default)s)")
-    shown = "float32 images, as the model takes them, or uint8 pixels (default: float32)"
-    add("--input", choices=("float32", "uint8"), help=shown)
-    add("--batch-size", type=int, default=1, metavar="N", help="static (default: %(default)s)")
-    add("--threads", type=int, metavar="N", help=f"for the latency (default: {_THREADS})")
-    shown = "images to find ranges on, for int8 and int8-full (default: train)"
-    add("--calibration-split", metavar="SPLIT", help=shown)
-    shown = f"how many of them (default: {CALIBRATION_IMAGES})"
-    add("--calibration-images", type=int, metavar="N", help=shown)
+    shown = "smallest share of images, above 0 and up to 1, on which result and model must predict"
+    shown += " the same class; with less, nothing is kept and the status is 1 (default: none)"
+    add("--min-agreement", type=float, metavar="SHARE", help=shown)
+    _add_tflite(parser.add_argument_group("TFLite").add_argument)
     of_saved = parser.add_argument_group("SavedModel")
-    shown = f"classes that classify returns (default: {_TOP_K})"
+    shown = f"number of most probable classes that classify returns, from 1 (default: {_TOP_K})"
     of_saved.add_argument("--top-k", type=int, metavar="N", help=shown)
     of_images = parser.add_argument_group("images")
     options.add(of_images, data_default=" (default: the run's)")
-    shown = "images to compare on, such as validation[:1000] (default: validation)"
+    shown = "split to compare on, or a part of one: validation[:1000] (default: validation)"
     of_images.add_argument("--split", help=shown)
     args = parser.parse_args(argv)
     _check(parser, args)
     return parser, args
+
+
+def _add_tflite(add):
+    shown = "precision of the file, as described above (default: %(default)s)"
+    add("--precision", choices=PRECISIONS, default="float32", help=shown)
+    shown = "type of the input: float32 images, as the model takes them, or uint8 pixels"
+    shown += " (default: float32, and uint8 for int8-full)"
+    add("--input", choices=("float32", "uint8"), help=shown)
+    shown = "fixed number of images that the file takes at a time, from 1 (default: %(default)s)"
+    add("--batch-size", type=int, default=1, metavar="N", help=shown)
+    shown = f"number of CPU threads when the latency is measured, from 1 (default: {_THREADS})"
+    add("--threads", type=int, metavar="N", help=shown)
+    shown = "split whose images the ranges of int8 and int8-full are found on (default: train)"
+    add("--calibration-split", metavar="SPLIT", help=shown)
+    shown = "number of images of --calibration-split that are used, at least --batch-size"
+    shown += f" (default: {CALIBRATION_IMAGES})"
+    add("--calibration-images", type=int, metavar="N", help=shown)
 
 
 def _check(parser, args):

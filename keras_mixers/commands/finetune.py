@@ -35,20 +35,19 @@ from keras_mixers import files
 from keras_mixers.commands import cli, training
 from keras_mixers.errors import UsageError
 from keras_mixers.export import CALIBRATED, PRECISIONS
-from keras_mixers.training import config as settings
 from keras_mixers.training import fine_tuning
 
 _PROG = "keras-mixers finetune"
 
 
 @dataclasses.dataclass(frozen=True)
-class _Command(settings.TrainingConfig):
+class _Command(training.Command):
     """The settings of a run, and what the command itself takes."""
 
     export: str | None = None
-    """Folder to write the result to as a TFLite file, which is checked."""
+    """Folder to write the trained model to as a TFLite file, which is checked; None for none."""
     export_precision: Literal[PRECISIONS] | None = None
-    """Of that file; None is float32. keras-mixers export --help says what each is."""
+    """Precision of the file of --export, as in keras-mixers export --help; None for float32."""
 
 
 def read_command(argv):

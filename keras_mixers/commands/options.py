@@ -33,7 +33,7 @@ def add(parser, data_required=False, data_default=""):
         shown = f"{done}: one number, or one per channel"
         shown += f" (default: the model's, or else {DEFAULTS[name][0]:g})"
         add(f"--{name}", type=float, nargs="+", metavar="X", help=shown)
-    shown = "how images are resized"
+    shown = "interpolation by which images are resized"
     shown += f" (default: the model's, or else {DEFAULTS['interpolation']})"
     add("--interpolation", choices=INTERPOLATIONS, help=shown)
     shown = "side of the central crop as a share of the image's shorter side, above 0 and up to 1"

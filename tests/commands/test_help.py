@@ -1,6 +1,8 @@
 """--help of every command: at once, which is without Keras."""
 
+import dataclasses
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -35,6 +37,66 @@ def test_help_imports_no_keras(name):
 def test_the_test_of_imports_can_fail():
     done = run("-X", "importtime", "-c", "import wave")
     assert "wave" in imported(done.stderr)
+
+
+def shown_of_settings():
+    """The help of each setting of a training, by its name."""
+    from keras_mixers.training import config
+
+    source = pathlib.Path(config.__file__).read_text()
+    pairs = re.findall(r'^    (\w+): .*\n    """(.+)"""$', source, re.MULTILINE)
+    assert [name for name, _ in pairs] == [
+        f.name for f in dataclasses.fields(config.TrainingConfig)
+    ]
+    return dict(pairs)
+
+
+def test_a_source_is_named_in_full_and_beside_its_own_value():
+    """So that it stays true where a recipe has another default. Those here are the sources'."""
+    from keras_mixers.training.config import TrainingConfig
+
+    found = 0
+    for name, shown in shown_of_settings().items():
+        assert not re.search(r"\((Table|section)|not in the paper", shown), shown
+        if match := re.search(r"\([^()]*: (?:[^()]*, )?([\w.,-]+)\)\.$", shown):
+            default = getattr(TrainingConfig(), name)
+            default = default[0] if isinstance(default, tuple) else default
+            value = match[1].replace(",", "").replace("none", "0")
+            assert value == str(default) or float(value) == default, shown
+            found += 1
+        else:
+            assert not re.search("Mixer paper,|our choice", shown) or name == "resize", shown
+    assert found > 30
+
+
+@pytest.mark.parametrize("name", ["imagenet", "finetune"])
+def test_help_says_what_the_sources_are_and_shows_no_empty_default(name):
+    shown = " ".join(run("-m", "keras_mixers.commands", name, "--help").stdout.split())
+    assert "the Mixer paper is https://arxiv.org/abs/2105.01601" in shown
+    assert "(default: )" not in shown
+
+
+def argparse_help(name):
+    """Every option of a command with its help, from the text that it prints."""
+    text = run("-m", "keras_mixers.commands", name, "--help").stdout
+    text = text[re.search(r"^(positional arguments|options):$", text, re.MULTILINE).start() :]
+    entries = re.split(r"\n  (?=[-\w])", text)[1:]
+    for entry in entries:
+        flag, _, shown = entry.partition("\n") if "\n      " in entry else (entry, "", "")
+        first, *more = re.split(r" {2,}", flag.strip(), maxsplit=1)
+        words = " ".join([*more, *shown.split("\n\n")[0].split()])
+        yield first, words
+
+
+@pytest.mark.parametrize("name", sorted({*COMMANDS} - {"imagenet", "finetune", "convert-weights"}))
+def test_every_option_is_explained_by_a_phrase(name):
+    """Three words or more that are no default, and none that only begin after the flag's name."""
+    options = dict(argparse_help(name))
+    assert any(flag.startswith("-h") for flag in options)
+    for flag, shown in options.items():
+        phrase = re.sub(r"\(default: .*\)$", "", shown)
+        assert len(phrase.split()) >= 3 or re.match("show|models|kinds", phrase), (flag, shown)
+        assert not re.match(r"(of|for|by|or|to|how|see|instead|the) ", phrase), (flag, shown)
 
 
 def test_help_lists_every_command_with_a_line():
