@@ -38,7 +38,7 @@ def train(
         build: Function without arguments that returns a model from images to logits.
         training: `ImageData` or `ArrayData`.
         validation: The same; evaluated after every epoch.
-        make_engine: From `devices.connect`.
+        make_engine: From `distribution.connect`.
         folder: `epath.Path` of the run folder, for checkpoints and logs; what it holds is
             continued. None keeps nothing.
         name: Shown before the progress bar.
