@@ -226,6 +226,22 @@ def test_the_test_of_type_checkers_can_fail():
     assert for_type_checkers(source) == {"nobody": "keras_mixers.models"}
 
 
+def test_no_name_is_right_to_type_checkers_because_of_a_getattr():
+    """A `__getattr__` that they see makes any misspelled name of the module right to them."""
+    hidden = []
+    for path in filter(_of_package, FILES):
+        body = ast.parse(path.read_text()).body
+        assert "__getattr__" not in _functions(body), path
+        for node in body:
+            if isinstance(node, ast.If) and ast.unparse(node.test) == "not TYPE_CHECKING":
+                hidden += [path.parent.name] if "__getattr__" in _functions(node.body) else []
+    assert sorted(hidden) == ["keras_mixers", "models", "preprocessing"]
+
+
+def _functions(body):
+    return [node.name for node in body if isinstance(node, ast.FunctionDef)]
+
+
 def python(code):
     """Returns what a fresh process prints."""
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
@@ -235,8 +251,7 @@ def python(code):
 
 def test_names_are_listed_before_they_are_used():
     listed = python("import keras_mixers; print(*dir(keras_mixers))").split()
-    assert set(keras_mixers.__all__) <= set(listed)
-    assert "__version__" in listed
+    assert set(listed) == {*keras_mixers.__all__, "__version__"}
 
 
 @pytest.mark.parametrize(
