@@ -57,14 +57,14 @@ def run_config(args, model, warn):
                 "--config is for model files: run folders and checkpoints have theirs."
             )
         return model.config
-    path = files.named("MODEL", args.model).parent / "config.json"
+    path, called = files.named("MODEL", args.model).parent / "config.json", "the file beside MODEL"
     if args.config:
-        path = files.named("--config", args.config)
+        path, called = files.named("--config", args.config), "--config"
     elif not path.exists():
         return None
     if model.preprocessing is None:
         warn(f"The images are prepared as {path} says.")
-    return settings.load(path)
+    return settings.load(path, called)
 
 
 def preparation(args, model, config, batch_size, warn):

@@ -179,7 +179,12 @@ class TrainingConfig:
                 "--gradient-accumulation-steps must be a divisor of --batch-size "
                 f"{self.batch_size}. Received: {parts}"
             )
-        self.preprocessing  # noqa: B018  (raises where mean and std do not go together)
+        if len(self.mean) != len(self.std):
+            raise ValueError(
+                "--mean must have as many numbers as --std, one or one per channel. "
+                f"Received: {len(self.mean)} for --mean and {len(self.std)} for --std"
+            )
+        self.preprocessing  # noqa: B018  (raises where a number of std is not above 0)
         if self.tpu_name and not self.tpu:
             raise ValueError("--tpu-name needs --tpu as well: add it.")
         return self
@@ -237,8 +242,8 @@ def save(config, path):
     files.write(path, json.dumps(as_dict(config), indent=2) + "\n")
 
 
-def load(path):
-    """Returns the settings in a JSON file that `save` wrote.
+def load(path, called="--config"):
+    """Returns the settings in a JSON file that `save` wrote; errors name it as it was `called`.
 
     Raises:
         UsageError: It is not such a file.
@@ -247,7 +252,7 @@ def load(path):
         return from_dict(json.loads(path.read_text()))
     except (OSError, ValueError, SettingError) as error:
         raise UsageError(
-            f"--config must be the config.json of a run. Received: {path}: {error}"
+            f"{called} must be the config.json of a run. Received: {path}: {error}"
         ) from None
 
 
