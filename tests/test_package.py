@@ -76,7 +76,7 @@ def within(name, packages):
 
 
 def forbidden_imports(path):
-    """What a file imports against the order of the house."""
+    """What a file imports against the order of the packages."""
     place = path.relative_to(ROOT).as_posix()
     forbidden = ["keras.src", "recipes", "tools", "tests"]
     if place.startswith("keras_mixers/"):
@@ -88,20 +88,20 @@ def forbidden_imports(path):
     return sorted({name for name in imported(path) if within(name, forbidden)} | foreign)
 
 
-def _room(place):
+def _package(place):
     """The first name below keras_mixers, of a file or a folder; "" of keras_mixers/__init__.py."""
     return place.split("/")[1].removesuffix(".py").replace("__init__", "")
 
 
 def _is_library(place):
-    return _room(place) in (*LIBRARY, "")
+    return _package(place) in (*LIBRARY, "")
 
 
 def _later_than(place):
-    room, module = _room(place), place.removesuffix(".py").replace("/", ".")
-    if room not in ORDER:  # keras_mixers/__init__.py and registration.py, which know names alone.
+    package, module = _package(place), place.removesuffix(".py").replace("/", ".")
+    if package not in ORDER:  # __init__.py and registration.py, which know names alone.
         return []
-    later = [f"keras_mixers.{other}" for other in ORDER[ORDER.index(room) + 1 :]]
+    later = [f"keras_mixers.{other}" for other in ORDER[ORDER.index(package) + 1 :]]
     if module in FAMILIES:
         later += [family for family in FAMILIES if family != module]
     return later
@@ -125,8 +125,8 @@ def test_dependency_direction(path):
 
 
 def test_every_module_has_its_place_in_the_order():
-    rooms = {_room(path.relative_to(ROOT).as_posix()) for path in FILES if _of_package(path)}
-    assert rooms - {"", "registration"} == set(ORDER)
+    packages = {_package(path.relative_to(ROOT).as_posix()) for path in FILES if _of_package(path)}
+    assert packages - {"", "registration"} == set(ORDER)
 
 
 def _of_package(path):

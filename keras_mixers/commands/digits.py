@@ -3,7 +3,7 @@
 The digits are the 1,797 images of 8 x 8 pixels that come with scikit-learn. For each family, the
 run folder receives model.keras, model.tflite, history.json, and config.json and labels.txt, by
 which keras-mixers export and evaluate know the model. The TFLite file is run by LiteRT over
-all test digits and compared with Keras. Two CPU cores need two to three minutes in all.
+all test digits and compared with Keras. Two CPU cores need about three minutes in all.
 
 Exit status: 0 when every family reaches 97.5 % and TFLite agrees with Keras on every test digit,
 1 when not, 2 when the arguments cannot be used, 75 when stopped by SIGINT or SIGTERM.

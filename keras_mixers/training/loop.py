@@ -1,4 +1,4 @@
-"""The training loop: steps, evaluation, checkpoints, and an end that loses nothing."""
+"""The training loop: steps, evaluation, checkpoints, and an orderly end."""
 
 import collections
 import contextlib
@@ -48,7 +48,7 @@ def train(
 
     Returns:
         The engine, whose `model` is trained, and a list of one dict per epoch: `step`, `loss`,
-        `accuracy`, `val_loss`, `val_accuracy`, `val_top_5`, with an average of the weights
+        `accuracy`, `val_loss`, `val_accuracy`, `val_top_5`, with an EMA of the weights
         `ema_loss`, `ema_accuracy`, `ema_top_5`, and `unreadable`, the number of images of both
         sets found unreadable so far.
 
