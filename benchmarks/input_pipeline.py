@@ -233,8 +233,8 @@ def _print_memory(lines):
 
     rows = [(f"{step:,}", f"{megabytes:,.0f}") for step, megabytes in lines]
     print(tabulate(rows, ("step", "resident memory, MB"), "github", disable_numparse=True))
-    settled = [megabytes for step, megabytes in lines if step >= lines[-1][0] / 4]
-    print(f"\nfrom a quarter of the way to the end: {settled[-1] - settled[0]:+,.0f} MB")
+    later = [megabytes for step, megabytes in lines if step >= lines[-1][0] / 4]
+    print(f"\nfrom a quarter of the way to the end: {later[-1] - later[0]:+,.0f} MB")
 
 
 def _resident_megabytes():

@@ -70,23 +70,25 @@ __all__ = [
     "weights",
 ]
 
-_ROOMS = ("layers", "models", "preprocessing", "weights")
+_PACKAGES = ("layers", "models", "preprocessing", "weights")
 _FROM_WEIGHTS = ("list_weights", "resize")
 
+# Type checkers take the names from above: with this function, any name would be right to them.
+if not TYPE_CHECKING:
 
-def __getattr__(name):
-    if name in _ROOMS:
-        return importlib.import_module(f"keras_mixers.{name}")
-    if name not in __all__:
-        raise AttributeError(f"module 'keras_mixers' has no attribute {name!r}")
-    room = "weights" if name in _FROM_WEIGHTS else "models"
-    value = getattr(importlib.import_module(f"keras_mixers.{room}"), name)
-    globals()[name] = value
-    return value
+    def __getattr__(name):
+        if name in _PACKAGES:
+            return importlib.import_module(f"keras_mixers.{name}")
+        if name not in __all__:
+            raise AttributeError(f"module 'keras_mixers' has no attribute {name!r}")
+        package = "weights" if name in _FROM_WEIGHTS else "models"
+        value = getattr(importlib.import_module(f"keras_mixers.{package}"), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__():
-    return sorted([*globals(), *__all__])
+    return sorted([*__all__, "__version__"])
 
 
 registration.with_keras()

@@ -17,6 +17,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 ORDER = (
     *(
         "errors",
+        "extras",
         "files",
         "download",
         "layers",
@@ -31,6 +32,7 @@ ORDER = (
 # Import nothing but these when they are imported; `registration` is what imports Keras for them.
 LIBRARY = (
     "errors",
+    "extras",
     "files",
     "download",
     "registration",
@@ -75,7 +77,7 @@ def within(name, packages):
 
 
 def forbidden_imports(path):
-    """What a file imports against the order of the house."""
+    """What a file imports against the order of the packages."""
     place = path.relative_to(ROOT).as_posix()
     forbidden = ["keras.src", "recipes", "tools", "tests"]
     if place.startswith("keras_mixers/"):
@@ -87,20 +89,20 @@ def forbidden_imports(path):
     return sorted({name for name in imported(path) if within(name, forbidden)} | foreign)
 
 
-def _room(place):
+def _package(place):
     """The first name below keras_mixers, of a file or a folder; "" of keras_mixers/__init__.py."""
     return place.split("/")[1].removesuffix(".py").replace("__init__", "")
 
 
 def _is_library(place):
-    return _room(place) in (*LIBRARY, "")
+    return _package(place) in (*LIBRARY, "")
 
 
 def _later_than(place):
-    room, module = _room(place), place.removesuffix(".py").replace("/", ".")
-    if room not in ORDER:  # keras_mixers/__init__.py and registration.py, which know names alone.
+    package, module = _package(place), place.removesuffix(".py").replace("/", ".")
+    if package not in ORDER:  # __init__.py and registration.py, which know names alone.
         return []
-    later = [f"keras_mixers.{other}" for other in ORDER[ORDER.index(room) + 1 :]]
+    later = [f"keras_mixers.{other}" for other in ORDER[ORDER.index(package) + 1 :]]
     if module in FAMILIES:
         later += [family for family in FAMILIES if family != module]
     return later
@@ -124,8 +126,8 @@ def test_dependency_direction(path):
 
 
 def test_every_module_has_its_place_in_the_order():
-    rooms = {_room(path.relative_to(ROOT).as_posix()) for path in FILES if _of_package(path)}
-    assert rooms - {"", "registration"} == set(ORDER)
+    packages = {_package(path.relative_to(ROOT).as_posix()) for path in FILES if _of_package(path)}
+    assert packages - {"", "registration"} == set(ORDER)
 
 
 def _of_package(path):
@@ -138,7 +140,7 @@ def _of_package(path):
         *[
             (f"keras_mixers/{earlier}{suffix}", f"from keras_mixers import {later}")
             for earlier, later, suffix in zip(
-                ORDER, ORDER[1:], [".py"] * 2 + ["/x.py"] * len(ORDER), strict=False
+                ORDER, ORDER[1:], [".py"] * 3 + ["/x.py"] * len(ORDER), strict=False
             )
         ],
         ("keras_mixers/layers/x.py", "from keras_mixers.models import assembly"),
@@ -225,6 +227,22 @@ def test_the_test_of_type_checkers_can_fail():
     assert for_type_checkers(source) == {"nobody": "keras_mixers.models"}
 
 
+def test_no_name_is_right_to_type_checkers_because_of_a_getattr():
+    """A `__getattr__` that they see makes any misspelled name of the module right to them."""
+    hidden = []
+    for path in filter(_of_package, FILES):
+        body = ast.parse(path.read_text()).body
+        assert "__getattr__" not in _functions(body), path
+        for node in body:
+            if isinstance(node, ast.If) and ast.unparse(node.test) == "not TYPE_CHECKING":
+                hidden += [path.parent.name] if "__getattr__" in _functions(node.body) else []
+    assert sorted(hidden) == ["keras_mixers", "models", "preprocessing"]
+
+
+def _functions(body):
+    return [node.name for node in body if isinstance(node, ast.FunctionDef)]
+
+
 def python(code):
     """Returns what a fresh process prints."""
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
@@ -234,8 +252,7 @@ def python(code):
 
 def test_names_are_listed_before_they_are_used():
     listed = python("import keras_mixers; print(*dir(keras_mixers))").split()
-    assert set(keras_mixers.__all__) <= set(listed)
-    assert "__version__" in listed
+    assert set(listed) == {*keras_mixers.__all__, "__version__"}
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ import re
 import pytest
 import tensorflow as tf
 
-README = (pathlib.Path(__file__).resolve().parents[1] / "README.md").read_text()
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text()
 
 pytestmark = pytest.mark.tensorflow
 
@@ -37,6 +38,18 @@ def test_python_examples_run(tmp_path, monkeypatch, rng, capsys):
     assert re.search(r"\[\('n\d{8}', 'class \d+', 0\.\d+\), ", printed)
     assert "\nMLPMixerB16 imagenet21k 224 x 224, central crop 0.875, bilinear" in printed
     assert "['SMLPNetT', 'SMLPNetS', 'SMLPNetB']" in printed
+
+
+@pytest.mark.parametrize("name", ["README.md", "recipes/README.md", "docs/mobile.md"])
+def test_tables_in_the_output_of_commands_are_aligned(name):
+    """As a command prints them, all lines of a table are of one length."""
+    text = (ROOT / name).read_text()
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    outputs = "\n".join(block for language, block in blocks if not language)
+    tables = re.findall(r"(?:^\|.*\n)+", outputs, re.MULTILINE)
+    assert tables
+    for table in tables:
+        assert len({len(line) for line in table.splitlines()}) == 1, table
 
 
 def test_the_table_of_weights_is_what_the_tool_prints():

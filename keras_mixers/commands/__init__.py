@@ -17,6 +17,9 @@ COMMANDS = {
     "tpu-table": "plan every model for every kind of TPU, and write docs/tpu.md",
 }
 
+# Their modules cannot be imported without pydantic.
+_TO_TRAIN = ("imagenet", "finetune")
+
 _USAGE = """\
 usage: keras-mixers COMMAND ...
 
@@ -50,6 +53,10 @@ def main(argv=None):
             file=sys.stderr,
         )
         sys.exit(2)
+    if name in _TO_TRAIN:
+        from keras_mixers.commands import cli
+
+        cli.require_to_train(f"keras-mixers {name}", rest)
     module = importlib.import_module(f"keras_mixers.commands.{name.replace('-', '_')}")
     if hasattr(module, "as_process"):
         module.as_process(rest)

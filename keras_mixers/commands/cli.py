@@ -1,23 +1,15 @@
 """What the commands share: a quiet TensorFlow, and one sentence instead of a traceback."""
 
+import argparse
 import importlib.metadata
-import importlib.util
 import os
 import re
 
-# What commands import later, by the extra that installs it; setup.cfg has the versions.
-EXTRAS = {
-    "tensorflow": {"tensorflow"},
-    "jax": {"jax"},
-    "train": {
-        *("etils", "matplotlib", "PIL", "tabulate", "tensorboard"),
-        *("tensorflow_datasets", "tqdm", "tyro"),
-    },
-    "export": {"ai_edge_litert", "ai_edge_quantizer", "flatbuffers"},
-    "weights": {"safetensors"},
-    "plan": {"libtpu"},
-    "recipes": {"sklearn"},
-}
+from keras_mixers import extras
+
+TO_TRAIN = ("etils", "matplotlib", "pydantic", "tabulate", "tensorboard", "tqdm", "tyro")
+"""What training needs beside TensorFlow; tensorflow-datasets, for its own sets alone, is not in."""
+OF_TRAINING_HELP = ("pydantic", "tyro")
 
 
 def require(parser, modules):
@@ -27,13 +19,19 @@ def require(parser, modules):
         parser: The command's `argparse.ArgumentParser`.
         modules: Names of the modules that the command imports later.
     """
-    missing = [name for name in modules if importlib.util.find_spec(name) is None]
-    if missing:
-        extras = {extra for extra, names in EXTRAS.items() if not names.isdisjoint(missing)}
-        parser.error(
-            f"this command needs {', '.join(missing)}, which cannot be found; fix it by: "
-            f'pip install "keras_mixers[{",".join(sorted(extras))}]"'
-        )
+    if sentence := extras.need("this command", modules):
+        parser.error(sentence)
+
+
+def require_to_train(prog, argv):
+    """As `require`, before a command that trains is imported: its settings are pydantic's."""
+    modules = OF_TRAINING_HELP if asks_help(argv) else ("tensorflow", *TO_TRAIN)
+    require(argparse.ArgumentParser(prog=prog), modules)
+
+
+def asks_help(argv):
+    """Returns whether a command line asks for help, which must need no TensorFlow."""
+    return any(argument in ("-h", "--help") for argument in argv)
 
 
 def prepare(parser, modules, backends=("tensorflow",)):

@@ -41,14 +41,20 @@ def _parse(argv):
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("model", help="see above", metavar="MODEL")
-    host = "where to listen: a name or IPv4 address of this machine (default: %(default)s)"
+    add("model", help="TFLite file, or run folder with one, to show", metavar="MODEL")
+    host = "name or IPv4 address of this machine to listen on (default: %(default)s)"
     add("--host", default="127.0.0.1", help=host)
-    add("--port", type=int, default=8000, metavar="N", help="0: any (default: %(default)s)")
-    add("--top-k", type=int, default=5, metavar="K", help="bars (default: %(default)s)")
-    add("--labels", metavar="FILE", help="names of the classes, a line each (default: the file's)")
-    for name, done in (("mean", "subtracted from"), ("std", "by which to divide")):
-        shown = f"{done} pixels scaled to [0, 1] (default: the file's, else 0.5)"
+    port = "port to listen on, from 0 to 65535; 0 takes any free one (default: %(default)s)"
+    add("--port", type=int, default=8000, metavar="N", help=port)
+    shown = "number of most probable classes to show, from 1 (default: %(default)s)"
+    add("--top-k", type=int, default=5, metavar="K", help=shown)
+    shown = "text file with the name of a class in each line (default: the names in MODEL)"
+    add("--labels", metavar="FILE", help=shown)
+    for name, done in (
+        ("mean", "mean that is subtracted from pixels scaled to [0, 1]"),
+        ("std", "standard deviation, above 0, that pixels scaled to [0, 1] are divided by"),
+    ):
+        shown = f"{done}: one number, or one per channel (default: MODEL's, or else 0.5)"
         add(f"--{name}", type=float, nargs="+", metavar="X", help=shown)
     args = parser.parse_args(argv)
     if not 0 <= args.port < 2**16:

@@ -29,7 +29,6 @@ import time
 from keras_mixers import files
 from keras_mixers.commands import cli, options
 from keras_mixers.errors import RunError, UsageError, first_line
-from keras_mixers.evaluation import inputs, loading, metrics
 
 
 def _warn(sentence):
@@ -57,6 +56,7 @@ def _print(args, model, config, result, names, seconds):
 def run(args):
     """Evaluates, prints and writes what `args` ask for."""
     from keras_mixers.data.unreadable_images import require_few
+    from keras_mixers.evaluation import inputs, loading, metrics
 
     # At once: what cannot be written must not be found out after the evaluation.
     of_classes = cli.output("--per-class", args.per_class, ".csv")
@@ -97,14 +97,17 @@ def _parse(argv):
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("model", help="see above", metavar="MODEL")
+    parser.add_argument("model", help="model to evaluate, of a kind above", metavar="MODEL")
     options.add(parser, data_required=True)
     add = parser.add_argument
-    add("--split", default="validation", help="or a part: validation[:10%%] (default: %(default)s)")
-    add("--batch-size", type=int, default=64, metavar="N", help="(default: %(default)s)")
-    add("--ema", action="store_true", help="the moving average of a run's weights")
-    add("--per-class", metavar="FILE.csv", help="write top-1 and top-5 of each class")
-    add("--confusion", metavar="FILE.csv", help="write which class (row) is taken for which")
+    shown = "split to evaluate on, or a part of one: validation[:10%%] (default: %(default)s)"
+    add("--split", default="validation", help=shown)
+    shown = "number of images evaluated at a time, from 1 (default: %(default)s)"
+    add("--batch-size", type=int, default=64, metavar="N", help=shown)
+    add("--ema", action="store_true", help="evaluate the EMA of a run's weights")
+    add("--per-class", metavar="FILE.csv", help="write top-1 and top-5 of each class to a CSV file")
+    shown = "write how often a class (row) is taken for another (column) to a CSV file"
+    add("--confusion", metavar="FILE.csv", help=shown)
     args = parser.parse_args(argv)
     if args.batch_size < 1:
         parser.error(f"argument --batch-size: must be at least 1. Received: {args.batch_size}")
@@ -113,9 +116,10 @@ def _parse(argv):
 
 def main(argv=None):
     parser, args = _parse(argv)
-    modules = ("etils", "tabulate", "tensorflow_datasets", "tqdm")
-    more = ("ai_edge_litert",) if args.model.endswith(".tflite") else ()
-    cli.prepare(parser, (*modules, *more), backends=("tensorflow", "jax"))
+    modules = ["etils", "pydantic", "tabulate", "tqdm"]
+    modules += ["ai_edge_litert"] if args.model.endswith(".tflite") else []
+    modules += ["sklearn"] if args.data == options.DIGITS else []
+    cli.prepare(parser, modules, backends=("tensorflow", "jax"))
     import keras
     import tensorflow as tf
 

@@ -41,9 +41,7 @@ import sys
 from keras_mixers import files
 from keras_mixers.commands import cli, options
 from keras_mixers.errors import RunError, UsageError, first_line
-from keras_mixers.evaluation import inputs, labels, loading
-from keras_mixers.export import CALIBRATED, PRECISIONS, naming
-from keras_mixers.export.calibration import IMAGES, calibration
+from keras_mixers.export import CALIBRATED, CALIBRATION_IMAGES, PRECISIONS, naming
 
 _THREADS = 2
 _TOP_K = 5
@@ -55,6 +53,7 @@ def _warn(sentence):
 
 def run(args):
     """Exports what `args` ask for. Returns the exit status."""
+    from keras_mixers.evaluation import inputs, loading
     from keras_mixers.export import report
     from keras_mixers.export.exporter import check, export
     from keras_mixers.export.origin import Origin
@@ -94,6 +93,7 @@ def _kind(args):
 
 def _labels(args, loaded):
     """Names of the classes: from --labels, the run, or the labels.txt beside the model."""
+    from keras_mixers.evaluation import labels
     from keras_mixers.training import run_folder
 
     classes = loaded.output_shape[-1]
@@ -126,6 +126,8 @@ def _require_data(args, trained_by):
 
 def _data(args, model, trained_by, option, split):
     """Returns the images of a split, and what to call them; None where random ones must do."""
+    from keras_mixers.evaluation import inputs
+
     data = args.data or (trained_by and trained_by.data)
     if not data:
         return None, "random images"
@@ -146,9 +148,11 @@ def _data(args, model, trained_by, option, split):
 
 
 def _calibration(args, model, trained_by, config):
+    from keras_mixers.export.calibration import calibration
+
     split = args.calibration_split or "train"
     data, _ = _data(args, model, trained_by, "--calibration-split", split)
-    images = args.calibration_images or IMAGES
+    images = args.calibration_images or CALIBRATION_IMAGES
     return calibration(data, config, split, images, args.batch_size)
 
 
@@ -159,40 +163,46 @@ def _parse(argv):
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("model", help="see above", metavar="MODEL")
+    add("model", help="model to export, of a kind above", metavar="MODEL")
     add("out", type=pathlib.Path, help="folder for the result, which is named after the model")
-    add(
-        "--format",
-        choices=naming.FORMATS,
-        default="tflite",
-        help="what to write (default: %(default)s)",
-    )
+    shown = "format of the result (default: %(default)s)"
+    add("--format", choices=naming.FORMATS, default="tflite", help=shown)
     add("--overwrite", action="store_true", help="replace an earlier result")
-    add("--ema", action="store_true", help="the moving average of a run's weights")
-    add("--labels", metavar="FILE", help="names of the classes, a line each (default: the run's)")
+    add("--ema", action="store_true", help="export the EMA of a run's weights")
+    shown = "text file with the name of a class in each line (default: the run's labels.txt)"
+    add("--labels", metavar="FILE", help=shown)
     add("--json", action="store_true", help="print a JSON object instead of a table")
-    add("--min-agreement", type=float, metavar="SHARE", help="of the images; less is status 1")
-    of_tflite = parser.add_argument_group("TFLite")
-    add = of_tflite.add_argument
-    add("--precision", choices=PRECISIONS, default="float32", help="(default: %(default)s)")
-    shown = "float32 images, as the model takes them, or uint8 pixels (default: float32)"
-    add("--input", choices=("float32", "uint8"), help=shown)
-    add("--batch-size", type=int, default=1, metavar="N", help="static (default: %(default)s)")
-    add("--threads", type=int, metavar="N", help=f"for the latency (default: {_THREADS})")
-    shown = "images to find ranges on, for int8 and int8-full (default: train)"
-    add("--calibration-split", metavar="SPLIT", help=shown)
-    shown = f"how many of them (default: {IMAGES})"
-    add("--calibration-images", type=int, metavar="N", help=shown)
+    shown = "smallest share of images, above 0 and up to 1, on which result and model must predict"
+    shown += " the same class; with less, nothing is kept and the status is 1 (default: none)"
+    add("--min-agreement", type=float, metavar="SHARE", help=shown)
+    _add_tflite(parser.add_argument_group("TFLite").add_argument)
     of_saved = parser.add_argument_group("SavedModel")
-    shown = f"classes that classify returns (default: {_TOP_K})"
+    shown = f"number of most probable classes that classify returns, from 1 (default: {_TOP_K})"
     of_saved.add_argument("--top-k", type=int, metavar="N", help=shown)
     of_images = parser.add_argument_group("images")
     options.add(of_images, data_default=" (default: the run's)")
-    shown = "images to compare on, such as validation[:1000] (default: validation)"
+    shown = "split to compare on, or a part of one: validation[:1000] (default: validation)"
     of_images.add_argument("--split", help=shown)
     args = parser.parse_args(argv)
     _check(parser, args)
     return parser, args
+
+
+def _add_tflite(add):
+    shown = "precision of the file, as described above (default: %(default)s)"
+    add("--precision", choices=PRECISIONS, default="float32", help=shown)
+    shown = "type of the input: float32 images, as the model takes them, or uint8 pixels"
+    shown += " (default: float32, and uint8 for int8-full)"
+    add("--input", choices=("float32", "uint8"), help=shown)
+    shown = "fixed number of images that the file takes at a time, from 1 (default: %(default)s)"
+    add("--batch-size", type=int, default=1, metavar="N", help=shown)
+    shown = f"number of CPU threads when the latency is measured, from 1 (default: {_THREADS})"
+    add("--threads", type=int, metavar="N", help=shown)
+    shown = "split whose images the ranges of int8 and int8-full are found on (default: train)"
+    add("--calibration-split", metavar="SPLIT", help=shown)
+    shown = "number of images of --calibration-split that are used, at least --batch-size"
+    shown += f" (default: {CALIBRATION_IMAGES})"
+    add("--calibration-images", type=int, metavar="N", help=shown)
 
 
 def _check(parser, args):
@@ -233,8 +243,9 @@ def _flag(name):
 
 def main(argv=None):
     parser, args = _parse(argv)
-    modules = ("ai_edge_litert", "ai_edge_quantizer", "tabulate")
-    cli.prepare(parser, (*modules, "etils", "tensorflow_datasets", "tqdm"))
+    modules = ["ai_edge_litert", "ai_edge_quantizer", "etils", "flatbuffers", "pydantic"]
+    modules += ["sklearn"] if args.data == options.DIGITS else []
+    cli.prepare(parser, (*modules, "tabulate", "tqdm"))
     import tensorflow as tf
 
     try:

@@ -35,25 +35,24 @@ from keras_mixers import files
 from keras_mixers.commands import cli, training
 from keras_mixers.errors import UsageError
 from keras_mixers.export import CALIBRATED, PRECISIONS
-from keras_mixers.training import config as settings
 from keras_mixers.training import fine_tuning
 
 _PROG = "keras-mixers finetune"
 
 
 @dataclasses.dataclass(frozen=True)
-class _Command(settings.TrainingConfig):
+class _Command(training.Command):
     """The settings of a run, and what the command itself takes."""
 
     export: str | None = None
-    """Folder to write the result to as a TFLite file, which is checked."""
+    """Folder to write the trained model to as a TFLite file, which is checked; None for none."""
     export_precision: Literal[PRECISIONS] | None = None
-    """Of that file; None is float32. keras-mixers export --help says what each is."""
+    """Precision of the file of --export, as in keras-mixers export --help; None for float32."""
 
 
 def read_command(argv):
     """Returns the `TrainingConfig` of a command line, and all of it."""
-    default = fine_tuning.usual() if training.asks_help(argv) else _defaults(argv)
+    default = fine_tuning.usual() if cli.asks_help(argv) else _defaults(argv)
     config, given = training.parse(_Command, argv, _PROG, __doc__, default)
     if given.export_precision and not given.export:
         raise UsageError("--export-precision is of a file: give --export FOLDER as well.")
@@ -160,14 +159,12 @@ def _export(trained, target, precision):
 def main(argv=None):
     argv = sys.argv[1:] if argv is None else argv
     parser = argparse.ArgumentParser(prog=_PROG)
-    cli.require(parser, ("tyro",) if training.asks_help(argv) else ("etils", "tyro"))
     ends = []
 
     def work():
         config, given = read_command(argv)
         of_export = ("ai_edge_litert", "ai_edge_quantizer") if given.export else ()
-        modules = training.MODULES + of_export
-        cli.prepare(parser, modules, backends=("tensorflow", "jax"))
+        cli.prepare(parser, (*cli.TO_TRAIN, *of_export), backends=("tensorflow", "jax"))
         ends.append(run(config, given.export, given.export_precision or "float32"))
 
     return training.status_of(work, _PROG) or ends[0]

@@ -1,4 +1,4 @@
-"""Trains a model on ImageNet or on any other set of images, and loses nothing when cut off.
+"""Trains a model on ImageNet or on any other set of images, and can be interrupted at any time.
 
 The same command, started again, goes on from the newest checkpoint of its run folder.
 
@@ -28,15 +28,15 @@ _PROG = "keras-mixers imagenet"
 
 
 @dataclasses.dataclass(frozen=True)
-class _Command(settings.TrainingConfig):
+class _Command(training.Command):
     """The settings of a run, and what the command itself takes."""
 
     recipe: str = "mixer_b16"
-    """Settings to start from; the names are above."""
+    """Name of the published settings to start from, one of the recipes listed above."""
     config: str | None = None
-    """File of settings to start from, in place of a recipe: the config.json of a run."""
+    """Path of a run's config.json to start from, in place of a recipe; None for the recipe."""
     preview: str | None = None
-    """PNG file to write one augmented batch to, and stop."""
+    """PNG file to draw one augmented batch to, without training; None for none."""
 
 
 def read_command(argv):
@@ -65,11 +65,10 @@ def read_command(argv):
 def main(argv=None):
     argv = sys.argv[1:] if argv is None else argv
     parser = argparse.ArgumentParser(prog=_PROG)
-    cli.require(parser, ("tyro",) if training.asks_help(argv) else ("etils", "tyro"))
 
     def work():
         config, preview = read_command(argv)
-        cli.prepare(parser, training.MODULES, backends=("tensorflow", "jax"))
+        cli.prepare(parser, cli.TO_TRAIN, backends=("tensorflow", "jax"))
         from keras_mixers.training import run
 
         if preview:

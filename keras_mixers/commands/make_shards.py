@@ -34,12 +34,12 @@ def _parse(argv):
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("images", help="folder of images")
+    parser.add_argument("images", help="folder of images, as above")
     parser.add_argument("out", help="folder for the shards")
     parser.add_argument(
         "--shards",
         type=int,
-        help="number of shards of each split (default: such that one has about 150 MB)",
+        help="number of shards of each split, from 1 to 99999 (default: one per 150 MB or so)",
         metavar="N",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace the shards in OUT")

@@ -2,32 +2,46 @@
 
 from keras_mixers import files
 from keras_mixers.errors import UsageError
-from keras_mixers.evaluation import inputs
 from keras_mixers.preprocessing import INTERPOLATIONS
-from keras_mixers.training import config as settings
 
+DIGITS = "digits"
+# Those of `TrainingConfig`, written again so that --help needs no pydantic; a test compares them.
+DEFAULTS = {
+    "data_dir": "~/tensorflow_datasets",
+    "mean": (0.5,),
+    "std": (0.5,),
+    "interpolation": "bilinear",
+    "eval_crop": 0.875,
+    "max_unreadable": 0.001,
+}
 _OF_PREPARATION = ("mean", "std", "eval_crop", "interpolation", "max_unreadable")
 
 
 def add(parser, data_required=False, data_default=""):
     """Adds what says where images are and how they are prepared to an `ArgumentParser`."""
-    usual = settings.TrainingConfig()
     add = parser.add_argument
-    shown = f"folder of images or shards, a tensorflow-datasets name, or {inputs.DIGITS}"
+    shown = f"folder of images or shards, name of a tensorflow-datasets set, or {DIGITS}"
     add("--data", required=data_required, help=f"{shown}{data_default}")
-    add("--data-dir", default=usual.data_dir, help="of tensorflow-datasets (default: %(default)s)")
-    add("--config", metavar="FILE", help="a run's config.json, for a model file elsewhere")
-    for name, done in (("mean", "subtracted from"), ("std", "by which to divide")):
-        shown = f"{done} pixels scaled to [0, 1]: one number, or one per channel"
-        shown += f" (default: the model's, else {getattr(usual, name)[0]:g})"
+    shown = "folder where tensorflow-datasets has prepared its sets (default: %(default)s)"
+    add("--data-dir", metavar="FOLDER", default=DEFAULTS["data_dir"], help=shown)
+    shown = "config.json of a run, for a model file in another folder (default: the one beside it)"
+    add("--config", metavar="FILE", help=shown)
+    for name, done in (
+        ("mean", "mean that is subtracted from pixels scaled to [0, 1]"),
+        ("std", "standard deviation, above 0, that pixels scaled to [0, 1] are divided by"),
+    ):
+        shown = f"{done}: one number, or one per channel"
+        shown += f" (default: the model's, or else {DEFAULTS[name][0]:g})"
         add(f"--{name}", type=float, nargs="+", metavar="X", help=shown)
-    shown = "of resizing (default: the model's, else bilinear)"
+    shown = "interpolation by which images are resized"
+    shown += f" (default: the model's, or else {DEFAULTS['interpolation']})"
     add("--interpolation", choices=INTERPOLATIONS, help=shown)
-    shown = "side of the central crop, as a share of the image's shorter side"
-    shown += f" (default: the model's, else {usual.eval_crop})"
+    shown = "side of the central crop as a share of the image's shorter side, above 0 and up to 1"
+    shown += f" (default: the model's, or else {DEFAULTS['eval_crop']})"
     add("--eval-crop", type=float, metavar="SHARE", help=shown)
-    shown = "largest share of unreadable images (default: %(default)s)"
-    add("--max-unreadable", type=float, default=usual.max_unreadable, metavar="SHARE", help=shown)
+    shown = "largest share of images that may be unreadable, from 0 to 1 (default: %(default)s)"
+    usual = DEFAULTS["max_unreadable"]
+    add("--max-unreadable", type=float, default=usual, metavar="SHARE", help=shown)
 
 
 def run_config(args, model, warn):
@@ -35,24 +49,28 @@ def run_config(args, model, warn):
 
     It is the model's own, or the file in `args.config`, or the config.json beside the model.
     """
+    from keras_mixers.training import config as settings
+
     if model.config is not None:
         if args.config:
             raise UsageError(
                 "--config is for model files: run folders and checkpoints have theirs."
             )
         return model.config
-    path = files.named("MODEL", args.model).parent / "config.json"
+    path, called = files.named("MODEL", args.model).parent / "config.json", "the file beside MODEL"
     if args.config:
-        path = files.named("--config", args.config)
+        path, called = files.named("--config", args.config), "--config"
     elif not path.exists():
         return None
     if model.preprocessing is None:
         warn(f"The images are prepared as {path} says.")
-    return settings.load(path)
+    return settings.load(path, called)
 
 
 def preparation(args, model, config, batch_size, warn):
     """Returns `inputs.preparation` with what the options override."""
+    from keras_mixers.evaluation import inputs
+
     given = {name: getattr(args, name) for name in _OF_PREPARATION}
     given = {name: value for name, value in given.items() if value is not None}
     given |= {name: tuple(given[name]) for name in ("mean", "std") if name in given}

@@ -1,9 +1,9 @@
 """Says what a training step would need on a TPU, and how quick it could be at best; needs no TPU.
 
 The TPU's own compiler compiles the step of a recipe for a whole slice: the same model, loss,
-optimizer, averages and clipping. What is printed for a chip are facts about the compiled program
-(memory, operations, bytes) and lower bounds on the time of a step that follow from them and the
-published rates of the chip. Nothing is measured: no step can be quicker, most will be slower.
+optimizer, EMA and gradient clipping. What is printed for a chip are facts about the compiled
+program (memory, operations, bytes) and lower bounds on the time of a step that follow from them and
+the published rates of the chip. Nothing is measured: no step can be quicker, most will be slower.
 
 A chip is one device of JAX and one replica of TPUStrategy (on v4 and v5p, both of its cores).
 Compiling takes one to ten minutes on one core.
@@ -93,20 +93,20 @@ def _recipe_of(model):
 
 def run(args):
     """Prints the plan and returns the exit status."""
-    from keras_mixers.tpu import report
+    from keras_mixers.tpu import plan_report
 
     image = cli.output("--figure", args.figure, ".png")
     config = configuration(args)
-    about = report.About(config, args.topology, args.backend)
+    about = plan_report.About(config, args.topology, args.backend)
     try:
         found = compilation.planned(about, args.classes, args.find_batch)
     except DoesNotFitError as error:
-        print(report.too_large(about.of(error.batch_size), error, args.json, args.find_batch))
+        print(plan_report.too_large(about.of(error.batch_size), error, args.json, args.find_batch))
         return 1
     about = about.of(found.images * found.chips)
-    print(report.as_json(about, found) if args.json else report.tables(about, found))
+    print(plan_report.as_json(about, found) if args.json else plan_report.tables(about, found))
     if image:
-        report.draw(about, found, image)
+        plan_report.draw(about, found, image)
     return 0
 
 
@@ -117,43 +117,37 @@ def _parse(argv):
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--model", metavar="NAME", help="constructor of keras_mixers (default: the recipe's)")
-    add(
-        "--model-options",
-        nargs="*",
-        metavar="NAME=VALUE",
-        help="more arguments of the constructor, such as num_blocks=2",
-    )
-    add("--recipe", metavar="NAME", help="of keras-mixers imagenet (default: the model's)")
-    shown = "v4, v5e, v5p or v6e and the shape of the slice (default: %(default)s)"
+    shown = "name of the model's constructor in keras_mixers (default: the recipe's)"
+    add("--model", metavar="NAME", help=shown)
+    shown = "further arguments of the constructor, such as num_blocks=2 (default: the recipe's)"
+    add("--model-options", nargs="*", metavar="NAME=VALUE", help=shown)
+    shown = "recipe of keras-mixers imagenet to take settings from (default: that of the model)"
+    add("--recipe", metavar="NAME", help=shown)
+    shown = "kind of TPU (v4, v5e, v5p or v6e) and shape of the slice (default: %(default)s)"
     add("--topology", default="v5e:4x4", metavar="CHIP:SHAPE", help=shown)
-    add("--batch-size", type=int, metavar="N", help="of the whole slice (default: the recipe's)")
-    add(
-        "--gradient-accumulation-steps",
-        type=int,
-        metavar="N",
-        help="parts of a batch (default: the recipe's)",
-    )
-    add("--image-size", type=int, metavar="PIXELS", help="(default: the recipe's)")
-    add("--classes", type=int, default=1000, metavar="N", help="(default: %(default)s)")
-    shown = "(default: the recipe's, on TPUs mixed_bfloat16)"
+    shown = "number of images per step on the whole slice (default: the recipe's)"
+    add("--batch-size", type=int, metavar="N", help=shown)
+    shown = "number of parts that a batch is computed in, one by one (default: the recipe's)"
+    add("--gradient-accumulation-steps", type=int, metavar="N", help=shown)
+    shown = "height and width of the images, in pixels (default: the recipe's)"
+    add("--image-size", type=int, metavar="PIXELS", help=shown)
+    shown = "number of classes of the head, from 1 (default: %(default)s)"
+    add("--classes", type=int, default=1000, metavar="N", help=shown)
+    shown = "precision of the computation (default: the recipe's; its auto is mixed_bfloat16)"
     add("--precision", choices=("mixed_bfloat16", "float32"), help=shown)
-    shown = "for v5e and --backend jax; 0 is the compiler's own choice (default: the recipe's)"
-    add("--tpu-scoped-vmem", type=int, metavar="KIB", help=shown)
-    add("--remat", action="store_true", help="compute the insides of residuals twice")
+    shown = "VMEM for one operation's tiles, in KiB, on v5e with --backend jax; 0 is the compiler's"
     add(
-        "--backend",
-        choices=("jax", "tensorflow"),
-        default="jax",
-        help="who traces the step, for the whole slice or for one replica (default: %(default)s)",
+        "--tpu-scoped-vmem", type=int, metavar="KIB", help=f"{shown} choice (default: the recipe's)"
     )
-    add(
-        "--find-batch",
-        action="store_true",
-        help="find the largest batch that fits, to 1 in 16 or 8 a chip",
-    )
+    shown = "recompute activations inside residuals in the backward pass, to save memory"
+    add("--remat", action="store_true", help=f"{shown} (default: the recipe's)")
+    shown = "backend that traces the step: jax for the whole slice, tensorflow for one replica"
+    add("--backend", choices=("jax", "tensorflow"), default="jax", help=f"{shown} (default: jax)")
+    shown = "find the largest batch that fits, to within 1/16 or 8 images a chip"
+    add("--find-batch", action="store_true", help=shown)
     add("--json", action="store_true", help="print one JSON object instead of tables")
-    add("--figure", metavar="FILE.png", help="draw where memory and bytes go")
+    shown = "draw the memory of a chip and the bytes it moves to a PNG file"
+    add("--figure", metavar="FILE.png", help=shown)
     args = parser.parse_args(argv)
     _check(parser, args)
     return parser, args
@@ -180,7 +174,7 @@ def _check(parser, args):
 
 def main(argv=None):
     parser, args = _parse(argv)
-    cli.require(parser, ("jax", "libtpu", "matplotlib", "tabulate", "tqdm"))
+    cli.require(parser, ("jax", "libtpu", "etils", "matplotlib", "pydantic", "tabulate", "tqdm"))
     os.environ.update(compilation.ENVIRONMENT, KERAS_BACKEND=args.backend)
     cli.prepare(parser, (), backends=(args.backend,))
     try:

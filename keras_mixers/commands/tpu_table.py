@@ -58,10 +58,12 @@ def _parse(argv):
     )
     models, chips = list(PUBLISHED_TOP1), list(table.TOPOLOGIES)
     add = parser.add_argument
-    add("--chips", nargs="+", choices=chips, default=chips, help="(default: all)")
-    add("--models", nargs="+", choices=models, default=models, help="(default: all)")
-    add("--jobs", type=int, default=1, metavar="N", help="steps compiled at a time, one core each")
-    add("--again", action="store_true", help="compile rows that are there, too")
+    add("--chips", nargs="+", choices=chips, default=chips, help="kinds of TPU (default: all)")
+    shown = "models to plan (default: all)"
+    add("--models", nargs="+", choices=models, default=models, help=shown)
+    shown = "number of steps compiled at a time, from 1, a CPU core each (default: %(default)s)"
+    add("--jobs", type=int, default=1, metavar="N", help=shown)
+    add("--again", action="store_true", help="compile the rows again that docs/tpu.json has")
     args = parser.parse_args(argv)
     if args.jobs < 1:
         parser.error(f"argument --jobs: must be at least 1. Received: {args.jobs}")

@@ -4,16 +4,29 @@ import dataclasses
 import os
 import signal
 import sys
+from typing import Annotated
+
+import tyro
 
 from keras_mixers.errors import Preempted, RunError, first_line
 from keras_mixers.training import config as settings
 
-MODULES = ("etils", "matplotlib", "tabulate", "tensorflow_datasets", "tqdm", "tyro")
+_SOURCES = """\
+In parentheses is where a setting comes from, with the value there, whatever the default here is:
+the Mixer paper is https://arxiv.org/abs/2105.01601, whose models are trained on ImageNet from
+scratch; big_vision is Google's configuration of that training, big_vision/configs/mlp_mixer_i1k.py
+in https://github.com/google-research/big_vision; timm is
+https://github.com/huggingface/pytorch-image-models."""
 
 
-def asks_help(argv):
-    """Returns whether a command line asks for help, which must need no more than tyro."""
-    return any(argument in ("-h", "--help") for argument in argv)
+@dataclasses.dataclass(frozen=True)
+class Command(settings.TrainingConfig):
+    """The settings of a run; a command's own flags are added by a subclass."""
+
+    model_options: Annotated[
+        tuple[str, ...],
+        tyro.conf.arg(help_behavior_hint=lambda shown: f"(default: {shown or 'none'})"),
+    ] = ()
 
 
 def parse(kind, argv, prog, description, default):
@@ -22,7 +35,7 @@ def parse(kind, argv, prog, description, default):
     tyro ends the command where a flag is unknown, with the ones that are like it.
 
     Args:
-        kind: Dataclass of the command's own flags; a subclass of `TrainingConfig`.
+        kind: Dataclass of the command's own flags; a subclass of `Command`.
         argv: The command line.
         prog: Name of the command.
         description: Shown by --help.
@@ -32,12 +45,10 @@ def parse(kind, argv, prog, description, default):
         SettingError: A setting is out of range.
     """
 
-    import tyro
-
     given = tyro.cli(
         kind,
         prog=prog,
-        description=description,
+        description=f"{description}\n\n{_SOURCES}",
         default=kind(**settings.as_dict(default)),
         args=argv,
     )

@@ -1,5 +1,7 @@
 """The 1,797 handwritten digits of 8 x 8 pixels that come with scikit-learn."""
 
+from keras_mixers import extras
+
 CLASSES = tuple("0123456789")
 
 
@@ -8,7 +10,11 @@ def load():
 
     Always the same split, stratified by class: 1,257, 180 and 360 images. Images are float32 of
     shape `(images, 8, 8, 1)`, pixels from 0 (paper) to 255 (ink).
+
+    Raises:
+        UsageError: scikit-learn is not installed.
     """
+    extras.require("--data digits", ("sklearn",))
     import sklearn.datasets
     from sklearn.model_selection import train_test_split
 

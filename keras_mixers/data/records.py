@@ -12,11 +12,12 @@ import struct
 import numpy as np
 import tensorflow as tf
 
-from keras_mixers import files
+from keras_mixers import extras, files
 from keras_mixers.data.folders import constants
 from keras_mixers.errors import UsageError, first_line
 
 _CACHE = pathlib.Path("~/.cache/keras_mixers/records")
+_TFDS = ("tensorflow_datasets",)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,22 +111,24 @@ def _class_names(folder):
 
 
 def prepared(name, data_dir):
-    import tensorflow_datasets as tfds
+    reason = extras.need("a name", _TFDS)
+    if not reason:
+        import tensorflow_datasets as tfds
 
-    reason = ""
-    try:
-        builder = tfds.builder(name, data_dir=data_dir, try_gcs=False)
-        if builder.is_prepared():
-            return builder
-    except Exception as error:  # tfds has errors of many kinds for a name that it does not know.
-        reason = f" (tensorflow-datasets says: {first_line(error)})"
+        try:
+            builder = tfds.builder(name, data_dir=data_dir, try_gcs=False)
+            if builder.is_prepared():
+                return builder
+        except Exception as error:  # tfds has errors of many kinds for a name it does not know.
+            reason = f"tensorflow-datasets says: {first_line(error)}"
     raise UsageError(
         f"No data: --data must be a folder, or the name of a data set that tensorflow-datasets has "
-        f"prepared in --data-dir {data_dir}. Received: {name}{reason}"
+        f"prepared in --data-dir {data_dir}. Received: {name}" + (f" ({reason})" if reason else "")
     )
 
 
 def prepared_folder(folder):
+    extras.require("a folder with a dataset_info.json", _TFDS)
     import tensorflow_datasets as tfds
 
     try:

@@ -23,10 +23,10 @@ def read_tflite(path):
         ValueError: The file says that it has them, but they cannot be read.
     """
     try:
-        with zipfile.ZipFile(path) as container:
-            names = container.namelist()
-            about = json.loads(container.read(ABOUT)) if ABOUT in names else None
-            labels = container.read(LABELS).decode().splitlines() if LABELS in names else None
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+            about = json.loads(archive.read(ABOUT)) if ABOUT in names else None
+            labels = archive.read(LABELS).decode().splitlines() if LABELS in names else None
             return about, labels
     except (zipfile.BadZipFile, ValueError):  # None at all, or not ours.
         if _names_files(path):

@@ -96,7 +96,7 @@ def _from_model_of_run(folder):
     config = folder / "config.json"
     return dataclasses.replace(
         loaded,
-        config=settings.load(config) if config.exists() else None,
+        config=settings.load(config, "MODEL") if config.exists() else None,
         class_names=run_folder.class_names(folder),
     )
 

@@ -6,12 +6,12 @@ import numpy as np
 
 from keras_mixers.data.unreadable_images import require_few
 from keras_mixers.evaluation import inputs
+from keras_mixers.export import CALIBRATION_IMAGES
 
-IMAGES = 256
 _BATCH = 32  # Images that are read at once.
 
 
-def calibration(data, config, split, images=IMAGES, batch_size=1):
+def calibration(data, config, split, images=CALIBRATION_IMAGES, batch_size=1):
     """Returns the function that a `TFLite` takes as its `calibration`: batches of pixels.
 
     Args:

@@ -176,7 +176,7 @@ def _scratch_in(folder, model):
         folder.mkdir(parents=True, exist_ok=True)
         _check_space(model, folder)
         return tempfile.TemporaryDirectory(dir=folder, prefix=".export-")
-    except (PermissionError, NotADirectoryError, FileExistsError) as error:
+    except (PermissionError, NotADirectoryError, FileExistsError, FileNotFoundError) as error:
         raise OSError(
             f"OUT must be a folder that can be written to. Received: {folder} ({error.strerror})"
         ) from None

@@ -45,11 +45,11 @@ def add(data, about, labels=None, scaling=None):
     model.buffers.append(buffer)
     files = {LABELS: "\n".join(labels) + "\n"} if labels else {}
     files[ABOUT] = json.dumps(about, indent=1)
-    archive = io.BytesIO(flatbuffer.write(model))
-    with zipfile.ZipFile(archive, "a") as container:  # Stored: a phone maps the file into memory.
+    file = io.BytesIO(flatbuffer.write(model))
+    with zipfile.ZipFile(file, "a") as archive:  # Stored: a phone maps the file into memory.
         for name, text in files.items():
-            container.writestr(zipfile.ZipInfo(name), text)
-    return archive.getvalue()
+            archive.writestr(zipfile.ZipInfo(name), text)
+    return file.getvalue()
 
 
 def _tables(about, labels, scaling, channels):
@@ -63,8 +63,8 @@ def _tables(about, labels, scaling, channels):
     scaling = scaling or ([1] * channels, [0] * channels)
     scale, offset = ([float(x) for x in values] for values in scaling)
     mean = [0.0 - o / s for s, o in zip(scale, offset, strict=True)]
-    deviation = [1 / s for s in scale]
-    pixels[4] = [{0: ("ubyte", _NORMALIZATION), 1: {0: mean, 1: deviation}}]
+    std = [1 / s for s in scale]
+    pixels[4] = [{0: ("ubyte", _NORMALIZATION), 1: {0: mean, 1: std}}]
     pixels[5] = {
         0: [255 * s + o for s, o in zip(scale, offset, strict=True)],
         1: offset,

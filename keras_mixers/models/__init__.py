@@ -9,6 +9,8 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from keras_mixers.models import mlp_mixer, s2_mlp, smlpnet
     from keras_mixers.models.mixer_model import MixerModel
     from keras_mixers.models.mlp_mixer import (
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     )
     from keras_mixers.models.s2_mlp import S2MLP, S2MLPDeep, S2MLPWide
     from keras_mixers.models.smlpnet import SMLPNet, SMLPNetB, SMLPNetS, SMLPNetT
+
+    VARIANTS: dict[str, tuple[Callable[..., MixerModel], ...]]
 
 # Constructors by family: the builder, and the rows of its paper's table.
 _FAMILIES = {
@@ -82,19 +86,25 @@ def module_of(name):
     return importlib.import_module(f"keras_mixers.models.{family}") if family in _FAMILIES else None
 
 
-def __getattr__(name):
-    if name in _FAMILIES:
-        return importlib.import_module(f"keras_mixers.models.{name}")
-    if name in _MODULE_OF:
-        value = getattr(importlib.import_module(f"keras_mixers.models.{_MODULE_OF[name]}"), name)
-    elif name == "VARIANTS":  # Every variant, by family, for tables, tests and command lines.
-        value = {
-            builder: tuple(map(__getattr__, variants)) for builder, *variants in _FAMILIES.values()
-        }
-    else:
-        raise AttributeError(f"module 'keras_mixers.models' has no attribute {name!r}")
-    globals()[name] = value
-    return value
+# Type checkers take the names from above: with this function, any name would be right to them.
+if not TYPE_CHECKING:
+
+    def __getattr__(name):
+        if name in _FAMILIES:
+            return importlib.import_module(f"keras_mixers.models.{name}")
+        if name in _MODULE_OF:
+            value = getattr(
+                importlib.import_module(f"keras_mixers.models.{_MODULE_OF[name]}"), name
+            )
+        elif name == "VARIANTS":  # Every variant, by family, for tables, tests and command lines.
+            value = {
+                builder: tuple(map(__getattr__, variants))
+                for builder, *variants in _FAMILIES.values()
+            }
+        else:
+            raise AttributeError(f"module 'keras_mixers.models' has no attribute {name!r}")
+        globals()[name] = value
+        return value
 
 
 def __dir__():

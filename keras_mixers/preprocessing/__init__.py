@@ -32,10 +32,12 @@ __all__ = [
     "Preprocessing",
 ]
 
+# Type checkers take the names from above: with this function, any name would be right to them.
+if not TYPE_CHECKING:
 
-def __getattr__(name):
-    if name == "ImagePreprocessing":
-        from keras_mixers.preprocessing.layer import ImagePreprocessing
+    def __getattr__(name):
+        if name == "ImagePreprocessing":
+            from keras_mixers.preprocessing.layer import ImagePreprocessing
 
-        return ImagePreprocessing
-    raise AttributeError(f"module 'keras_mixers.preprocessing' has no attribute {name!r}")
+            return ImagePreprocessing
+        raise AttributeError(f"module 'keras_mixers.preprocessing' has no attribute {name!r}")

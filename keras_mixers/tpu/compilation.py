@@ -24,7 +24,7 @@ def planned(about, classes, find_batch=False):
     `ENVIRONMENT` must be set before JAX and TensorFlow are imported.
 
     Args:
-        about: A `report.About`; its batch size is where `find_batch` begins.
+        about: A `plan_report.About`; its batch size is where `find_batch` begins.
         classes: How many the data has.
         find_batch: Whether the largest batch that fits is wanted, to 1 in 16, or 8 a chip.
 
@@ -32,7 +32,7 @@ def planned(about, classes, find_batch=False):
         DoesNotFitError: The step needs more memory than a chip has.
         UsageError: There is no such slice, or the batch cannot be divided among its chips.
     """
-    from keras_mixers.tpu import compiled_step, plan, report
+    from keras_mixers.tpu import compiled_step, plan, plan_report
     from keras_mixers.training import distribution
 
     config = about.config
@@ -42,7 +42,7 @@ def planned(about, classes, find_batch=False):
     def attempt(images):
         """Returns the plan of a step with so many images per chip."""
         tried = dataclasses.replace(config, batch_size=images * len(chips))
-        with report.waiting(f"compiling {config.model} for {images} images a chip"):
+        with plan_report.waiting(f"compiling {config.model} for {images} images a chip"):
             try:
                 step = compile_step(tried, classes, chips, about.backend)
             except DoesNotFitError as error:

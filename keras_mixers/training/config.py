@@ -25,9 +25,9 @@ Numbers = Annotated[tuple[float, ...], Field(strict=False, min_length=1)]  # JSO
 class TrainingConfig:
     """Settings of one run. Defaults: the ImageNet recipe of MLP-Mixer's paper, where it has one.
 
-    Paper: https://arxiv.org/abs/2105.01601, section 3 and Table 4. "big_vision" is Google's own
-    configuration of it, https://github.com/google-research/big_vision
-    (big_vision/configs/mlp_mixer_i1k.py).
+    In parentheses is the value of a source: the "Mixer paper" is https://arxiv.org/abs/2105.01601,
+    "big_vision" is Google's own configuration of it, big_vision/configs/mlp_mixer_i1k.py in
+    https://github.com/google-research/big_vision. A recipe may have another default.
 
     Raises:
         SettingError: A setting is out of range, or does not go with another.
@@ -37,17 +37,17 @@ class TrainingConfig:
     model: str = "MLPMixerB16"
     """Name of the model's constructor in keras_mixers, such as SMLPNetT."""
     model_options: Annotated[tuple[ModelOption, ...], Field(strict=False)] = ()
-    """More arguments of the model's constructor, such as hidden_dim=128 depths=(2,2)."""
+    """Further arguments of the model's constructor, such as hidden_dim=128 depths=(2,2)."""
     image_size: PositiveInt = 224
-    """Height and width of the model's input, in pixels (section 3)."""
+    """Height and width of the model's input, in pixels, from 1 (Mixer paper, section 3: 224)."""
     drop_path_rate: Decay = 0.1
-    """Stochastic depth: drop probability of the last block's residual, 0 to below 1 (Table 4)."""
+    """Stochastic depth: drop rate of the last block, 0 to below 1 (Mixer paper, Table 4: 0.1)."""
     weights: str | None = None
-    """Initial weights: name of published ones, a file, or an earlier run; None for random ones."""
+    """Weights to begin with: a published name, a file or a run folder; None for random ones."""
     resize: Literal["interpolate", "block_diagonal"] = "interpolate"
-    """How weights of another image size are resized; block_diagonal is MLP-Mixer's (appendix C)."""
+    """How weights of another image size are resized; block_diagonal: Mixer paper, Appendix C."""
     trained_blocks: NonNegativeInt | None = None
-    """Number of last blocks trained beside the head, from 0; None for all, and the stem."""
+    """Number of last blocks to train beside the head, from 0; None trains the whole model."""
 
     # The images.
     data: str = "imagenet2012"
@@ -59,83 +59,83 @@ class TrainingConfig:
     validation_split: str = "validation"
     """Split of the data to evaluate on, in whole or in part, such as train[99%:]."""
     max_unreadable: Probability = 0.001
-    """Largest share of a split's images that may be unreadable, from 0 to 1 (our choice)."""
+    """Largest share of a split's images that may be unreadable, 0 to 1 (our choice: 0.001)."""
 
     # What is done to a training image, in this order.
     crop_min_area: Share = 0.05
-    """Smallest area of a random crop, as a share of the image, above 0 and up to 1 (big_vision)."""
+    """Smallest area of a random crop, as a share of the image, above 0 (big_vision: 0.05)."""
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
-    """Resizing: bilinear, antialiased in evaluation only (big_vision), or bicubic (timm)."""
+    """How images are resized: bilinear, as in big_vision, or bicubic, as in timm."""
     flip: bool = True
-    """Whether a training image is mirrored left to right with a probability of 1/2 (section 3)."""
+    """Whether training images are mirrored half of the time (Mixer paper, section 3: True)."""
     randaugment: Literal["none", "fixed", "increasing"] = "fixed"
-    """RandAugment: none, the Mixer paper's (fixed), or timm's noisy one (increasing)."""
+    """RandAugment: none, fixed (as in the Mixer paper), or increasing (with noise, as in timm)."""
     randaugment_layers: PositiveInt = 2
-    """Number of RandAugment's operations per image (Table 4)."""
+    """Number of RandAugment's operations per image, from 1 (Mixer paper, Table 4: 2)."""
     randaugment_magnitude: NonNegativeFloat = 15.0
-    """Strength of RandAugment's operations, from 0 up, on a scale of 10 (Table 4)."""
+    """Strength of RandAugment, from 0, on a scale of 10 (Mixer paper, Table 4: 15)."""
     color_jitter: Probability = 0.0
-    """Largest change of brightness, contrast and saturation, from 0 to 1 (not in the paper)."""
+    """Largest change of brightness, contrast and saturation, 0 to 1 (Mixer paper: none)."""
     erasing: Probability = 0.0
-    """Probability that a random rectangle of an image is erased, from 0 to 1 (not in the paper)."""
+    """Probability that a random rectangle of an image is erased, 0 to 1 (Mixer paper: none)."""
     mixup: NonNegativeFloat = 0.5
-    """Alpha of the Beta distribution of MixUp's weights, from 0; 0 is off (Table 4)."""
+    """Alpha of MixUp's Beta distribution, from 0; 0 turns it off (Mixer paper, Table 4: 0.5)."""
     mixup_keeps_half: bool = True
-    """Whether an image keeps a weight of at least 1/2 in MixUp (big_vision)."""
+    """Whether an image keeps a weight of at least 1/2 in MixUp (big_vision: True)."""
     cutmix: NonNegativeFloat = 0.0
-    """Alpha of CutMix's Beta distribution, from 0; 0 is off; MixUp then has half of the pairs."""
+    """Alpha of CutMix's Beta distribution, from 0; 0 is off; beside MixUp, half the pairs each."""
     label_smoothing: Decay = 0.0
-    """Share of each label that is spread over all classes, from 0 to below 1 (not in the paper)."""
+    """Share of each label that is spread over all classes, 0 to below 1 (Mixer paper: none)."""
     repeated_augmentation: PositiveInt = 1
-    """How often an image occurs in a batch, each time augmented anew (not in the paper)."""
+    """Number of copies of an image in a batch, augmented anew, from 1 (Mixer paper: 1)."""
     mean: Numbers = (0.5,)
-    """Subtracted from pixels scaled to [0, 1]: one number, or one per channel (big_vision)."""
+    """Mean subtracted from pixels in [0, 1]: one number, or one per channel (big_vision: 0.5)."""
     std: Numbers = (0.5,)
-    """By what the difference is divided: one number, or one per channel (big_vision)."""
+    """Standard deviation to divide pixels in [0, 1] by, above 0; as --mean (big_vision: 0.5)."""
     eval_crop: Share = 0.875
-    """Side of the central crop in evaluation, as a share of the shorter side (224 / 256)."""
+    """Central crop in evaluation, as a share of the shorter side, above 0 (224 / 256: 0.875)."""
 
     # Optimization.
     epochs: PositiveInt = 300
-    """Number of passes over the training images (Table 4)."""
+    """Number of passes over the training images, from 1 (Mixer paper, Table 4: 300)."""
     batch_size: PositiveInt = 4096
-    """Number of images per step, over all devices of all hosts together (section 3)."""
+    """Number of images per step, on all devices of all hosts (Mixer paper, section 3: 4,096)."""
     gradient_accumulation_steps: PositiveInt = 1
     """Number of parts of a batch, computed one by one to save memory; it divides --batch-size."""
     loss: Literal["softmax", "sigmoid"] = "sigmoid"
-    """Cross-entropy: softmax over the classes, or a sigmoid for each class (big_vision)."""
+    """Cross-entropy: softmax over the classes, or a sigmoid for each (big_vision: sigmoid)."""
     head_bias: float = -6.9
-    """Initial bias of the head; -6.9 makes each of 1,000 classes improbable (big_vision)."""
+    """Initial bias of each class, any number; log(1 / 1000) is about -6.9 (big_vision: -6.9)."""
     optimizer: Literal["adamw", "lamb", "sgd"] = "adamw"
-    """AdamW (section 3), LAMB (arXiv 1904.00962) or SGD with momentum; the decay is decoupled."""
+    """Optimizer; sgd has momentum, lamb is arXiv 1904.00962 (Mixer paper, section 3: adamw)."""
     learning_rate: PositiveFloat = 1e-3
-    """Learning rate at the end of the warm-up, above 0 (Table 4)."""
+    """Learning rate at the end of the warm-up, above 0 (Mixer paper, Table 4: 0.001)."""
     layer_decay: Share = 1.0
-    """Learning rate of a block as a share of the next one's, above 0 and up to 1 (BEiT)."""
+    """Learning rate of a block as a share of the next one's (BEiT), above 0, up to 1 for none."""
     final_learning_rate: NonNegativeFloat = 1e-5
-    """Learning rate of the last step, from 0 up (big_vision)."""
+    """Learning rate of the last step, from 0 (big_vision: 1e-5)."""
     schedule: Literal["linear", "cosine"] = "linear"
-    """Decay of the learning rate after the warm-up: linear (section 3), or half a cosine."""
+    """Decay of the learning rate after the warm-up (Mixer paper, section 3: linear)."""
     warmup_epochs: NonNegativeFloat = 32.0
-    """Length of the linear warm-up, in epochs, less than --epochs (10,000 steps; section 3)."""
+    """Linear warm-up, in epochs, below --epochs (Mixer paper, section 3: 10,000 steps, 32)."""
     warmup_learning_rate: NonNegativeFloat = 0.0
-    """Learning rate of the first step of the warm-up, from 0 up (our choice)."""
+    """Learning rate of the first step of the warm-up, from 0 (our choice: 0)."""
     beta_1: Decay = 0.9
-    """Decay rate of Adam's mean of gradients; SGD's momentum; from 0 to below 1 (section 3)."""
+    """Adam's beta_1, or SGD's momentum, from 0 to below 1 (Mixer paper, section 3: 0.9)."""
     beta_2: Decay = 0.999
-    """Decay rate of Adam's mean of squared gradients, from 0 to below 1 (section 3; big_vision)."""
+    """Adam's beta_2, from 0 to below 1 (Mixer paper, section 3, and big_vision: 0.999)."""
     epsilon: PositiveFloat = 1e-8
-    """Adam's epsilon, added to the denominator, above 0 (optax's default; LAMB: 1e-6)."""
+    """Adam's epsilon, added to the denominator, above 0 (LAMB: 1e-6; optax: 1e-8)."""
     weight_decay: NonNegativeFloat = 0.1
-    """Decoupled weight decay of kernels, times the learning rate, from 0 (Table 4)."""
+    """Decoupled weight decay of kernels, times the rate, from 0 (Mixer paper, Table 4: 0.1)."""
     clip_norm: PositiveFloat | None = 1.0
-    """Largest global norm of the gradient, above 0; None for no clipping (section 3)."""
+    """Largest global norm of the gradient, above 0; None: any (Mixer paper, section 3: 1)."""
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """Decay rate per step of a moving average (EMA) of the weights, 0 to 1; None for no EMA."""
+    """Decay per step of the EMA of the weights, above 0 and below 1; None keeps no EMA."""
     remat: bool = False
-    """Whether the backward pass computes activations inside residuals again, to save memory."""
+    """Whether activations inside residuals are recomputed in the backward pass, to save memory."""
     precision: Literal["auto", "float32", "mixed_bfloat16"] = "auto"
-    """Precision of the computation; auto is mixed_bfloat16 on TPUs and GPUs, float32 on CPUs."""
+    """Precision of computation; auto is mixed_bfloat16 on TPUs and GPUs, float32 on CPUs."""
 
     # The run.
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
@@ -143,28 +143,28 @@ class TrainingConfig:
     out: str = "runs/imagenet"
     """Run folder, on a disk or in a bucket; a run that it already holds is continued."""
     checkpoint_minutes: NonNegativeFloat = 10.0
-    """Time between checkpoints, in minutes, from 0 up (our choice)."""
+    """Time between checkpoints, in minutes, from 0 (our choice: 10)."""
     checkpoint_steps: PositiveInt | None = None
-    """Number of steps between checkpoints, beside those by time; None is by time only."""
+    """Number of steps between checkpoints, from 1, beside those by time; None: by time alone."""
     keep_checkpoints: PositiveInt = 3
-    """Number of newest checkpoints that are kept (our choice)."""
+    """Number of newest checkpoints to keep, from 1 (our choice: 3)."""
     log_steps: PositiveInt = 50
-    """Number of steps between lines of log.jsonl and points of TensorBoard (our choice)."""
+    """Number of steps between entries in log.jsonl and TensorBoard, from 1 (our choice: 50)."""
     deterministic: bool = False
     """Whether runs on the same device give the same bits, at some cost (TensorFlow only)."""
 
     # The devices.
     tpu: bool = False
-    """Whether to train on the TPU of this machine, or on the one of --tpu-name."""
+    """Whether to train on a TPU: the one of this machine, or of --tpu-name."""
     tpu_name: str | None = None
-    """Name or grpc:// address of a TPU, or of a slice with several hosts (TensorFlow only)."""
+    """Name or grpc:// address of the TPU or slice, with --tpu (TensorFlow only); None: local."""
     # The compiler keeps 1 MiB to itself; v5e has 128 MiB.
     tpu_scoped_vmem: Annotated[int, Field(ge=2048, le=131072)] | None = None
-    """VMEM for one operation's tiles on JAX, from 2048 to 131072 KiB; None: the compiler's."""
+    """VMEM for one operation's tiles, 2048 to 131072 KiB (JAX only); None: the compiler's."""
     multi_host: bool = False
     """Whether this is one of several processes of a JAX job, as recipes/README.md describes."""
     cpu_devices: PositiveInt = 1
-    """Number of logical devices made of the CPU, to try several replicas without accelerators."""
+    """Number of devices to split the CPU into, from 1, to try replicas without accelerators."""
 
     @pydantic.model_validator(mode="after")
     def _agree(self):
@@ -179,7 +179,12 @@ class TrainingConfig:
                 "--gradient-accumulation-steps must be a divisor of --batch-size "
                 f"{self.batch_size}. Received: {parts}"
             )
-        self.preprocessing  # noqa: B018  (raises where mean and std do not go together)
+        if len(self.mean) != len(self.std):
+            raise ValueError(
+                "--mean must have as many numbers as --std, one or one per channel. "
+                f"Received: {len(self.mean)} for --mean and {len(self.std)} for --std"
+            )
+        self.preprocessing  # noqa: B018  (raises where a number of std is not above 0)
         if self.tpu_name and not self.tpu:
             raise ValueError("--tpu-name needs --tpu as well: add it.")
         return self
@@ -237,8 +242,8 @@ def save(config, path):
     files.write(path, json.dumps(as_dict(config), indent=2) + "\n")
 
 
-def load(path):
-    """Returns the settings in a JSON file that `save` wrote.
+def load(path, called="--config"):
+    """Returns the settings in a JSON file that `save` wrote; errors name it as it was `called`.
 
     Raises:
         UsageError: It is not such a file.
@@ -247,7 +252,7 @@ def load(path):
         return from_dict(json.loads(path.read_text()))
     except (OSError, ValueError, SettingError) as error:
         raise UsageError(
-            f"--config must be the config.json of a run. Received: {path}: {error}"
+            f"{called} must be the config.json of a run. Received: {path}: {error}"
         ) from None
 
 

@@ -91,7 +91,7 @@ def _run_of(weights):
     if not weights or not path.exists() or not (folder / "config.json").exists():
         return None
     try:
-        return settings.load(folder / "config.json")
+        return settings.load(folder / "config.json", "its config.json")
     except RunError as error:
         if path.is_file():  # Others have a config.json beside their weights, too.
             return None

@@ -77,14 +77,14 @@ class JaxEngine:
         return self._evaluate(state["trainable"], state["non_trainable"], *batch)
 
     def with_ema(self, function):
-        """Calls `function` while the model has the averages as its weights."""
+        """Calls `function` while the model has the EMA as its weights."""
         raw = self._state
         count = len(raw["trainable"])
-        averages = dict(zip(self._step.averaged, raw["average"], strict=True))
+        ema = dict(zip(self._step.places_of_ema, raw["average"], strict=True))
         self._state = raw | {
-            "trainable": [averages[i] for i in range(count)],
+            "trainable": [ema[i] for i in range(count)],
             "non_trainable": [
-                averages.get(count + i, value) for i, value in enumerate(raw["non_trainable"])
+                ema.get(count + i, value) for i, value in enumerate(raw["non_trainable"])
             ],
         }
         try:
@@ -135,7 +135,7 @@ class JaxEngine:
                 variable.assign(np.asarray(value))
 
     def _initial_state(self):
-        # Copies: the step gives its arguments' memory away, and the averages begin as the weights.
+        # Copies: the step gives its arguments' memory away, and the EMA begins as the weights.
         variables = self._step.variables
         return {name: [self._copy(v, v.dtype) for v in vs] for name, vs in variables.items()}
 

@@ -40,7 +40,7 @@ class JaxStep:
         return self.model.trainable_variables + self.model.non_trainable_variables
 
     @functools.cached_property
-    def averaged(self):
+    def places_of_ema(self):
         """Places of `model.weights` among the trainable and then the non-trainable variables."""
         variables = self._of_model
         place = {id(variable): i for i, variable in enumerate(variables)}
@@ -73,15 +73,15 @@ class JaxStep:
             trainable = optimizers.part_of_the_way(before, trainable, self._layer_rates)
         variables = [*trainable, *non_trainable]
         decay = self._config.ema_decay
-        averages = [
+        ema = [
             average * decay + variables[place] * (1 - decay)
-            for average, place in zip(state["average"], self.averaged, strict=False)
+            for average, place in zip(state["average"], self.places_of_ema, strict=False)
         ]
         state = {
             "trainable": trainable,
             "non_trainable": non_trainable,
             "optimizer": optimizer,
-            "average": averages,
+            "average": ema,
         }
         return state, sums | {"norm": norm}
 

@@ -1,4 +1,4 @@
-"""The training loop: steps, evaluation, checkpoints, and an end that loses nothing."""
+"""The training loop: steps, evaluation, checkpoints, and an orderly end."""
 
 import collections
 import contextlib
@@ -38,7 +38,7 @@ def train(
         build: Function without arguments that returns a model from images to logits.
         training: `ImageData` or `ArrayData`.
         validation: The same; evaluated after every epoch.
-        make_engine: From `devices.connect`.
+        make_engine: From `distribution.connect`.
         folder: `epath.Path` of the run folder, for checkpoints and logs; what it holds is
             continued. None keeps nothing.
         name: Shown before the progress bar.
@@ -48,7 +48,7 @@ def train(
 
     Returns:
         The engine, whose `model` is trained, and a list of one dict per epoch: `step`, `loss`,
-        `accuracy`, `val_loss`, `val_accuracy`, `val_top_5`, with an average of the weights
+        `accuracy`, `val_loss`, `val_accuracy`, `val_top_5`, with an EMA of the weights
         `ema_loss`, `ema_accuracy`, `ema_top_5`, and `unreadable`, the number of images of both
         sets found unreadable so far.
 

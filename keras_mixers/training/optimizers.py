@@ -60,8 +60,8 @@ class LAMB(keras.optimizers.Lamb):
         self.assign_add(momentum, (gradient - momentum) * (1 - self.beta_1))
         self.assign_add(velocity, (ops.square(gradient) - velocity) * (1 - self.beta_2))
         mean = momentum / (1 - ops.power(self.beta_1, step))
-        deviation = ops.sqrt(velocity / (1 - ops.power(self.beta_2, step)))
-        update = mean / (deviation + self.epsilon)
+        root_mean_square = ops.sqrt(velocity / (1 - ops.power(self.beta_2, step)))
+        update = mean / (root_mean_square + self.epsilon)
         if self.weight_decay and self._use_weight_decay(variable):
             update = update + self.weight_decay * variable
         # Not ops.norm, which takes no kernel of a convolution on TensorFlow.

@@ -26,7 +26,7 @@ def class_names(folder):
 
 
 def save_models(engine, folder, ema):
-    """Writes model.keras and, with an average of the weights, model_ema.keras, complete or not.
+    """Writes model.keras and, with an EMA of the weights, model_ema.keras, complete or not.
 
     All processes of a job must call this together; the first one writes. `sync_model` is to follow.
     """

@@ -32,7 +32,7 @@ class FusedAdamW(keras.optimizers.AdamW):
 
 
 class TensorFlowEngine:
-    """Holds a model, its optimizer and the average of its weights, and moves them by steps.
+    """Holds a model, its optimizer and the EMA of its weights, and moves them by steps.
 
     Args:
         strategy: A `tf.distribute.Strategy`.
@@ -96,7 +96,7 @@ class TensorFlowEngine:
         return self._evaluate(images, labels, weights)
 
     def with_ema(self, function):
-        """Calls `function` while the model has the averages as its weights."""
+        """Calls `function` while the model has the EMA as its weights."""
         raw = [variable.numpy() for variable in self.model.weights]
         _assign(self.model.weights, [average.numpy() for average in self._ema])
         try:

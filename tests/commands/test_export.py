@@ -410,6 +410,8 @@ def test_a_folder_that_cannot_be_written_to_is_named(saved, tmp_path, capsys):
     (tmp_path / "file").write_text("")
     sentence = refuse([path, tmp_path / "file" / "out"], capsys)
     assert f"OUT must be a folder that can be written to. Received: {tmp_path}/file/out" in sentence
+    sentence = refuse([path, "/proc/nothing/out"], capsys)  # Where nobody can make a folder.
+    assert "OUT must be a folder that can be written to. Received: /proc/nothing/out" in sentence
 
 
 def test_what_cannot_be_converted_is_said_in_one_line(tmp_path, capfd):

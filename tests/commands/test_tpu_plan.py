@@ -19,7 +19,7 @@ import keras_mixers.tpu
 from keras_mixers.commands import tpu_plan
 from keras_mixers.errors import RunError, UsageError
 from keras_mixers.evaluation import costs
-from keras_mixers.tpu import compilation, plan, report
+from keras_mixers.tpu import compilation, plan, plan_report
 from keras_mixers.tpu.chips import CHIPS
 from keras_mixers.tpu.refusals import DoesNotFitError
 from tests.helpers.sampling import extended
@@ -231,7 +231,7 @@ def test_the_plan_is_printed_before_the_image_is_drawn(
     def full(*args):
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(report, "draw", full)
+    monkeypatch.setattr(plan_report, "draw", full)
     with pytest.raises(OSError, match="No space"):  # main makes a sentence of it.
         tpu_plan.run(arguments("--figure", str(tmp_path / "a.png")))
     assert "bounds, not measurements" in capsys.readouterr().out
@@ -415,7 +415,7 @@ PLAN = plan.Plan(
 
 def about(**changes):
     config = tpu_plan.configuration(arguments("--batch-size", "128"))
-    return report.About(dataclasses.replace(config, **changes), "v5e:2x2", "jax")
+    return plan_report.About(dataclasses.replace(config, **changes), "v5e:2x2", "jax")
 
 
 def test_bounds():
@@ -426,13 +426,13 @@ def test_bounds():
 
 def test_small_numbers_keep_two_digits():
     small = dataclasses.replace(PLAN, flops=2.34e9, bounds=dict.fromkeys(PLAN.bounds, 1.234e-5))
-    text = report.tables(about(), small)
+    text = plan_report.tables(about(), small)
     assert "0.0023 TFLOP at 197" in text
     assert "a step takes 0.012 ms or more" in text
 
 
 def test_tables():
-    text = report.tables(about(tpu_scoped_vmem=None), PLAN)
+    text = plan_report.tables(about(tpu_scoped_vmem=None), PLAN)
     for words in (
         "MLPMixerB16: 128 images of 224 x 224 a step, 32 a chip, on v5e:2x2 (4 chips)",
         "| together           |  3.10 |     19% |",
@@ -452,15 +452,15 @@ def test_tables():
 
 
 def test_tables_say_what_was_set():
-    text = report.tables(
+    text = plan_report.tables(
         about(remat=True, tpu_scoped_vmem=65536, gradient_accumulation_steps=2), PLAN
     )
     assert "a step in 2 parts, 32 a chip" in text
     assert "adamw, residuals computed twice, 65,536 KiB of VMEM; traced by JAX" in text
     assert "(XLA's own count is 9.00 GB for a part of the batch, 11.0 ms:" in text
     on_tensorflow = about(gradient_accumulation_steps=2)._replace(backend="tensorflow")
-    assert "XLA's own count is 9.00 GB, 11" in report.tables(on_tensorflow, PLAN)
-    text = report.tables(about()._replace(backend="tensorflow"), PLAN)
+    assert "XLA's own count is 9.00 GB, 11" in plan_report.tables(on_tensorflow, PLAN)
+    text = plan_report.tables(about()._replace(backend="tensorflow"), PLAN)
     assert "traced by TensorFlow" in text
     assert "TensorFlow does not show the all-reduce." in text
 
@@ -469,20 +469,20 @@ def test_what_moves_next_to_nothing_is_summed():
     some = dataclasses.replace(
         PLAN, largest_traffic={"much": 3.9e9, "some": 0.083e9, "a": 9e6, "b": 8e6}
     )
-    text = report.tables(about(model_options=("num_blocks=2",)), some)
+    text = plan_report.tables(about(model_options=("num_blocks=2",)), some)
     assert "| some             | 0.08 |    2.1% |" in text
     assert "| all others       | 0.02 |    0.4% |" in text
     assert "MLPMixerB16(num_blocks=2): 128 images" in text
 
 
 def test_what_the_compiler_does_twice_is_said():
-    assert "second time" not in report.tables(about(), PLAN)
-    text = report.tables(about(), dataclasses.replace(PLAN, repeated=7))
+    assert "second time" not in plan_report.tables(about(), PLAN)
+    text = plan_report.tables(about(), dataclasses.replace(PLAN, repeated=7))
     assert "the compiler does 7 operations a second time" in text
 
 
 def test_json_has_everything():
-    found = json.loads(report.as_json(about(), PLAN))
+    found = json.loads(plan_report.as_json(about(), PLAN))
     assert found["images_per_second"] == 6400
     assert found["fits"] is True
     assert (found["model"], found["topology"], found["backend"]) == (
@@ -496,7 +496,7 @@ def test_json_has_everything():
 
 def test_what_helps_where_it_does_not_fit():
     error = DoesNotFitError(20e9, 16e9)
-    text = report.too_large(about(precision="float32"), error, as_json=False)
+    text = plan_report.too_large(about(precision="float32"), error, as_json=False)
     assert "needs at least 20.00 GB of a chip's 16.00 GB, 4.00 GB too much" in text
     for help_ in (
         "--precision mixed_bfloat16",
@@ -506,12 +506,12 @@ def test_what_helps_where_it_does_not_fit():
     ):
         assert help_ in text
     assert text.endswith(", a larger slice.")
-    text = report.too_large(about(), error, as_json=False, smallest=True)
+    text = plan_report.too_large(about(), error, as_json=False, smallest=True)
     assert text.endswith("What helps: --remat, a chip with more.")
-    text = report.too_large(about(remat=True), error, as_json=False)
+    text = plan_report.too_large(about(remat=True), error, as_json=False)
     assert "--remat" not in text
     assert "--precision" not in text
-    found = json.loads(report.too_large(about(), error, as_json=True))
+    found = json.loads(plan_report.too_large(about(), error, as_json=True))
     assert (found["fits"], found["needed"], found["available"]) == (False, 20e9, 16e9)
     assert (found["model"], found["config"]["batch_size"]) == ("MLPMixerB16", 128)
 
@@ -522,7 +522,7 @@ def test_image(tmp_path, monkeypatch):
     monkeypatch.setattr(pyplot, "close", figures.append)
     path = tmp_path / "plan.png"
     largest_traffic = {"much": 3e9, "some": 0.9e9, "little": 1e5}
-    report.draw(about(), dataclasses.replace(PLAN, largest_traffic=largest_traffic), path)
+    plan_report.draw(about(), dataclasses.replace(PLAN, largest_traffic=largest_traffic), path)
     with Image.open(path) as image:
         assert image.size[0] > 800
     memory, traffic = figures[0].axes

@@ -36,8 +36,20 @@ def test_options_come_before_what_the_model_says():
     assert found == (dataclasses.replace(OWN, crop=1, interpolation="bilinear"), [])
     expected = dataclasses.replace(OWN, mean=(0,), std=(1,))
     assert prepared(loaded, "--mean", "0", "--std", "1") == (expected, [])
-    with pytest.raises(SettingError, match="must have as many numbers"):
-        prepared(loaded, "--mean", "0")
+    with pytest.raises(SettingError, match=r"^--mean must have as many numbers as --std, .* 2 for"):
+        prepared(loaded, "--mean", "0", "1", "--std", "1")
+
+
+def test_a_file_that_is_no_config_is_named_as_it_was_found(tmp_path):
+    (tmp_path / "config.json").write_text("[]")
+    given = argparse.Namespace(model=str(tmp_path / "model.keras"), config=None)
+    with pytest.raises(
+        UsageError, match=r"^the file beside MODEL must be the config.json of a run"
+    ):
+        options_of.run_config(given, model(), print)
+    given.config = str(tmp_path / "config.json")
+    with pytest.raises(UsageError, match=r"^--config must be the config.json of a run"):
+        options_of.run_config(given, model(), print)
 
 
 def test_the_model_comes_before_the_run():
