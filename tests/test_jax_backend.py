@@ -18,7 +18,7 @@ QUICK_TO_COMPILE = "--xla_backend_optimization_level=0 --xla_llvm_disable_expens
 @pytest.mark.parametrize(
     ("paths", "names"),
     [
-        (("tests/layers", "tests/models/test_reference.py"), "numpy or reference"),
+        (("tests/layers",), "numpy"),
         *extended(
             (
                 (

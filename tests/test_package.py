@@ -258,8 +258,8 @@ def test_names_are_listed_before_they_are_used():
 @pytest.mark.parametrize(
     "line",
     [
-        "from keras_mixers import *; SMLPNetT, resize, weights",
         *extended(
+            "from keras_mixers import *; SMLPNetT, resize, weights",
             "from keras_mixers import SMLPNetT, resize, weights",
             "import keras_mixers; keras_mixers.SMLPNetT, keras_mixers.resize, keras_mixers.weights",
             "import keras_mixers.models; keras_mixers.models.SMLPNetT",
@@ -288,8 +288,8 @@ def test_import_alone_imports_no_keras():
 def test_import_brings_in_no_other_backend():
     """What `import keras_mixers` loads beyond `import keras`."""
     code = (
-        "import sys, keras; before = set(sys.modules); import keras_mixers; "
-        "keras_mixers.SMLPNetT; "
+        "import sys, keras; before = set(sys.modules); from keras_mixers import *; "
+        "SMLPNetT, resize, weights; "
         "print(sorted({name.split('.')[0] for name in set(sys.modules) - before}))"
     )
     new = set(ast.literal_eval(python(code)))
@@ -299,8 +299,7 @@ def test_import_brings_in_no_other_backend():
 @pytest.mark.parametrize(
     "imports",
     [
-        "keras_mixers, keras",
-        "keras, keras_mixers",
+        *extended("keras_mixers, keras", "keras, keras_mixers"),
         # As TensorFlow looks for Keras, which it imports later.
         "keras_mixers, importlib.util; importlib.util.find_spec('keras'); import keras",
     ],

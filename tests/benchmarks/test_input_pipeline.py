@@ -18,6 +18,7 @@ def folder(tmp_path_factory):
     return out / "folder"
 
 
+@pytest.mark.extended
 def test_prices(folder, capsys):
     """Every line of the table is measured: each pipeline is one that works."""
     assert input_pipeline.main([str(folder), *SMALL]) == 0

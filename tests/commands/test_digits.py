@@ -45,6 +45,7 @@ def test_augmentation_keeps_paper_white_and_moves_the_ink():
     assert not np.array_equal(augmented, images[:64])
 
 
+@pytest.mark.extended
 def test_the_initial_weights_and_the_order_are_seeded(tmp_path):
     """Two runs of one epoch, with whatever was drawn in between."""
     splits = [(images[:128], labels[:128]) for images, labels in digits_data.load()]

@@ -97,6 +97,7 @@ def test_command_writes_and_prints(saved, tmp_path, capsys):
     np.testing.assert_allclose(got, model.predict(x, verbose=0), atol=1e-5)
 
 
+@pytest.mark.extended
 def test_saved_model_runs_without_keras_mixers(saved, tmp_path, rng):
     model, path = saved
     assert export_tool.main([str(path), str(tmp_path / "out"), "--format", "savedmodel"]) == 0
@@ -152,15 +153,18 @@ def test_an_untrained_mixer_is_said_to_prove_nothing(tmp_path, capsys):
     assert "is it untrained?" in capsys.readouterr().out
 
 
-def test_an_earlier_result_is_kept_unless_told_otherwise(saved, tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("file_format", "name"),
+    [("savedmodel", "small"), *extended(("tflite", "small.tflite"))],
+)
+def test_an_earlier_result_is_kept_unless_told_otherwise(
+    file_format, name, saved, tmp_path, capsys
+):
     _, path = saved
-    for file_format, name in (("tflite", "small.tflite"), ("savedmodel", "small")):
-        command = [str(path), str(tmp_path / "out"), "--format", file_format]
-        assert export_tool.main(command) == 0
-        assert f"{name} exists: choose another folder or pass --overwrite" in refuse(
-            command, capsys
-        )
-        assert export_tool.main([*command, "--overwrite"]) == 0
+    command = [str(path), str(tmp_path / "out"), "--format", file_format]
+    assert export_tool.main(command) == 0
+    assert f"{name} exists: choose another folder or pass --overwrite" in refuse(command, capsys)
+    assert export_tool.main([*command, "--overwrite"]) == 0
 
 
 def test_what_cannot_be_used_is_refused_in_one_sentence(saved, tmp_path, capsys):

@@ -26,9 +26,9 @@ pytestmark = pytest.mark.tensorflow
 @pytest.fixture(scope="module")
 def digits_run(tmp_path_factory):
     """The run folder of a small model that knows digits fairly well."""
-    out = tmp_path_factory.mktemp("digits") / "smlpnet"
+    out = tmp_path_factory.mktemp("digits") / "mlp_mixer"
     out.mkdir()
-    digits.run("smlpnet", digits_data.load(), out, epochs=6)
+    digits.run("mlp_mixer", digits_data.load(), out, epochs=8)
     return out
 
 
@@ -91,7 +91,7 @@ def test_the_agreement_can_be_a_gate(digits_run, tmp_path, capsys):
     status, out, _ = run_tool(capsys, *command, "--min-agreement", 0.3)
     assert status == 0
     assert "a CPU runs it in" in out
-    assert [path.name for path in tmp_path.iterdir()] == ["smlpnet-int8-full.tflite"]
+    assert [path.name for path in tmp_path.iterdir()] == ["mlp_mixer-int8-full.tflite"]
 
 
 def test_the_data_of_a_run_may_be_gone(digits_run, tmp_path, capsys):
@@ -106,16 +106,16 @@ def test_the_data_of_a_run_may_be_gone(digits_run, tmp_path, capsys):
     assert status == 0
     assert "8 random images" in out
     assert "Compared on random images; for others give --data" in error
-    status, out, _ = run_tool(capsys, moved, tmp_path / "b", "--data", "digits")
-    assert "180 images of digits, validation" in out
 
 
-def test_labels(digits_run, tmp_path, capsys):
+def test_labels_and_other_data(digits_run, tmp_path, capsys):
     names = tmp_path / "names.txt"
     names.write_text("\n".join(f"a {n}" for n in range(10)) + "\n")
-    status, _, _ = run_tool(capsys, digits_run, tmp_path / "out", "--labels", names)
+    command = [digits_run, tmp_path / "out", "--labels", names, "--data", "digits"]
+    status, out, _ = run_tool(capsys, *command)
     assert status == 0
-    _, labels = exported.read_tflite(tmp_path / "out" / "smlpnet.tflite")
+    assert "180 images of digits, validation" in out
+    _, labels = exported.read_tflite(tmp_path / "out" / "mlp_mixer.tflite")
     assert labels == [f"a {n}" for n in range(10)]
     names.write_text("one\ntwo\n")
     sentence = refuse([digits_run, tmp_path / "c", "--labels", names], capsys)
@@ -132,10 +132,11 @@ def test_labels_beside_a_model_must_be_its_own(digits_run, tmp_path, capsys):
     assert "a name for each of its 10 classes; it has 2: give --labels" in sentence
 
 
+@pytest.mark.extended
 def test_pixels_and_saved_models_of_a_run(digits_run, tmp_path, capsys):
     status, _, _ = run_tool(capsys, digits_run, tmp_path, "--input", "uint8", "--split", "test")
     assert status == 0
-    file = LiteRTModel(tmp_path / "smlpnet.tflite")
+    file = LiteRTModel(tmp_path / "mlp_mixer.tflite")
     assert file.takes_pixels
     images, _ = digits_data.load()[2]
     pixels = np.round(images).astype("uint8")
@@ -145,7 +146,7 @@ def test_pixels_and_saved_models_of_a_run(digits_run, tmp_path, capsys):
     status, out, _ = run_tool(capsys, digits_run, tmp_path, "--format", "savedmodel")
     assert status == 0
     assert "180 images of digits, validation" in out
-    names, _ = LoadedSavedModel(tmp_path / "smlpnet").classify(
+    names, _ = LoadedSavedModel(tmp_path / "mlp_mixer").classify(
         [encode(np.repeat(x, 3, axis=-1), "PNG") for x in pixels[:50]]
     )
     found = expected[:50].argmax(axis=-1)

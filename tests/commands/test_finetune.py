@@ -25,6 +25,7 @@ from keras_mixers.training import distribution, fine_tuning, model, optimizers, 
 from keras_mixers.training import run as training_run
 from keras_mixers.training.tensorflow_backend import TensorFlowEngine
 from tests.helpers import image_files, losses
+from tests.helpers.sampling import extended
 from tests.helpers.train_command import SMALL, run, size_of
 from tests.training.test_backends import run_jax
 from tests.weights import foreign
@@ -228,6 +229,7 @@ def test_a_file_that_disagrees_is_status_1_and_is_not_kept(finished, folder, tmp
     assert (tmp_path / "run" / "model.keras").exists()
 
 
+@pytest.mark.extended
 def test_what_replicas_trained_is_reviewed_and_exported(finished, folder, tmp_path, capsys):
     command = ["--data", str(folder), "--weights", str(finished), "--epochs", "1"]
     command += ["--batch-size", "8", "--out", str(tmp_path / "run"), "--cpu-devices", "2"]
@@ -370,7 +372,9 @@ def test_stops_and_goes_on(earlier, others, tmp_path, capsys):
         np.testing.assert_allclose(weight, same, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize(("size", "resize"), [(48, "block_diagonal"), (32, "interpolate")])
+@pytest.mark.parametrize(
+    ("size", "resize"), [(48, "block_diagonal"), *extended((32, "interpolate"))]
+)
 def test_another_resolution(size, resize, earlier, others, tmp_path):
     out = tmp_path / "tuned"
     options = ("--image-size", str(size), "--resize", resize, "--epochs", "2")

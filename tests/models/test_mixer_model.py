@@ -381,6 +381,7 @@ def backbone(side):
 @needs_keras_cv
 @pytest.mark.tensorflow
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.extended
 def test_a_backbone_of_keras_cv_for_segmentation(rng, tmp_path):
     import keras_cv
 
