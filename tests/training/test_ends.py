@@ -10,15 +10,19 @@ import numpy as np
 import pytest
 
 from keras_mixers.training import checkpoints, run_folder
-from tests.helpers import image_files
+from tests.helpers import image_files, train_command
 from tests.helpers.sampling import extended
-from tests.helpers.train_command import ROOT, SMALL, log, run
+from tests.helpers.train_command import ROOT, SHORTER, SMALL, log
 
 pytestmark = pytest.mark.tensorflow
 
 
+def run(folder, out, *arguments):
+    return train_command.run(folder, out, *SHORTER, *arguments)
+
+
 def start(folder, out):
-    command = [sys.executable, "recipes/imagenet.py", *SMALL, "--epochs", "100000"]
+    command = [sys.executable, "recipes/imagenet.py", *SMALL, *SHORTER, "--epochs", "100000"]
     return subprocess.Popen(
         [*command, "--data", str(folder), "--out", str(out)],
         cwd=ROOT,
@@ -77,7 +81,7 @@ def test_signals_are_the_commands_own_again_while_models_are_written(folder, tmp
     monkeypatch.setattr(
         run_folder, "save_models", lambda *_, **__: during.append(signal.getsignal(signal.SIGTERM))
     )
-    assert run(folder, tmp_path, "--epochs", "2") == 0
+    assert run(folder, tmp_path) == 0
     assert during == [before]
 
 
@@ -114,7 +118,7 @@ def test_too_many_unreadable_images_end_the_run_with_their_names(tmp_path, capfd
     error = capfd.readouterr().err
     assert "1 of 24 images of train could not be read" in error
     assert str(bad) in error
-    assert run(folder, tmp_path / "lax", "--max-unreadable", "0.05", "--epochs", "2") == 0
+    assert run(folder, tmp_path / "lax", "--max-unreadable", "0.05") == 0
     noted = (tmp_path / "lax" / "unreadable_images.txt").read_text().splitlines()
     assert len(noted) == 1
     assert noted[0].startswith(f"{bad}: ")
@@ -150,7 +154,7 @@ def test_a_fault_of_the_moment_is_nobodys_image(tmp_path, capfd, monkeypatch, an
         return ""
 
     monkeypatch.setattr(ImageData, "why_unreadable", why)
-    assert run(folder, tmp_path / "run", "--epochs", "2") == (75 if answer else 0)
+    assert run(folder, tmp_path / "run") == (75 if answer else 0)
     error = capfd.readouterr().err
     assert ("no route to the bucket" if answer else "2.jpg; it can be read now") in error
     assert not (tmp_path / "run" / "unreadable_images.txt").exists()
@@ -184,11 +188,11 @@ def test_a_lost_device_is_said_and_can_be_started_again(folder, tmp_path, capfd,
         return take(self, parts)
 
     monkeypatch.setattr(TensorFlowEngine, "train_step", lose_the_device)
-    assert run(folder, tmp_path, "--checkpoint-steps", "2", "--epochs", "2") == 75
+    assert run(folder, tmp_path, "--checkpoint-steps", "2") == 75
     error = capfd.readouterr().err
     assert "lost; start the same command again" in error
     assert "step-000000004.npz. It said: Socket closed" in error
-    assert run(folder, tmp_path, "--checkpoint-steps", "2", "--epochs", "2") == 0
+    assert run(folder, tmp_path, "--checkpoint-steps", "2") == 0
     assert "Continuing after step 4 of 6" in capfd.readouterr().err
 
 
@@ -230,7 +234,7 @@ def test_a_disk_that_is_full_at_the_very_end(folder, tmp_path, capfd, monkeypatc
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(run_folder, "save_models", full)
-    assert run(folder, tmp_path, "--epochs", "2") == 1
+    assert run(folder, tmp_path) == 1
     error = capfd.readouterr().err
     assert "cannot be written" in error
     assert "Traceback" not in error

@@ -10,7 +10,7 @@ from etils import epath
 from keras_mixers.commands import imagenet
 from keras_mixers.training import checkpoints, run_folder
 from tests.helpers import image_files
-from tests.helpers.train_command import log, run
+from tests.helpers.train_command import SHORTER, log, run
 
 pytestmark = pytest.mark.tensorflow
 
@@ -89,13 +89,13 @@ def test_a_run_without_checkpoints_is_not_written_over(folder, copied, capfd):
     assert "--seed: 0 in the folder, 1 now" in capfd.readouterr().err
     assert (tmp_path / "config.json").read_text() == before
     (tmp_path / "config.json").unlink()
-    assert run(folder, tmp_path, "--epochs", "2") == 0
+    assert run(folder, tmp_path, *SHORTER) == 0
 
 
 def test_a_failed_first_start_does_not_lock_the_folder(folder, tmp_path, capfd):
     assert run(folder, tmp_path, "--image-size", "25") == 2
     assert not (tmp_path / "config.json").exists()
-    assert run(folder, tmp_path, "--epochs", "2") == 0
+    assert run(folder, tmp_path, *SHORTER) == 0
     assert "another configuration" not in capfd.readouterr().err
 
 
@@ -139,7 +139,7 @@ def test_a_run_that_goes_on_within_a_line_of_the_log_logs_the_same(
 
 
 def test_checkpoints_come_by_time(finished, folder, tmp_path):
-    arguments = ("--checkpoint-minutes", "0", "--keep-checkpoints", "99", "--epochs", "2")
+    arguments = ("--checkpoint-minutes", "0", "--keep-checkpoints", "99", *SHORTER)
     assert run(folder, tmp_path, *arguments) == 0
     assert len([*(tmp_path / "checkpoints").iterdir()]) == 6
     assert len([*(finished / "checkpoints").iterdir()]) == 1  # It took less than ten minutes.
@@ -173,13 +173,14 @@ def test_unreadable_images_are_noted_once_over_all_starts(tmp_path, capfd):
     for name in ("bee/2.jpg", "cow/1.jpg"):
         (folder / "train" / name).write_bytes(b"nothing")
     arguments = ("--max-unreadable", "0.1", "--checkpoint-steps", "1", "--keep-checkpoints", "9")
-    assert run(folder, tmp_path / "run", "--epochs", "2", *arguments) == 0
+    arguments += SHORTER
+    assert run(folder, tmp_path / "run", *arguments) == 0
     noted = (tmp_path / "run" / "unreadable_images.txt").read_text()
     assert len(noted.splitlines()) == 2
     for path in sorted((tmp_path / "run" / "checkpoints").iterdir())[1:]:
         path.unlink()
-    assert run(folder, tmp_path / "run", "--epochs", "2", *arguments) == 0
+    assert run(folder, tmp_path / "run", *arguments) == 0
     again = (tmp_path / "run" / "unreadable_images.txt").read_text()
     assert sorted(again.splitlines()) == sorted(noted.splitlines())
-    assert run(folder, tmp_path / "run", "--epochs", "2", *arguments) == 0  # Meets none of them.
+    assert run(folder, tmp_path / "run", *arguments) == 0  # Meets none of them.
     assert (tmp_path / "run" / "unreadable_images.txt").read_text() == again

@@ -51,7 +51,7 @@ def calls(monkeypatch):
     return noted
 
 
-SMALL = ("--epochs", "2", "--precision", "float32")
+SMALL = (*train_command.SHORTER, "--precision", "float32")
 
 
 def test_the_tpu_of_this_machine(folder, tmp_path, calls, capfd):
