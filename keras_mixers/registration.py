@@ -39,7 +39,8 @@ class _AfterKeras(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
         if name != "keras":
             return None
-        others = (finder for finder in sys.meta_path if finder is not self)
+        # Also not one of an earlier import of this package, where it is imported anew.
+        others = (f for f in sys.meta_path if type(f).__name__ != type(self).__name__)
         found = (finder.find_spec(name, path, target) for finder in others)
         spec = next((spec for spec in found if spec is not None), None)
         if spec is not None and spec.loader is not None:

@@ -10,6 +10,7 @@ import sys
 import pytest
 
 import keras_mixers
+from keras_mixers import registration
 from tests.helpers.sampling import extended
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -309,3 +310,10 @@ def test_the_layers_are_registered_in_either_order(imports, tmp_path):
     keras_mixers.MLPMixerS32(input_shape=(32, 32, 3), classes=2, num_blocks=1).save(path)
     code = f"import {imports}; print(keras.models.load_model({str(path)!r}).count_params() > 0)"
     assert python(code) == "True"
+
+
+def test_two_finders_do_not_ask_each_other(monkeypatch):
+    """Where the package is imported anew, as notebooks do, before Keras is."""
+    finders = [registration._AfterKeras() for _ in "ab"]
+    monkeypatch.setattr(sys, "meta_path", [*finders, *sys.meta_path])
+    assert finders[0].find_spec("keras").name == "keras"

@@ -68,11 +68,13 @@ def run(args):
     trained_by = options.run_config(args, loaded, _warn)
     _require_data(args, trained_by)
     config, data, name = trained_by or Origin().config, None, "random images"
-    if _needs_images(args) or inputs.are_taken_by(loaded):
+    preprocessing = None
+    if _needs_images(args) or inputs.are_taken_by(loaded) or options.given(args):
         config = options.preparation(args, loaded, trained_by, 1, _warn)
+        preprocessing = config.preprocessing.for_channels(loaded.input_shape[-1])
         data, name = _data(args, model, trained_by, "--split", args.split or "validation")
     config = dataclasses.replace(config, loss=(trained_by or Origin().config).loss)
-    origin = Origin(loaded.name, config, _labels(args, loaded))
+    origin = Origin(loaded.name, config, _labels(args, loaded), preprocessing)
     if args.precision in CALIBRATED:
         kind = dataclasses.replace(kind, calibration=_calibration(args, model, trained_by, config))
     result = export(model, args.target, kind, origin, data, name, args.min_agreement)

@@ -14,7 +14,7 @@ DEFAULTS = {
     "eval_crop": 0.875,
     "max_unreadable": 0.001,
 }
-_OF_PREPARATION = ("mean", "std", "eval_crop", "interpolation", "max_unreadable")
+_OF_PREPARATION = ("mean", "std", "eval_crop", "interpolation")
 
 
 def add(parser, data_required=False, data_default=""):
@@ -71,7 +71,12 @@ def preparation(args, model, config, batch_size, warn):
     """Returns `inputs.preparation` with what the options override."""
     from keras_mixers.evaluation import inputs
 
-    given = {name: getattr(args, name) for name in _OF_PREPARATION}
-    given = {name: value for name, value in given.items() if value is not None}
-    given |= {name: tuple(given[name]) for name in ("mean", "std") if name in given}
-    return inputs.preparation(model, config, batch_size, warn, **given)
+    limit = {"max_unreadable": args.max_unreadable}
+    return inputs.preparation(model, config, batch_size, warn, **limit, **given(args))
+
+
+def given(args):
+    """Returns what the options say of how images are prepared, by the names of the settings."""
+    found = {name: getattr(args, name) for name in _OF_PREPARATION}
+    found = {name: value for name, value in found.items() if value is not None}
+    return found | {name: tuple(found[name]) for name in ("mean", "std") if name in found}

@@ -211,7 +211,9 @@ class MixerModel(keras.Model):
         from keras_mixers.preprocessing import ImagePreprocessing, scaled_already
 
         first = [layer for layer in self.layers if isinstance(layer, ImagePreprocessing)]
-        return scaled_already.with_a_look(images, first[0].look_at) if first else images
+        if not first or not first[0].scales:
+            return images
+        return scaled_already.with_a_look(images, first[0].look_at)
 
     @property
     def _first(self):

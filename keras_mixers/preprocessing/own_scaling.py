@@ -1,5 +1,6 @@
 """Whether a Keras model of any kind scales its images itself, also where ours lies within it."""
 
+import threading
 import warnings
 from typing import NamedTuple
 
@@ -9,6 +10,7 @@ import numpy as np
 from keras_mixers.preprocessing.layer import ImagePreprocessing
 from keras_mixers.preprocessing.preprocessing import Preprocessing
 
+_LOCK = threading.Lock()
 _ANY_SIDE = 64  # Of a probe, in pixels, where the model takes any.
 
 
@@ -56,12 +58,14 @@ def _given_the_images(model, layers):
     batch, *shape = model.input_shape
     shape = (batch or 1, *(side or _ANY_SIDE for side in shape))
     probe = np.random.default_rng(0).integers(0, 256, shape).astype("float32")
-    seen = {}
+    seen, thread = {}, threading.get_ident()
 
     def spy(layer):
         call = layer.call
 
         def called(images, *args, **kwargs):
+            if threading.get_ident() != thread:  # Somebody else, who uses the model.
+                return call(images, *args, **kwargs)
             images = keras.ops.convert_to_tensor(images)
             array = keras.ops.convert_to_numpy(keras.ops.cast(images, "float32"))
             seen.setdefault(id(layer), (layer, array))
@@ -71,6 +75,13 @@ def _given_the_images(model, layers):
 
         return called
 
+    with _LOCK:
+        _try(model, probe, layers, spy)
+    return [layer for layer, images in seen.values() if np.array_equal(images, probe)]
+
+
+def _try(model, probe, layers, spy):
+    before = {id(layer): vars(layer).get("call") for layer in layers}
     for layer in layers:
         vars(layer)["call"] = spy(layer)
     try:
@@ -82,4 +93,5 @@ def _given_the_images(model, layers):
     finally:
         for layer in layers:
             del vars(layer)["call"]
-    return [layer for layer, images in seen.values() if np.array_equal(images, probe)]
+            if before[id(layer)] is not None:
+                vars(layer)["call"] = before[id(layer)]

@@ -1,5 +1,6 @@
 """Whether images that a model will scale look scaled already: a look at the first of them."""
 
+import sys
 import types
 
 import numpy as np
@@ -62,7 +63,8 @@ def _generated(batches, look):
 
 
 def _is_dataset(batches):
-    return type(batches).__module__.startswith("tensorflow") and hasattr(batches, "element_spec")
+    tensorflow = sys.modules.get("tensorflow")  # There is none without it.
+    return tensorflow is not None and isinstance(batches, tensorflow.data.Dataset)
 
 
 def _of_dataset(dataset, look):
@@ -72,8 +74,10 @@ def _of_dataset(dataset, look):
     spec = dataset.element_spec
     images = spec[0] if isinstance(spec, tuple) else spec
     is_one = isinstance(images, tf.TensorSpec) and images.dtype.is_floating
-    # With several devices, its parts may run on machines that do not know this function.
-    if not is_one or tf.distribute.has_strategy():
+    # With several devices, its parts may run on machines that do not know this function. A None
+    # cannot be passed on.
+    has_none = any(isinstance(part, tf.NoneTensorSpec) for part in tf.nest.flatten(spec))
+    if not is_one or has_none or tf.distribute.has_strategy():
         return dataset
 
     def call(images):

@@ -37,7 +37,7 @@ def _by_timm(path):
             mean=about["mean"],
             std=about["std"],
         )
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, RecursionError, ValueError, KeyError, TypeError):
         return None
 
 

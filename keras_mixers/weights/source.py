@@ -151,7 +151,7 @@ def _preprocessing_in(metadata):
         return None
     try:
         return Preprocessing.from_config(json.loads(about))
-    except (AttributeError, TypeError, ValueError) as error:
+    except (AttributeError, RecursionError, TypeError, ValueError) as error:
         raise formats.UnreadableFile("its metadata has a preprocessing of no model") from error
 
 

@@ -1,5 +1,7 @@
 """Models of other classes that hold one of ours, or scale their images in a way of their own."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -80,3 +82,30 @@ def test_probabilities_of_ours_within_another_are_left_as_they_are(activation, b
     for outer in (keras.Sequential([inputs, model]), keras.Model(inputs, model(inputs))):
         assert Origin().probabilities_by(outer) == by
         assert Origin().probabilities_by(keras.Sequential([inputs, outer])) == by
+
+
+def test_an_average_of_probabilities_gives_no_softmax_of_them():
+    one, two = (build("mlp_mixer", True, num_blocks=1, name=name) for name in "ab")
+    images = keras.Input(one.input_shape[1:])
+    model = keras.Model(images, layers.Average()([one(images), two(images)]))
+    assert Origin().probabilities_by(model) is None
+    logits = build("mlp_mixer", True, num_blocks=1, classifier_activation=None)
+    reference.randomize(logits, np.random.default_rng(0))
+    assert Origin().probabilities_by(logits) == "softmax"
+
+
+def test_what_is_given_for_an_export_wins_but_for_the_model_s_own_scaling():
+    for includes in (True, False):
+        model = build("mlp_mixer", includes, num_blocks=1, preprocessing=TO_ZERO_ONE)
+        own = model.preprocessing
+        given = dataclasses.replace(own, crop=0.5)
+        found = Origin(preprocessing=given).of(model)
+        assert found.preprocessing == given
+        assert found.config.eval_crop == 0.5
+        assert Origin().of(model).preprocessing == own
+        given = dataclasses.replace(own, mean=(0.2,))
+        if includes:
+            with pytest.raises(ValueError, match="which scales its images itself"):
+                Origin(preprocessing=given).of(model)
+        else:
+            assert Origin(preprocessing=given).of(model).preprocessing == given

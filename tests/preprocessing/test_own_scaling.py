@@ -1,5 +1,7 @@
 """Our layer, or another that scales, anywhere in a Keras model."""
 
+import threading
+
 import keras
 import numpy as np
 import pytest
@@ -93,3 +95,26 @@ def test_a_model_that_does_not_scale_says_nothing():
     inputs = keras.Input(SHAPE)
     late = layers.Rescaling(0.5)(layers.Conv2D(2, 1)(inputs))
     assert own_scaling.of(keras.Model(inputs, late)) == (None, False, None)
+
+
+def test_who_uses_the_model_meanwhile_and_a_call_of_the_user_are_left_alone():
+    model, results = ours(), []
+    first, second = (model.get_layer(index=i) for i in (1, 2))
+    other = np.full((1, *SHAPE), 7, "float32")
+
+    def use():
+        results.extend((first.call(other), second.call(other)))
+
+    def call(images):
+        """The user's; while the model is tried, another thread uses its layers."""
+        if threading.current_thread() is threading.main_thread():
+            thread = threading.Thread(target=use)
+            thread.start()
+            thread.join()
+        return images
+
+    vars(first)["call"] = call
+    assert own_scaling._given_the_images(model, [first, second]) == [first, second]
+    assert vars(first)["call"] is call
+    assert "call" not in vars(second)
+    assert [tuple(result.shape) for result in results] == [(1, *SHAPE), (1, 72)]

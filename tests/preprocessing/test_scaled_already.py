@@ -104,3 +104,16 @@ def test_a_tensor_of_other_layers_gets_a_line(rescales, includes, said, caplog):
     tensor = keras.layers.Rescaling(1 / 127.5, -1)(tensor) if rescales else tensor
     keras_mixers.MLPMixer(input_tensor=tensor, include_preprocessing=includes, **SIZES)
     assert caplog.text.count("input_tensor: the model scales what it gives") == said
+
+
+@pytest.mark.tensorflow
+def test_a_dataset_with_nothing_for_the_weights_and_a_model_that_does_not_scale():
+    import tensorflow as tf
+
+    images = np.zeros((2, 8, 12, 3), "float32")
+    data = tf.data.Dataset.from_tensors((images, np.zeros(2)))
+    without = data.map(lambda x, y: (x, y, None))
+    assert scaled_already.with_a_look(without, pytest.fail) is without
+    model = build("mlp_mixer", False, num_blocks=1)
+    assert model._looked_at(data) is data
+    assert scaled_already.with_a_look("anything", pytest.fail) == "anything"
