@@ -8,7 +8,7 @@ MODEL is one of these:
 
 Runs, models and exported files of this package say how their images are prepared; runs and
 checkpoints are computed in float32. For any other model the config.json beside it says it, if there
-is one, or the options, whose defaults are those of the recipes. An option overrides what was said;
+is one, or the options, whose defaults are given below. An option overrides what was said;
 --mean and --std are for models that do not scale their images themselves.
 
 A class counts as right only if no other one is as probable. Exit status: 0; 1 when more images

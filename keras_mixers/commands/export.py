@@ -7,7 +7,9 @@ MODEL is one of these:
 
 The result is loaded again and compared with the model, on the images that the run was validated
 on, or on those of --data, or else on a few random ones; then it is put in place. A run's folder
-knows its data, labels and how images are prepared; other models take that from the options.
+knows its data, labels and how images are prepared, a .keras file of this package the last of these.
+For other models the config.json beside it says it, if there is one, or the options. An option
+overrides what was said; --mean and --std are for models that do not scale their images themselves.
 
 Precisions of TFLite files, all for CPUs but the last:
   float32    as trained

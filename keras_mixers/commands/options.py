@@ -31,7 +31,7 @@ def add(parser, data_required=False, data_default=""):
         ("std", "standard deviation, above 0, that pixels scaled to [0, 1] are divided by"),
     ):
         shown = f"{done}: one number, or one per channel"
-        shown += f" (default: the model's, or else {DEFAULTS[name][0]:g})"
+        shown += f" (default: the model's or its run's, or else {DEFAULTS[name][0]:g})"
         add(f"--{name}", type=float, nargs="+", metavar="X", help=shown)
     shown = "interpolation by which images are resized"
     shown += f" (default: the model's, or else {DEFAULTS['interpolation']})"

@@ -83,7 +83,7 @@ class TrainingConfig:
     mixup_keeps_half: bool = True
     """Whether an image keeps a weight of at least 1/2 in MixUp (big_vision: True)."""
     cutmix: NonNegativeFloat = 0.0
-    """Alpha of CutMix's Beta distribution, from 0; 0 is off; beside MixUp, half the pairs each."""
+    """Alpha of CutMix's Beta distribution, from 0; 0: none; with MixUp too, each has half the pairs."""
     label_smoothing: Decay = 0.0
     """Share of each label that is spread over all classes, 0 to below 1 (Mixer paper: none)."""
     repeated_augmentation: PositiveInt = 1
@@ -93,7 +93,7 @@ class TrainingConfig:
     std: Numbers = (0.5,)
     """Standard deviation to divide pixels in [0, 1] by, above 0; as --mean (big_vision: 0.5)."""
     eval_crop: Share = 0.875
-    """Central crop in evaluation, as a share of the shorter side, above 0 (224 / 256: 0.875)."""
+    """Central crop in evaluation, as a share of the shorter side, above 0 (big_vision: 224/256)."""
 
     # Optimization.
     epochs: PositiveInt = 300
@@ -111,13 +111,13 @@ class TrainingConfig:
     learning_rate: PositiveFloat = 1e-3
     """Learning rate at the end of the warm-up, above 0 (Mixer paper, Table 4: 0.001)."""
     layer_decay: Share = 1.0
-    """Learning rate of a block as a share of the next one's (BEiT), above 0, up to 1 for none."""
+    """Learning rate of a block as a share of the next one's (BEiT), above 0; 1: no layer decay."""
     final_learning_rate: NonNegativeFloat = 1e-5
     """Learning rate of the last step, from 0 (big_vision: 1e-5)."""
     schedule: Literal["linear", "cosine"] = "linear"
     """Decay of the learning rate after the warm-up (Mixer paper, section 3: linear)."""
     warmup_epochs: NonNegativeFloat = 32.0
-    """Linear warm-up, in epochs, below --epochs (Mixer paper, section 3: 10,000 steps, 32)."""
+    """Linear warm-up, in epochs, below --epochs (Mixer paper, section 3: 10,000 steps, or 32)."""
     warmup_learning_rate: NonNegativeFloat = 0.0
     """Learning rate of the first step of the warm-up, from 0 (our choice: 0)."""
     beta_1: Decay = 0.9
@@ -129,7 +129,7 @@ class TrainingConfig:
     weight_decay: NonNegativeFloat = 0.1
     """Decoupled weight decay of kernels, times the rate, from 0 (Mixer paper, Table 4: 0.1)."""
     clip_norm: PositiveFloat | None = 1.0
-    """Largest global norm of the gradient, above 0; None: any (Mixer paper, section 3: 1)."""
+    """Largest global norm of the gradient, above 0; None: no clipping (Mixer paper, section 3: 1)."""
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Decay per step of the EMA of the weights, above 0 and below 1; None keeps no EMA."""
     remat: bool = False
