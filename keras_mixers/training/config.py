@@ -83,7 +83,7 @@ class TrainingConfig:
     mixup_keeps_half: bool = True
     """Whether an image keeps a weight of at least 1/2 in MixUp (big_vision: True)."""
     cutmix: NonNegativeFloat = 0.0
-    """Alpha of CutMix's Beta distribution, from 0; 0: none; with MixUp too, each has half the pairs."""
+    """Alpha of CutMix's Beta distribution, from 0; 0: none; with MixUp, each has half the pairs."""
     label_smoothing: Decay = 0.0
     """Share of each label that is spread over all classes, 0 to below 1 (Mixer paper: none)."""
     repeated_augmentation: PositiveInt = 1
@@ -93,7 +93,7 @@ class TrainingConfig:
     std: Numbers = (0.5,)
     """Standard deviation to divide pixels in [0, 1] by, above 0; as --mean (big_vision: 0.5)."""
     eval_crop: Share = 0.875
-    """Central crop in evaluation, as a share of the shorter side, above 0 (big_vision: 224/256)."""
+    """Central crop in evaluation, as a share of the shorter side, above 0 (big_vision: 0.875)."""
 
     # Optimization.
     epochs: PositiveInt = 300
@@ -117,7 +117,7 @@ class TrainingConfig:
     schedule: Literal["linear", "cosine"] = "linear"
     """Decay of the learning rate after the warm-up (Mixer paper, section 3: linear)."""
     warmup_epochs: NonNegativeFloat = 32.0
-    """Linear warm-up, in epochs, below --epochs (Mixer paper, section 3: 10,000 steps, or 32)."""
+    """Linear warm-up, in epochs, below --epochs (Mixer paper, section 3, 10,000 steps: 32)."""
     warmup_learning_rate: NonNegativeFloat = 0.0
     """Learning rate of the first step of the warm-up, from 0 (our choice: 0)."""
     beta_1: Decay = 0.9
@@ -129,7 +129,7 @@ class TrainingConfig:
     weight_decay: NonNegativeFloat = 0.1
     """Decoupled weight decay of kernels, times the rate, from 0 (Mixer paper, Table 4: 0.1)."""
     clip_norm: PositiveFloat | None = 1.0
-    """Largest global norm of the gradient, above 0; None: no clipping (Mixer paper, section 3: 1)."""
+    """Largest global norm of the gradient, above 0; None: no limit (Mixer paper, section 3: 1)."""
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Decay per step of the EMA of the weights, above 0 and below 1; None keeps no EMA."""
     remat: bool = False
