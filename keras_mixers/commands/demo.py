@@ -30,7 +30,7 @@ import argparse
 import socket
 import sys
 
-from keras_mixers.commands import cli
+from keras_mixers.commands import cli, options
 from keras_mixers.errors import UsageError, first_line
 
 
@@ -50,12 +50,7 @@ def _parse(argv):
     add("--top-k", type=int, default=5, metavar="K", help=shown)
     shown = "text file with the name of a class in each line (default: the names in MODEL)"
     add("--labels", metavar="FILE", help=shown)
-    for name, done in (
-        ("mean", "mean that is subtracted from pixels scaled to [0, 1]"),
-        ("std", "standard deviation, above 0, that pixels scaled to [0, 1] are divided by"),
-    ):
-        shown = f"{done}: one number, or one per channel (default: MODEL's, or else 0.5)"
-        add(f"--{name}", type=float, nargs="+", metavar="X", help=shown)
+    options.add_scaling(parser, "MODEL's")
     args = parser.parse_args(argv)
     if not 0 <= args.port < 2**16:
         parser.error(f"argument --port: must be from 0 to 65535. Received: {args.port}")

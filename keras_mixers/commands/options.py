@@ -26,13 +26,7 @@ def add(parser, data_required=False, data_default=""):
     add("--data-dir", metavar="FOLDER", default=DEFAULTS["data_dir"], help=shown)
     shown = "config.json of a run, for a model file in another folder (default: the one beside it)"
     add("--config", metavar="FILE", help=shown)
-    for name, done in (
-        ("mean", "mean that is subtracted from pixels scaled to [0, 1]"),
-        ("std", "standard deviation, above 0, that pixels scaled to [0, 1] are divided by"),
-    ):
-        shown = f"{done}: one number, or one per channel"
-        shown += f" (default: the model's or its run's, or else {DEFAULTS[name][0]:g})"
-        add(f"--{name}", type=float, nargs="+", metavar="X", help=shown)
+    add_scaling(parser, "the model's or its run's")
     shown = "interpolation by which images are resized"
     shown += f" (default: the model's, or else {DEFAULTS['interpolation']})"
     add("--interpolation", choices=INTERPOLATIONS, help=shown)
@@ -42,6 +36,17 @@ def add(parser, data_required=False, data_default=""):
     shown = "largest share of images that may be unreadable, from 0 to 1 (default: %(default)s)"
     usual = DEFAULTS["max_unreadable"]
     add("--max-unreadable", type=float, default=usual, metavar="SHARE", help=shown)
+
+
+def add_scaling(parser, usual):
+    """Adds --mean and --std; `usual` says whose they are by default."""
+    for name, done in (
+        ("mean", "mean that is subtracted from pixels scaled to [0, 1]"),
+        ("std", "standard deviation, above 0, that pixels scaled to [0, 1] are divided by"),
+    ):
+        shown = f"{done}: one number, or one per channel"
+        shown += f" (default: {usual}, or else {DEFAULTS[name][0]:g})"
+        parser.add_argument(f"--{name}", type=float, nargs="+", metavar="X", help=shown)
 
 
 def run_config(args, model, warn):

@@ -38,12 +38,12 @@ def of(model: keras.Model) -> OwnScaling:
     layers = [layer for layer in model._flatten_layers() if isinstance(layer, scaling)]
     ours = [layer for layer in layers if isinstance(layer, ImagePreprocessing)]
     first = _given_the_images(model, layers) if layers else []
-    if len(ours) == 1 and ours[0] in first:
+    others = [layer.name for layer in first if layer not in ours]
+    if len(ours) == 1 and ours[0] in first and (ours[0].scales or not others):
         return OwnScaling(ours[0].preprocessing, ours[0].scales)
     if any(layer.scales for layer in ours):
         how = "through other layers" if len(ours) == 1 else f"in {len(ours)} places"
         return OwnScaling(note=f"the model scales its images itself, {how}")
-    others = [layer.name for layer in first if layer not in ours]
     if others:
         return OwnScaling(note=f"the model scales its images itself, by its layer {others[0]!r}")
     return OwnScaling()

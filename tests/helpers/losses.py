@@ -1,6 +1,6 @@
 """Twenty steps of a small model; as a command, on JAX: python -m tests.helpers.losses FAMILY N.
 
-FAMILY averages: compares the averages of the weights with those by hand instead; FAMILY
+FAMILY averages: compares the EMA of the weights with one by hand instead; FAMILY
 accumulation: a batch in parts with the whole of it; FAMILY shares: the layers' shares of a step.
 Several such pairs may follow each other.
 """

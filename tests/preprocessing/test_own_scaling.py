@@ -97,6 +97,15 @@ def test_a_model_that_does_not_scale_says_nothing():
     assert own_scaling.of(keras.Model(inputs, late)) == (None, False, None)
 
 
+def test_beside_another_layer_that_scales_ours_that_does_not_is_not_believed():
+    inputs = keras.Input(SHAPE)
+    other = layers.Dense(2)(layers.Flatten()(layers.Rescaling(1 / 255, name="theirs")(inputs)))
+    model = keras.Model(inputs, layers.Average()([ours(scales=False)(inputs), other]))
+    found = own_scaling.of(model)
+    assert (found.preprocessing, found.included) == (None, False)
+    assert found.note == "the model scales its images itself, by its layer 'theirs'"
+
+
 def test_who_uses_the_model_meanwhile_and_a_call_of_the_user_are_left_alone():
     model, results = ours(), []
     first, second = (model.get_layer(index=i) for i in (1, 2))
