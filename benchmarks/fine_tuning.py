@@ -100,7 +100,7 @@ def measure(args):
         model.save(weights)
         run_folder.save_class_names(epath.Path(folder), known.classes)  # For a new head.
         tuning = dataclasses.replace(
-            fine_tuning.defaults("MLPMixer", weights, None),
+            fine_tuning.defaults("MLPMixer", weights),
             model_options=config.model_options,
             image_size=config.image_size,
             eval_crop=config.eval_crop,
@@ -111,7 +111,7 @@ def measure(args):
         )
         ways = {
             "fine-tuned": tuning,
-            "fine-tuned, the head alone": dataclasses.replace(tuning, trained_blocks=0),
+            "fine-tuned, only the head": dataclasses.replace(tuning, trained_blocks=0),
             "from scratch": dataclasses.replace(tuning, weights=None),
             "from scratch, by AdamW": dataclasses.replace(
                 tuning, weights=None, optimizer="adamw", learning_rate=2e-3, weight_decay=0.05

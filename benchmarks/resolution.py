@@ -84,7 +84,7 @@ class Task:
         """Returns the accuracy after an epoch that begins with the first model's weights."""
         from keras_mixers.training import fine_tuning
 
-        usual, first = fine_tuning.defaults(self.config.model, self._weights, None), self.config
+        usual, first = fine_tuning.defaults(self.config.model, self._weights), self.config
         config = dataclasses.replace(
             usual,
             model_options=first.model_options,

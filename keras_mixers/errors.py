@@ -39,12 +39,22 @@ def did_you_mean(name, names, likeness=0.6):
     return f" Did you mean {near[0]}?" if near else ""
 
 
+# Before what `tf.debugging.Assert` was given to say.
+_ASSERTED = "Summarized data: b'"
 # What TensorFlow says before it says what is wrong.
 _BEFORE = ("Graph execution error:", "Detected at node", "<stack traces unavailable>")
 
 
+def some(names, most=5):
+    """Returns the first of `names` for a sentence, with dots for more."""
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
+
+
 def first_line(error):
     """Returns the first line of another library's error that says something, or its beginning."""
-    lines = [line for line in str(error).splitlines() if line.strip()]
+    text = str(error).split(_ASSERTED)[-1]
+    lines = [line for line in text.splitlines() if line.strip()]
     said = [line for line in lines if not line.startswith(_BEFORE)]
-    return (said or lines or [type(error).__name__])[0].strip()[:300]
+    line = (said or lines or [type(error).__name__])[0]
+    # TensorFlow says where it happened before it ("{{node ...}}"), and in which operation behind.
+    return line.split("}} ")[-1].split(" [Op:")[0].strip().removesuffix("'")[:300]

@@ -11,16 +11,18 @@ EXTRAS = {
     "jax": {"jax"},
     "weights": {"etils", "pydantic", "safetensors", "tabulate"},
     "train": {
-        *("etils", "matplotlib", "PIL", "pydantic", "tabulate", "tensorboard"),
+        *("etils", "filelock", "matplotlib", "PIL", "pydantic", "tabulate", "tensorboard"),
         *("tensorflow_datasets", "tqdm", "tyro"),
     },
     "export": {
         *("ai_edge_litert", "ai_edge_quantizer", "etils", "flatbuffers", "pydantic"),
         *("tabulate", "tensorflow", "tqdm"),
     },
+    "images": {"PIL", "pillow_heif", "tifffile"},
 }
 EXTRAS["plan"] = EXTRAS["train"] | {"tensorflow", "jax", "libtpu"}
 EXTRAS["recipes"] = EXTRAS["weights"] | EXTRAS["train"] | EXTRAS["export"] | {"sklearn"}
+EXTRAS["recipes"] |= EXTRAS["images"]
 
 
 def missing(modules):

@@ -1,7 +1,7 @@
 """Makes our classes known to Keras without importing Keras: as soon as it is imported.
 
 `keras.models.load_model` finds a class of this package only where it has been registered, and
-`import keras_mixers` alone promises that.
+`import keras_mixers` by itself promises that.
 """
 
 import importlib

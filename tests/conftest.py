@@ -53,17 +53,37 @@ def rng():
     return np.random.default_rng(0)
 
 
-@pytest.fixture(scope="module")
+# Each is built once for all processes; what is in it may be read, and copied to be changed.
+
+
+@pytest.fixture(scope="session")
 def folder(tmp_path_factory):
-    from tests.helpers import image_files
+    """Small images in three classes, for training and validation."""
+    from tests.helpers import image_files, shared
 
-    return image_files.write_folder(tmp_path_factory.mktemp("images"))
+    return shared.folder(tmp_path_factory, "images", image_files.write_folder)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def finished(folder, tmp_path_factory):
-    from tests.helpers import train_command
+    """A run of keras-mixers imagenet on `folder`."""
+    from tests.helpers import shared, train_command
 
-    out = tmp_path_factory.mktemp("run")
-    assert train_command.run(folder, out) == 0
-    return out
+    def train(out):
+        assert train_command.run(folder, out) == 0
+
+    return shared.folder(tmp_path_factory, "run", train)
+
+
+@pytest.fixture(scope="session")
+def digits_run(tmp_path_factory):
+    """A run of keras-mixers digits: of a small model that knows digits fairly well."""
+    from keras_mixers.commands import digits
+    from keras_mixers.data import digits as digits_data
+    from tests.helpers import shared
+
+    def train(out):
+        (out / "mlp_mixer").mkdir()
+        digits.run("mlp_mixer", digits_data.load(), out / "mlp_mixer", epochs=8)
+
+    return shared.folder(tmp_path_factory, "digits", train) / "mlp_mixer"

@@ -18,7 +18,7 @@ QUICK_TO_COMPILE = "--xla_backend_optimization_level=0 --xla_llvm_disable_expens
 @pytest.mark.parametrize(
     ("paths", "names"),
     [
-        (("tests/layers",), "numpy"),
+        (("tests/layers", "tests/training/on_jax.py"), "numpy"),
         *extended(
             (
                 (

@@ -58,7 +58,7 @@ def test_the_table_of_weights_is_what_the_tool_prints():
     assert tables.weights() in README
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_the_tables_are_what_the_tool_prints():
     from keras_mixers.evaluation import costs, tables
 

@@ -7,8 +7,10 @@ import re
 
 from keras_mixers import extras
 
-TO_TRAIN = ("etils", "matplotlib", "pydantic", "tabulate", "tensorboard", "tqdm", "tyro")
-"""What training needs beside TensorFlow; tensorflow-datasets, for its own sets alone, is not in."""
+TO_TRAIN = (
+    *("etils", "filelock", "matplotlib", "pydantic", "tabulate", "tensorboard", "tqdm", "tyro"),
+)
+"""What training needs besides TensorFlow; only its own sets need tensorflow-datasets."""
 OF_TRAINING_HELP = ("pydantic", "tyro")
 
 

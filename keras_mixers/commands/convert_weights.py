@@ -31,7 +31,7 @@ import sys
 import tempfile
 
 from keras_mixers import files
-from keras_mixers.commands import cli
+from keras_mixers.commands import cli, options
 from keras_mixers.errors import RunError, UsageError, first_line
 
 _KINDS = "IN must be a weight file, or a model in a run folder or a .keras file"
@@ -168,13 +168,16 @@ def _parse(argv):
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("source", help="see above", metavar="IN")
-    add("out", type=pathlib.Path, help="see above", metavar="OUT")
-    shown = "of a PyTorch file with several sets of weights (default: model)"
+    add("source", help="weight file, .keras file or run folder, as above", metavar="IN")
+    add(
+        "out",
+        type=pathlib.Path,
+        help="file to write, whose ending says its format, as above",
+        metavar="OUT",
+    )
+    shown = "name of one of the sets of weights in a PyTorch file of several (default: model)"
     add("--entry", metavar="NAME", help=shown)
-    for name, done in (("mean", "subtracted from"), ("std", "by which to divide")):
-        shown = f"{done} pixels scaled to [0, 1], where IN does not say it"
-        add(f"--{name}", type=float, nargs="+", metavar="X", help=shown)
+    options.add_scaling(parser, "what IN says")
     add("--overwrite", action="store_true", help="replace an existing OUT")
     args = parser.parse_args(argv)
     if not args.out.name.endswith(ENDINGS) or args.out.name in ENDINGS:

@@ -50,7 +50,7 @@ def _parse(argv):
     add("--top-k", type=int, default=5, metavar="K", help=shown)
     shown = "text file with the name of a class in each line (default: the names in MODEL)"
     add("--labels", metavar="FILE", help=shown)
-    options.add_scaling(parser, "MODEL's")
+    options.add_scaling(parser, "MODEL's, or else {:g}")
     args = parser.parse_args(argv)
     if not 0 <= args.port < 2**16:
         parser.error(f"argument --port: must be from 0 to 65535. Received: {args.port}")

@@ -84,6 +84,7 @@ def training_config(name, epochs=None):
         model={"mlp_mixer": "MLPMixer", "s2_mlp": "S2MLP", "smlpnet": "SMLPNet"}[name],
         data="digits",
         image_size=8,
+        channels=1,
         eval_crop=1.0,
     )
 

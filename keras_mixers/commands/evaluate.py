@@ -28,7 +28,7 @@ import time
 
 from keras_mixers import files
 from keras_mixers.commands import cli, options
-from keras_mixers.errors import RunError, UsageError, first_line
+from keras_mixers.errors import RunError, UsageError, first_line, some
 
 
 def _warn(sentence):
@@ -62,9 +62,18 @@ def run(args):
     of_classes = cli.output("--per-class", args.per_class, ".csv")
     of_confusion = cli.output("--confusion", args.confusion, ".csv")
     model = loading.read_model(files.named("MODEL", args.model), args.ema, _warn)
-    config = options.run_config(args, model, _warn)
-    config = options.preparation(args, model, config, args.batch_size, _warn)
-    data = inputs.open_data(args.data, args.data_dir, args.split, model.input_shape[-1])
+    trained_by = options.run_config(args, model, _warn)
+    given = options.given(args) | options.limits(args)
+    config = inputs.preparation(model, trained_by, args.batch_size, _warn, **given)
+    args.split = args.split or _usual_split(args, trained_by)
+    data = inputs.open_data(
+        args.data,
+        args.data_dir,
+        args.split,
+        model.input_shape[-1],
+        classes=None if args.data == options.DIGITS else model.class_names,
+        keys=options.keys(args, trained_by),
+    )
     names = data.class_names
     if len(model.output_shape) != 2 or model.output_shape[-1] != len(names):
         raise UsageError(
@@ -73,8 +82,8 @@ def run(args):
         )
     if model.class_names not in (None, tuple(names)):
         raise UsageError(
-            f"--data must have the classes that MODEL was trained for, {_some(model.class_names)}. "
-            f"Received: {_some(names)}"
+            f"--data must have the classes that MODEL was trained for, {some(model.class_names)}. "
+            f"Received: {some(names)}"
         )
     start = time.perf_counter()
     result = metrics.evaluate(model, data, config)
@@ -87,8 +96,13 @@ def run(args):
     require_few(data, result.unreadable, args.split, config.max_unreadable)
 
 
-def _some(names):
-    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+def _usual_split(args, trained_by):
+    from keras_mixers.evaluation import inputs
+
+    split = inputs.usual_split(args.data, args.data_dir, trained_by, options.keys(args, trained_by))
+    if split != "validation":
+        _warn(f"Evaluated on {split}, as --split was not given.")
+    return split
 
 
 def _parse(argv):
@@ -100,8 +114,9 @@ def _parse(argv):
     parser.add_argument("model", help="model to evaluate, of a kind above", metavar="MODEL")
     options.add(parser, data_required=True)
     add = parser.add_argument
-    shown = "split to evaluate on, or a part of one: validation[:10%%] (default: %(default)s)"
-    add("--split", default="validation", help=shown)
+    shown = "split to evaluate on, or a part of one: validation[:10%%] (default: what the run was "
+    shown += "validated on, where --data is its; or else validation, test or train, as there is)"
+    add("--split", help=shown)
     shown = "number of images evaluated at a time, from 1 (default: %(default)s)"
     add("--batch-size", type=int, default=64, metavar="N", help=shown)
     add("--ema", action="store_true", help="evaluate the EMA of a run's weights")

@@ -21,7 +21,7 @@ Precisions of TFLite files, all for CPUs but the last:
              slow on a CPU
 
 A SavedModel has two signatures: serving_default, for float images, and classify, from the bytes
-of JPEG or PNG files to the most probable labels and their probabilities.
+of JPEG, PNG, GIF or BMP files to the most probable labels and their probabilities.
 
 Exit status: 0 when the result agrees with the model; 1, and nothing is kept, when it does not
 (float32: by more than rounding; the others: by --min-agreement; no finite numbers) or too many
@@ -72,9 +72,10 @@ def run(args):
     config, data, name = trained_by or Origin().config, None, "random images"
     preprocessing = None
     if _needs_images(args) or inputs.are_taken_by(loaded) or options.given(args):
-        config = options.preparation(args, loaded, trained_by, 1, _warn)
+        given = options.given(args) | options.limits(args)
+        config = inputs.preparation(loaded, trained_by, 1, _warn, **given)
         preprocessing = config.preprocessing.for_channels(loaded.input_shape[-1])
-        data, name = _data(args, model, trained_by, "--split", args.split or "validation")
+        data, name = _data(args, model, trained_by, "--split", args.split)
     config = dataclasses.replace(config, loss=(trained_by or Origin().config).loss)
     origin = Origin(loaded.name, config, _labels(args, loaded), preprocessing)
     if args.precision in CALIBRATED:
@@ -136,8 +137,12 @@ def _data(args, model, trained_by, option, split):
     if not data:
         return None, "random images"
     data_dir = args.data_dir if args.data or not trained_by else trained_by.data_dir
+    split = split or inputs.usual_split(data, data_dir, trained_by, options.keys(args, trained_by))
     try:
-        opened = inputs.open_data(data, data_dir, split, model.input_shape[-1], option)
+        opened = inputs.open_data(
+            *(data, data_dir, split, model.input_shape[-1], option),
+            keys=options.keys(args, trained_by),
+        )
     except UsageError as error:
         if _needs_images(args):
             raise
@@ -154,10 +159,17 @@ def _data(args, model, trained_by, option, split):
 def _calibration(args, model, trained_by, config):
     from keras_mixers.export.calibration import calibration
 
-    split = args.calibration_split or "train"
+    split = args.calibration_split or _trained_on(args, trained_by)
     data, _ = _data(args, model, trained_by, "--calibration-split", split)
     images = args.calibration_images or CALIBRATION_IMAGES
     return calibration(data, config, split, images, args.batch_size)
+
+
+def _trained_on(args, trained_by):
+    from keras_mixers.data import sources
+
+    is_the_runs = trained_by and (not args.data or sources.are_same(args.data, trained_by.data))
+    return trained_by.train_split if is_the_runs else "train"
 
 
 def _parse(argv):
@@ -185,7 +197,7 @@ def _parse(argv):
     of_saved.add_argument("--top-k", type=int, metavar="N", help=shown)
     of_images = parser.add_argument_group("images")
     options.add(of_images, data_default=" (default: the run's)")
-    shown = "split to compare on, or a part of one: validation[:1000] (default: validation)"
+    shown = "split to compare on, or a part of one: validation[:1000] (default: as of evaluate)"
     of_images.add_argument("--split", help=shown)
     args = parser.parse_args(argv)
     _check(parser, args)

@@ -3,8 +3,8 @@
 It begins with published weights, a file of weights or an earlier run (--weights), gives the model a
 new head for the classes of --data, and trains for a few epochs. Images are in folders, one per
 class: FOLDER/train/<class>/*.jpg and FOLDER/validation/<class>/*.jpg, or FOLDER/<class>/*.jpg, a
-fifth of each class of which is then set aside for validation; or any other --data of
-keras-mixers imagenet.
+fifth of each class of which is then held out for validation; in a table of labels, such as
+labels.csv; or any other --data of keras-mixers imagenet.
 
 The same command, started again, goes on from the newest checkpoint of its run folder, which at the
 end holds summary.md and curves.png, confusion.csv and confusion.png, and mistakes.png, the images
@@ -76,17 +76,21 @@ def _defaults(argv):
     epochs = int(chosen.epochs) if (chosen.epochs or "").isdecimal() else fine_tuning.EPOCHS
     scaling_is_given = bool(chosen.mean and chosen.std)
     return fine_tuning.defaults(
-        chosen.model, chosen.weights, chosen.data, epochs, scaling_is_given=scaling_is_given
+        chosen.model, chosen.weights, epochs, scaling_is_given=scaling_is_given
     )
 
 
 def _check_folder(data):
-    """Raises a `UsageError` where a path is meant, and there is no folder."""
+    """Raises a `UsageError` where a path is meant, and there is no folder and no table."""
+    from keras_mixers.data import tables
+
     path = files.named("--data", data)
     meant = path.exists() or "/" in data
-    if meant and not path.is_dir():
+    is_table = path.is_file() and tables.is_table(data)
+    if meant and not path.is_dir() and not is_table:
         raise UsageError(
-            "--data must be a folder with a folder of images per class. Received: "
+            "--data must be a folder with a folder of images per class, or a table of labels "
+            "(.csv, .tsv, .jsonl). Received: "
             f"{data}, {'a file' if path.exists() else 'where nothing is'}"
         )
 

@@ -86,12 +86,12 @@ def _write_preview(config, path):
     if not path.lower().endswith(".png"):
         raise UsageError(f"--preview must name a PNG, such as batch.png. Received: {path}")
     path = files.named("--preview", path)
-    images, _ = run.open_data(config)
+    config, images, _ = run.open_data(config)
     try:
         _, unreadable = plots.preview(images, config, path)
     except OSError as error:
         raise UsageError(f"--preview must be a file that can be written. {error}") from None
-    UnreadableImages(config.max_unreadable).note(
+    UnreadableImages(config).note(
         images, unreadable, config.train_split, say=run.warn, write=lambda line: None
     )
     print(path)

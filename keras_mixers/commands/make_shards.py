@@ -1,13 +1,15 @@
 """Turns a folder of images into TFRecord shards, which disks and buckets read faster.
 
-IMAGES holds one folder per split: train and, if there are any, validation (or val) and test.
-Each split holds one folder per class, with JPEG or PNG files in it or in folders below it. What is
-an image is told by its first bytes, whatever its name; names that begin with a dot are passed
-over. Both IMAGES and OUT may be on Google Cloud Storage (gs://bucket/folder).
+IMAGES holds one folder per split: train and, if there are any, validation and test, by any usual
+name; or no splits, which makes all of it train. Each split holds one folder per class, with images
+in it or in folders below it, of any format that is read in training. What is an image is told by
+its first bytes, whatever its name; names that begin with a dot are passed over. Both IMAGES and OUT
+may be on Google Cloud Storage (gs://bucket/folder).
 
 OUT receives
   classes.txt                       one class a line, sorted; a class's label is its line, from 0
-  train-00000-of-00016.tfrecord ... and so on for the other splits; val becomes validation
+  counts.json                       the number of records of each file, to tell a file that was cut
+  train-00000-of-00016.tfrecord ... and so on for the other splits, as train, validation and test
 Each record is a tf.train.Example with image (the file's bytes, untouched), label (int64) and name
 (the path in IMAGES, such as train/dog/1.jpg). Images are spread over the shards in an order
 shuffled with the fixed seed 0: the same folder always gives the same shards.
@@ -34,8 +36,8 @@ def _parse(argv):
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("images", help="folder of images, as above")
-    parser.add_argument("out", help="folder for the shards")
+    parser.add_argument("images", metavar="IMAGES", help="folder of images, as above")
+    parser.add_argument("out", metavar="OUT", help="folder to write the shards to")
     parser.add_argument(
         "--shards",
         type=int,
@@ -65,7 +67,7 @@ def _print(splits):
     if left_out:
         print(
             f"{len(left_out)} of {files} files{', more than 0.1 %,' if too_many else ''} are "
-            "neither JPEG nor PNG by their first bytes and were left out: "
+            "no images that can be read, by their first bytes, and were left out: "
             f"{', '.join(left_out[:10])}{', ...' if len(left_out) > 10 else ''}"
         )
     return too_many

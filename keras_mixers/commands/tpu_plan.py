@@ -129,8 +129,8 @@ def _parse(argv):
     add("--batch-size", type=int, metavar="N", help=shown)
     shown = "number of parts that a batch is computed in, one by one (default: the recipe's)"
     add("--gradient-accumulation-steps", type=int, metavar="N", help=shown)
-    shown = "height and width of the images, in pixels (default: the recipe's)"
-    add("--image-size", type=int, metavar="PIXELS", help=shown)
+    shown = "height and width of the images in pixels, 224 or 160x320 (default: the recipe's)"
+    add("--image-size", metavar="PIXELS", help=shown)
     shown = "number of classes of the head, from 1 (default: %(default)s)"
     add("--classes", type=int, default=1000, metavar="N", help=shown)
     shown = "precision of the computation (default: the recipe's; its auto is mixed_bfloat16)"
@@ -139,7 +139,7 @@ def _parse(argv):
     add(
         "--tpu-scoped-vmem", type=int, metavar="KIB", help=f"{shown} choice (default: the recipe's)"
     )
-    shown = "recompute activations inside residuals in the backward pass, to save memory"
+    shown = "gradient checkpointing: recompute residuals in the backward pass, to save memory"
     add("--remat", action="store_true", help=f"{shown} (default: the recipe's)")
     shown = "backend that traces the step: jax for the whole slice, tensorflow for one replica"
     add("--backend", choices=("jax", "tensorflow"), default="jax", help=f"{shown} (default: jax)")

@@ -10,6 +10,7 @@ import tyro
 
 from keras_mixers.errors import Preempted, RunError, first_line
 from keras_mixers.training import config as settings
+from keras_mixers.training import image_size
 
 _SOURCES = """\
 In parentheses is where a setting comes from, with the value there, whatever the default here is:
@@ -27,6 +28,10 @@ class Command(settings.TrainingConfig):
         tuple[str, ...],
         tyro.conf.arg(help_behavior_hint=lambda shown: f"(default: {shown or 'none'})"),
     ] = ()
+    image_size: Annotated[
+        tuple[str, ...],
+        tyro.conf.arg(metavar="PIXELS", help_behavior_hint=lambda shown: f"(default: {shown})"),
+    ] = ("224",)
 
 
 def parse(kind, argv, prog, description, default):
@@ -44,12 +49,12 @@ def parse(kind, argv, prog, description, default):
     Raises:
         SettingError: A setting is out of range.
     """
-
+    size = image_size.shown(default.image_size)
     given = tyro.cli(
         kind,
         prog=prog,
         description=f"{description}\n\n{_SOURCES}",
-        default=kind(**settings.as_dict(default)),
+        default=kind(**settings.as_dict(default) | {"image_size": (size,)}),
         args=argv,
     )
     fields = dataclasses.fields(settings.TrainingConfig)

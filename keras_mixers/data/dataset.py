@@ -5,10 +5,12 @@ image's running number. So any step can be the first, and it does not matter how
 prepare a batch or how many devices share it.
 """
 
+import dataclasses
+
 import tensorflow as tf
 
 from keras_mixers import files
-from keras_mixers.data import augmentation, mixup
+from keras_mixers.data import augmentation, chunks, mixup
 from keras_mixers.data.batch_order import (
     WHOLE,
     check_pairs,
@@ -17,13 +19,10 @@ from keras_mixers.data.batch_order import (
     training_parts,
 )
 from keras_mixers.data.rand_augment import DEIT_RECIPE, MIXER_RECIPE, rand_augment
+from keras_mixers.errors import UsageError, first_line, some
 from keras_mixers.preprocessing import cropping
 
 _READABLE = -1
-# AutoGraph would rewrite what data sets call, for a second or so of each start.
-_as_it_is = tf.autograph.experimental.do_not_convert
-_LARGEST_CHUNK = 32
-_NUMBER = tf.TensorSpec((), tf.int64)
 
 LOST_CONNECTION = (
     tf.errors.UnavailableError,
@@ -81,12 +80,21 @@ class ArrayData:
 
 
 class ImageData:
-    """Encoded images of a source, cropped, augmented and batched as a `TrainingConfig` says."""
+    """Encoded images of a source, cropped, augmented and batched as a `TrainingConfig` says.
 
-    def __init__(self, source):
+    Args:
+        source: What `sources.open_source` returns.
+        classes: Names of the classes, in the order of the labels; None for the source's own.
+
+    Raises:
+        UsageError: The source has a class that is none of `classes`.
+    """
+
+    def __init__(self, source, classes=None):
         self._source = source
-        self.class_names = source.classes
-        self.classes = len(source.classes)
+        self.class_names = tuple(classes or source.classes)
+        self.classes = len(self.class_names)
+        self._labels = _places(source.classes, self.class_names)
         # A bucket answers late, so that it is asked for more at once.
         self._readers = 64 if files.is_remote(source.name(0)) else 16
 
@@ -97,7 +105,12 @@ class ImageData:
         """Returns what a person can find image `index` by."""
         return self._source.name(index)
 
-    def why_unreadable(self, index):
+    def file(self, index):
+        """Returns the bytes of image `index`."""
+        data, _ = self._source.read(tf.constant(index, tf.int64))
+        return data.numpy()
+
+    def why_unreadable(self, index, config):
         """Returns the reason why image `index` cannot be used, or "" if it can be.
 
         Raises:
@@ -105,24 +118,25 @@ class ImageData:
         """
         try:
             data, _ = self._load(tf.constant(index, tf.int64))
-            cropping.decode(data)
+            whole = dataclasses.replace(config.preprocessing, crop_mode="squash")
+            cropping.decode_central(data, whole, config.channels, config.max_pixels)
         except LOST_CONNECTION:
             raise
         except (tf.errors.OpError, ValueError) as error:
-            return _said(error)
+            return first_line(error)
         return ""
 
     def image(self, index, config):
-        """Returns image `index` as it is evaluated: uint8 of shape `(size, size, 3)`."""
+        """Returns image `index` as it is evaluated: uint8 of `config.input_shape`."""
         data, _ = self._load(tf.constant(index, tf.int64))
-        return cropping.decode_central(data, config.preprocessing).numpy()
+        return _central(data, config).numpy()
 
     def training_batches(self, config, start_step=0, shard=WHOLE):
         """Returns an endless data set of the batches from `start_step` on.
 
         Elements come step by step, within a step one for each of the
         `config.gradient_accumulation_steps`, within that one for each part of the `shard`.
-        Each is `(images, labels, unreadable)`: uint8 `(part, size, size, 3)`; float32
+        Each is `(images, labels, unreadable)`: uint8 `(part, *config.input_shape)`; float32
         `(part, classes)`, smoothed and mixed; int32 `(part,)`, -1, or the index of an unreadable
         image, which its neighbor replaces; where that is unreadable too, a blank one without a
         label does.
@@ -131,11 +145,16 @@ class ImageData:
         def prepare(number, index):
             data, label = self._load(index)
             crop_seed, seed = tf.unstack(tf.random.split(seed_of(config, number), 2))
-            image = _augment(
-                cropping.random_crop(data, crop_seed, config.preprocessing, config.crop_min_area),
-                seed,
-                config,
+            # What is augmented has colors, also where gray is what is left of them.
+            channels = 3 if config.channels == 1 else config.channels
+            preparation = config.preprocessing.for_channels(channels)
+            image = cropping.random_crop(
+                *(data, crop_seed, preparation, config.crop_min_area),
+                *(channels, config.max_pixels),
             )
+            image = _augment(image, seed, config)
+            if config.channels == 1:
+                image = tf.image.rgb_to_grayscale(image)
             return image, label, tf.constant(_READABLE), *_draw_mixing(number, config)
 
         def instead(number, index):
@@ -152,7 +171,7 @@ class ImageData:
 
         parts = training_parts(len(self), config, start_step, shard)
         check_pairs(config, shard)
-        return _batches(parts, prepare, instead, finish, self._readers)
+        return chunks.batches(parts, prepare, instead, finish, self._readers)
 
     def evaluation_batches(self, config, shard=WHOLE):
         """Returns a data set of every image once, in order, centrally cropped.
@@ -164,7 +183,7 @@ class ImageData:
         def prepare(number, index):
             def read():
                 data, label = self._load(index)
-                return cropping.decode_central(data, config.preprocessing), label
+                return _central(data, config), label
 
             image, label = tf.cond(number < len(self), read, lambda: _blank(config))
             return image, label, tf.constant(_READABLE)
@@ -177,23 +196,35 @@ class ImageData:
             return images, tf.one_hot(labels, self.classes), weights, unreadable
 
         parts = evaluation_parts(len(self), config, shard)
-        return _batches(parts, prepare, instead, finish, self._readers)
+        return chunks.batches(parts, prepare, instead, finish, self._readers)
 
     def _load(self, index):
         """Returns bytes and label; raises where the label is not one of the classes."""
         data, label = self._source.read(index)
-        why = f"its label must be from 0 to {self.classes - 1}; it is {{}}"
-        known = tf.debugging.Assert(
-            (label >= 0) & (label < self.classes), [tf.strings.format(why, label)]
-        )
+        count = len(self._source.classes)
+        why = f"its label must be from 0 to {count - 1}; it is {{}}"
+        known = tf.debugging.Assert((label >= 0) & (label < count), [tf.strings.format(why, label)])
         with tf.control_dependencies([] if known is None else [known]):
+            if self._labels is not None:
+                label = tf.gather(tf.constant(self._labels, tf.int64), label)
             return tf.identity(data), label
 
 
-def _said(error):
-    """What matters of TensorFlow's message, which quotes what an assertion says."""
-    said = str(error).split("Summarized data: b")[-1].split(" [Op:")[0]
-    return said.splitlines()[0].split("}} ")[-1].strip("'\"")
+def _places(theirs, ours):
+    """Returns the places of the classes of a source among others, or None where they agree."""
+    if tuple(theirs) == ours:
+        return None
+    place = {name: number for number, name in enumerate(ours)}
+    unknown = [name for name in theirs if name not in place]
+    if unknown:
+        raise UsageError(
+            f"--data must have classes of the model's only, {some(ours)}. Received: {some(unknown)}"
+        )
+    return [place[name] for name in theirs]
+
+
+def _central(data, config):
+    return cropping.decode_central(data, config.preprocessing, config.channels, config.max_pixels)
 
 
 def _draw_mixing(number, config):
@@ -202,7 +233,7 @@ def _draw_mixing(number, config):
         return tf.constant(1.0), tf.zeros((4,), tf.int32)
     return mixup.draw_mixing(
         seed_of(config, -1 - number // 2),  # Negative: no image's own seed.
-        (config.image_size, config.image_size),
+        config.preprocessing.size,
         config.mixup,
         config.cutmix,
         own_share_at_least_half=config.mixup_keeps_half,
@@ -229,64 +260,7 @@ def _augment(image, seed, config):
 
 def _blank(config):
     """What stands for an image that cannot be read: pixels and no label."""
-    return tf.zeros((config.image_size, config.image_size, 3), tf.uint8), tf.constant(-1, tf.int64)
-
-
-def _batches(parts, prepare, instead, finish, readers):
-    """Maps the images of every part by `prepare`, or `instead` where that fails; joins them.
-
-    Images are prepared and finished by the chunk, which costs less than one by one; only where a
-    chunk fails are its images prepared one by one, to find those that do. `readers` chunks are
-    under way at once, at most.
-    """
-    (size,) = parts.element_spec[0].shape
-    chunk = _chunk_size(size)
-    function = tf.function(instead, autograph=False)
-    outputs = function.get_concrete_function(_NUMBER, _NUMBER).structured_outputs
-    kinds = tf.nest.map_structure(lambda x: tf.TensorSpec(x.shape, x.dtype), outputs)
-
-    def one(number, index):
-        single = tf.data.Dataset.from_tensors((number, index))
-        return single.map(prepare).ignore_errors().concatenate(single.map(instead)).take(1)
-
-    def whole(numbers, indices):
-        # A loop, because a graph with `chunk` times the operations takes a minute to start.
-        images = (numbers, indices)
-        return tf.map_fn(lambda image: prepare(*image), images, fn_output_signature=kinds)
-
-    @_as_it_is
-    def chunk_of(*images):
-        at_once = tf.data.Dataset.from_tensors(images).map(whole).ignore_errors()
-        one_by_one = tf.data.Dataset.from_tensor_slices(images).flat_map(one)
-        return at_once.concatenate(one_by_one.batch(chunk, drop_remainder=True)).take(1)
-
-    @_as_it_is
-    def chunks(*part):
-        return tf.data.Dataset.from_tensor_slices(
-            tuple(tf.reshape(x, (size // chunk, chunk)) for x in part)
-        )
-
-    @_as_it_is
-    def joined(*values):
-        return tuple(tf.reshape(value, (size, *value.shape[2:])) for value in values)
-
-    return (
-        parts.flat_map(chunks)
-        .interleave(
-            chunk_of, cycle_length=readers, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
-        )
-        .map(_as_it_is(finish), num_parallel_calls=tf.data.AUTOTUNE)
-        .batch(size // chunk, drop_remainder=True)
-        .map(joined, num_parallel_calls=tf.data.AUTOTUNE)
-        .prefetch(tf.data.AUTOTUNE)
-    )
-
-
-def _chunk_size(size):
-    """The largest divisor from 2 to 32; even where `size` is, so that no pair is parted."""
-    divisors = [d for d in range(2, _LARGEST_CHUNK + 1) if size % d == 0]
-    even = [d for d in divisors if d % 2 == 0]
-    return max(even or divisors or [size])
+    return tf.zeros(config.input_shape, tf.uint8), tf.constant(-1, tf.int64)
 
 
 def _replace_unreadable(images, labels, unreadable):

@@ -1,15 +1,17 @@
-"""Images in folders, one per class, and what an image is there."""
+"""Images in folders, one per class."""
 
 import concurrent.futures
 import dataclasses
 import functools
+import logging
 
 import numpy as np
 import tensorflow as tf
 
+from keras_mixers.data import layout
 from keras_mixers.errors import UsageError
 
-_NAMES = (".jpg", ".jpeg", ".png")
+_log = logging.getLogger("keras_mixers")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,125 +46,90 @@ def open_folder(folder, split):
     Raises:
         UsageError: The folder is not laid out as such, or a class has no image to train on.
     """
-    try:
-        return _from_folder(folder, split)
-    except UnicodeDecodeError as error:
-        raise UsageError(
-            f"{folder} must hold names in UTF-8 only: rename what is called {error.object!r} there."
-        ) from None
-
-
-def _from_folder(folder, split):
-    train = _split_folder(folder, "train")
-    classes = tuple(sorted(_folders(train)))
-    if not classes:
-        raise UsageError(
-            f"{train} must hold one folder of images per class; it has no folder: put the "
-            f"images into {train}/<class>/."
-        )
-    top = _split_folder(folder, split)
-    unknown = sorted(set(_folders(top)) - set(classes))
+    found = layout.find(folder)
+    top = _split_folder(found, split)
+    if top == found.splits.get("train", top):  # Once for a training.
+        for note in found.notes:
+            _log.warning("%s", note)
+    trained = layout.classes(found.splits.get("train", top))
+    there = trained if top == found.splits.get("train") else layout.classes(top)
+    classes = tuple(trained)
+    unknown = sorted(set(there) - set(classes))
     if unknown:
         raise UsageError(
-            f"{top} must hold the classes of {train} only; remove these folders, or put images "
-            f"of theirs there too: {', '.join(unknown[:5])}"
+            f"{top} must hold the classes of {found.splits['train']} only; remove these folders, "
+            f"or put images of theirs there too: {', '.join(unknown[:5])}"
         )
     with concurrent.futures.ThreadPoolExecutor(16) as pool:
-        found = list(pool.map(lambda name: images_under(f"{top}/{name}"), classes))
-    _check_classes(top, split, classes, found)
-    paths = [path for class_paths in found for path in class_paths]
-    labels = np.repeat(np.arange(len(classes)), [len(class_paths) for class_paths in found])
-    rng = np.random.default_rng(0)  # Shuffled once and for all, so that a part has all classes,
-    order = rng.permutation(len(paths))
-    if split == "train" and lacks_validation(folder):  # in proportion, where one is to validate on.
-        order = np.argsort(np.concatenate([_spread(len(paths), rng) for paths in found]))
-    return FolderSource(classes, np.array(paths, object)[order], labels[order].astype("int64"))
+        by_class = list(pool.map(lambda name: layout.images_in(there.get(name, [])), classes))
+    paths = [paths for paths, _ in by_class]
+    _report(top, paths, [left_out for _, left_out in by_class])
+    _check_classes(top, top == found.splits.get("train"), classes, paths)
+    is_all = top == found.splits.get("train") and "validation" not in found.splits
+    return in_proportion(classes, paths, is_all)
 
 
-def _check_classes(top, split, classes, found):
-    """Raises a `UsageError` where classes have too few images, the paths in `found`."""
-    empty = [name for name, paths in zip(classes, found, strict=True) if not paths]
-    if empty and split == "train":
+def in_proportion(classes, paths, in_parts):
+    """Returns a `FolderSource` of the `paths` of each class, shuffled once and for all.
+
+    Where one part is trained on and another validated on (`in_parts`), each has its share of every
+    class.
+    """
+    labels = np.repeat(np.arange(len(classes)), list(map(len, paths)))
+    everything = [path for of_class in paths for path in of_class]
+    rng = np.random.default_rng(0)
+    order = rng.permutation(len(everything))
+    if in_parts:
+        order = np.argsort(np.concatenate([_spread(len(of_class), rng) for of_class in paths]))
+    shuffled = np.array(everything, object)[order]
+    return FolderSource(classes, shuffled, labels[order].astype("int64"))
+
+
+def _report(top, paths, left_out):
+    together = {}
+    for each in left_out:
+        for kind, names in each.items():
+            together.setdefault(kind, []).extend(names)
+    if loose := layout.loose_images(top):
+        together["images in no class's folder"] = loose
+    layout.told(top, sum(map(len, paths)), together)
+
+
+def _check_classes(top, is_train, classes, paths):
+    """Raises a `UsageError` where classes have too few images."""
+    empty = [name for name, of_class in zip(classes, paths, strict=True) if not of_class]
+    if empty and is_train:
         raise UsageError(
-            f"Every class in {top} must have an image (JPEG or PNG); put some there or remove "
-            f"these folders: {', '.join(empty[:5])}"
+            f"Every class in {top} must have an image; put some there or remove these folders: "
+            f"{', '.join(empty[:5])}"
         )
     if len(empty) == len(classes):
         raise UsageError(
-            f"{top} must hold one folder per class; it has no image (JPEG or PNG) in them: put "
-            f"some into {top}/<class>/."
+            f"{top} must hold one folder per class; it has no image in them: put some into "
+            f"{top}/<class>/."
         )
 
 
 def _spread(count, rng):
-    """Returns places from 0 to 1 for the images of a class, so that any part has its share."""
-    return (rng.permutation(count) + rng.random(count)) / count
+    """Returns places from 0 to 1 for the images of a class, so that any part has its share.
 
-
-def _split_folder(folder, split):
-    names = ("validation", "val") if split in ("validation", "val") else (split,)
-    there = _folders(folder)
-    for name in names:
-        if name in there:
-            return f"{folder}/{name}"
-    if split == "train" and has_classes_alone(folder):
-        return folder
-    if not there:
-        raise UsageError(
-            f"{folder} must hold a folder of images per class, or folders train and validation "
-            "of such folders; it has no folder: put the images into one per class."
-        )
-    found = ", ".join(sorted(there)[:10])
-    raise UsageError(
-        f"{folder} must hold a folder {names[0]}: make it, or choose another split, such as a part "
-        f"of the training images, train[80%:]. Received a folder with: {found}"
-    )
-
-
-def has_classes_alone(folder):
-    """Returns whether a folder has one folder per class, without splits."""
-    there = set(_folders(folder))
-    return bool(there) and not there & {"train", "validation", "val", "test"}
-
-
-def lacks_validation(folder):
-    """Returns whether a folder has no split but for training."""
-    there = set(_folders(folder))
-    return has_classes_alone(folder) or ("train" in there and not there & {"validation", "val"})
-
-
-def _folders(folder):
-    names = (name.rstrip("/") for name in tf.io.gfile.listdir(folder))
-    names = (name for name in names if not name.startswith("."))
-    return [name for name in names if tf.io.gfile.isdir(f"{folder}/{name}")]
-
-
-def is_image(data):
-    """Returns whether the first bytes of a file are those of a JPEG or PNG file."""
-    return data.startswith((b"\xff\xd8\xff", b"\x89PNG"))
-
-
-def images_under(folder):
-    """Returns the paths of the images in a folder and the folders below it, without hidden ones.
-
-    What is named .jpg, .jpeg or .png is an image, and unreadable where it is none: it is named and
-    counted, not passed over. Of other files, the first bytes decide. The order is that of the
-    folders' and then of the files' names; parts of a split, such as train[:80%], depend on it.
+    The only one of a class comes first: it is trained on.
     """
-    if not tf.io.gfile.isdir(folder):
-        return []
-    paths = [
-        f"{parent}/{name}"
-        for parent, _, names in sorted(tf.io.gfile.walk(folder))
-        for name in sorted(names)
-        if "/." not in f"{parent[len(folder) :]}/{name}"
-    ]
-    return [path for path in paths if path.lower().endswith(_NAMES) or is_image(_head(path))]
+    places = (rng.permutation(count) + rng.random(count)) / count
+    return places if count > 1 else np.zeros(count)
 
 
-def _head(path):
-    with tf.io.gfile.GFile(path, "rb") as file:
-        return file.read(4)
+def _split_folder(found, split):
+    name = layout.split_of(split) or split
+    if name in found.splits:
+        return found.splits[name]
+    there = layout.folders(found.folder)
+    if found.has_splits and split in there:
+        return f"{found.folder}/{split}"
+    raise UsageError(
+        f"{found.folder} must hold a folder {name}: make it, or choose another split, such as a "
+        f"part of the training images, train[80%:]. Received a folder with: {', '.join(there[:10])}"
+    )
 
 
 def constants(*arrays):

@@ -1,4 +1,4 @@
-"""RandAugment: every image is changed by operations drawn for it alone.
+"""RandAugment: each image is changed by operations of its own random draw.
 
 Two flavours, tables at the end of the file: that of RandAugment's authors, with which MLP-Mixer
 was trained (`MIXER_RECIPE`), and the "increasing" one of the recipes that follow DeiT
@@ -52,7 +52,7 @@ def rand_augment(
     for layer in range(layers):
         choice, apply, sign, row, column = tf.unstack(uniform[layer])
         draw = Draw(strength[layer] / 10, tf.where(sign < 0.5, -1.0, 1.0), (row, column))
-        # One past the last operation is to leave the image alone.
+        # One past the last operation is to leave the image as it is.
         index = tf.cast(choice * len(operations), tf.int32)
         index = tf.where(apply < probability, index, len(operations))
         image = choose(index, [*operations, _unchanged], image, draw)

@@ -1,22 +1,23 @@
-"""Images in TFRecord files: shards of our own, or what tensorflow-datasets has prepared."""
+"""Images in TFRecord files: of make-shards, of others, or prepared by tensorflow-datasets."""
 
-import concurrent.futures
 import dataclasses
 import functools
 import hashlib
 import io
+import logging
 import pathlib
-import re
 import struct
 
 import numpy as np
 import tensorflow as tf
 
 from keras_mixers import extras, files
+from keras_mixers.data import array_records, record_files
 from keras_mixers.data.folders import constants
 from keras_mixers.errors import UsageError, first_line
 
 _CACHE = pathlib.Path("~/.cache/keras_mixers/records")
+_log = logging.getLogger("keras_mixers")
 _TFDS = ("tensorflow_datasets",)
 
 
@@ -31,6 +32,8 @@ class RecordSource:
     """int64 of shape `(images, 2)`: file and first byte in it."""
     image_key: str = "image"
     label_key: str = "label"
+    first_label: int = 0
+    """The label of the first class."""
 
     def __len__(self):
         return len(self.places)
@@ -57,7 +60,7 @@ class RecordSource:
                 self.label_key: tf.io.FixedLenFeature((), tf.int64),
             },
         )
-        return features[self.image_key], features[self.label_key]
+        return features[self.image_key], features[self.label_key] - self.first_label
 
     def name(self, index):
         file, start = self.places[index]
@@ -68,46 +71,28 @@ class RecordSource:
         return constants(self.files, self.places)
 
 
-def open_shards(folder, split):
-    """Returns the images of a split of shards, as `keras-mixers make-shards` writes them."""
-    pattern = f"{folder}/{split}-*.tfrecord"
-    shards = sorted(tf.io.gfile.glob(pattern))
-    if not shards:
-        raise UsageError(
-            f"{folder} must hold shards of the split {split}, {pattern}: make them by "
-            "keras-mixers make-shards, or choose a split that is there."
-        )
-    numbered = re.search(r"-of-(\d+)\.tfrecord$", shards[0])
-    if numbered is None:
-        raise UsageError(
-            f"Shards must be named like {split}-00000-of-00008.tfrecord, as keras-mixers "
-            f"make-shards names them: rename them. Received: {shards[0]}"
-        )
-    if len(shards) != (listed := int(numbered[1])):
-        raise UsageError(
-            f"{folder} must hold all {listed} shards of {split}; it has {len(shards)}: copy the "
-            "others as well, or make them again by keras-mixers make-shards."
-        )
-    return _records(shards, _class_names(folder), "image", "label")
+def open_shards(folder, split, image_key=None, label_key=None):
+    """Returns the images of a split of TFRecord files, of `make-shards` or of others."""
+    shards = record_files.of_split(folder, split)
+    there = record_files.splits(folder)
+    trained = record_files.of_split(folder, "train") if "train" in there else shards
+    about = _contents(folder, tuple(trained), image_key, label_key)
+    return _records(shards, about, folder)
 
 
-def _class_names(folder):
+def _contents(folder, shards, image_key, label_key):
+    def read(most):
+        """Yields records of all shards in turns, `most` of them."""
+        each = -(-most // len(shards))
+        for path in shards[: 1 if most == 1 else None]:
+            yield from tf.data.TFRecordDataset(path).take(each).as_numpy_iterator()
+
     try:
-        with tf.io.gfile.GFile(f"{folder}/classes.txt") as file:
-            # Not splitlines(), which knows more ends of lines than a name has to avoid.
-            lines = file.read().removesuffix("\n").split("\n")
-            classes = tuple(line.removesuffix("\r") for line in lines)
-    except tf.errors.NotFoundError:
+        return record_files.contents(folder, read, image_key, label_key)
+    except tf.errors.DataLossError:
         raise UsageError(
-            f"{folder} must hold classes.txt, a class name a line, which keras-mixers make-shards "
-            "writes beside the shards: copy it as well."
+            f"A record file of {folder} is not a whole TFRecord file: write it again."
         ) from None
-    if not all(classes):
-        raise UsageError(
-            f"{folder}/classes.txt must hold a class name a line; line {classes.index('') + 1} is "
-            "empty: write the name, or make the shards again by keras-mixers make-shards."
-        )
-    return classes
 
 
 def prepared(name, data_dir):
@@ -139,34 +124,59 @@ def prepared_folder(folder):
         ) from None
 
 
-def open_tfds(builder, split):
+def open_tfds(builder, split, image_key=None, label_key=None):
+    """Returns the images of a split of what tensorflow-datasets has prepared.
+
+    Of several labels it is the one of `label_key`, or else of the set's `supervised_keys`.
+    """
     import tensorflow_datasets as tfds
 
     info = builder.info
     features = dict(info.features)
     images = [key for key, value in features.items() if isinstance(value, tfds.features.Image)]
     labels = [key for key, value in features.items() if isinstance(value, tfds.features.ClassLabel)]
-    if len(images) != 1 or len(labels) != 1:
-        raise UsageError(
-            "--data must have one image and one class per example: choose another set. "
-            f"Received: {info.name} with {', '.join(features)}"
-        )
+    usual = info.supervised_keys or (None, None)
+    image_key = _of_tfds(info, images, image_key, usual[0], "--image-key", "an image")
+    label_key = _of_tfds(info, labels, label_key, usual[-1], "--label-key", "a class")
     if split not in info.splits:
         raise UsageError(
             f"{info.name} has no split {split}; choose one of: {', '.join(info.splits)}"
         )
     shards = [str(path) for path in info.splits[split].filepaths]
+    about = record_files.Contents(image_key, label_key, tuple(features[label_key].names), 0)
+    lengths = info.splits[split].shard_lengths
+    if ".array_record" in shards[0]:
+        return array_records.open_files(shards, about, lengths)
     if ".tfrecord" not in shards[0]:
         raise UsageError(
-            f"{info.name} must be prepared as TFRecord files: prepare it again with "
+            f"{info.name} must be prepared as TFRecord or ArrayRecord files: prepare it again with "
             f"tensorflow-datasets' file_format tfrecord. Received: {shards[0]}"
         )
-    return _records(shards, tuple(features[labels[0]].names), images[0], labels[0])
+    return _records(shards, about, lengths=lengths)
 
 
-def _records(shards, classes, image_key, label_key):
-    with concurrent.futures.ThreadPoolExecutor(64 if files.is_remote(shards[0]) else 16) as pool:
+def _of_tfds(info, able, asked, usual, option, kind):
+    found = asked or (usual if usual in able else able[0] if len(able) == 1 else None)
+    if found in able:
+        if len(able) > 1 and not asked:
+            _log.warning(
+                "%s: of %s, %s is taken (%s)", info.name, ", ".join(sorted(able)), found, option
+            )
+        return found
+    raise UsageError(
+        f"{option} must name {kind} of {info.name}: {', '.join(sorted(able)) or 'it has none'}. "
+        f"Received: {asked or 'none'}, and examples with {', '.join(info.features)}"
+    )
+
+
+def _records(shards, about, folder=None, lengths=None):
+    with record_files.pool(shards[0]) as pool:
         scanned = list(pool.map(_scan_once, shards))
+    counts = list(map(len, scanned))
+    if lengths is not None:
+        record_files.require_counts(shards, counts, lengths)
+    elif folder:
+        record_files.check_counts(folder, shards, counts)
     places = np.concatenate(
         [
             np.stack([np.full_like(starts, number), starts], axis=1)
@@ -178,7 +188,14 @@ def _records(shards, classes, image_key, label_key):
             f"{shards[0]} and the shards beside it must hold images; they are empty: make them "
             "again."
         )
-    return RecordSource(classes, np.array(shards, object), places, image_key, label_key)
+    return RecordSource(
+        about.classes,
+        np.array(shards, object),
+        places,
+        about.image_key,
+        about.label_key,
+        about.first_label,
+    )
 
 
 def _scan_once(path):

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import dataclasses
+import json
 import re
 
 import numpy as np
@@ -9,13 +10,14 @@ import tensorflow as tf
 from tensorflow.io import gfile
 from tqdm import tqdm
 
-from keras_mixers.data.folders import is_image
+from keras_mixers.data import layout, record_files
+from keras_mixers.errors import UsageError
+from keras_mixers.preprocessing import image_formats
 
-SPLITS = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
 SHARD_BYTES = 150e6  # About; TensorFlow's guides advise 100 MB and more.
 SEED = 0
 _SCRATCH = "incomplete-shards"
-_RESULT = re.compile(r"classes\.txt|(train|validation|test)-\d{5}-of-\d{5}\.tfrecord")
+_RESULT = re.compile(r"classes\.txt|counts\.json|(train|validation|test)-\d{5}-of-\d{5}\.tfrecord")
 _SAMPLE = 1000  # Files whose sizes are asked: a bucket would need hours for a million.
 _READERS = 16
 _READ_AHEAD = 128  # Files.
@@ -31,12 +33,14 @@ class Split:
     size: int = 0
     """Bytes of all images."""
     labels: set = dataclasses.field(default_factory=set)
+    counts: dict = dataclasses.field(default_factory=dict)
+    """Number of images by name of the shard."""
     left_out: list = dataclasses.field(default_factory=list)
     """Names of the files that are no images."""
 
 
 def make_shards(images, out, shards=None, overwrite=False):
-    """Writes TFRecord shards and `classes.txt`.
+    """Writes TFRecord shards, `classes.txt` and `counts.json`.
 
     `keras-mixers make-shards --help` says what is in them.
 
@@ -55,7 +59,7 @@ def make_shards(images, out, shards=None, overwrite=False):
     """
     images, out = str(images).rstrip("/"), str(out).rstrip("/")
     _check_out(images, out, overwrite)
-    classes, files = _find(images)
+    classes, files, left_out = _find(images)
     smallest = min(map(len, files.values()))
     if shards and shards > smallest:
         raise ValueError(
@@ -69,7 +73,12 @@ def make_shards(images, out, shards=None, overwrite=False):
     with gfile.GFile(f"{scratch}/classes.txt", "w") as file:
         file.write("".join(f"{name}\n" for name in classes))
     with concurrent.futures.ThreadPoolExecutor(_READERS) as pool:
-        splits = [_write(images, scratch, name, files[name], shards, pool) for name in files]
+        splits = [Split(name, 0, left_out=left_out[name]) for name in files]
+        for split in splits:
+            _write(images, scratch, split, files[split.name], shards, pool)
+    counts = {name: count for split in splits for name, count in split.counts.items()}
+    with gfile.GFile(f"{scratch}/{record_files.INDEX}", "w") as file:
+        file.write(json.dumps(counts, indent=1) + "\n")
     _put_in_place(scratch, out)
     return splits
 
@@ -89,49 +98,43 @@ def _check_out(images, out, overwrite):
 
 
 def _find(images):
-    """Returns the class names, and for each split `(label, name)` of every file, sorted."""
-    folders = _folders(images)
-    splits = {SPLITS.get(folder): folder for folder in folders}
-    if "train" not in splits or None in splits or len(splits) < len(folders):
+    """Returns the class names, and for each split `(label, name)` of every file and a `Split`."""
+    try:
+        found = layout.find(images)
+        labels = {}
+        if "train" in found.splits:
+            labels = {name: n for n, name in enumerate(layout.classes(found.splits["train"]))}
+        classes = {split: layout.classes(top) for split, top in found.splits.items()}
+    except UsageError as error:
         raise ValueError(
-            "`images` must hold a folder train and may hold one validation (or val) and one "
-            f"test, but no others. Received: {', '.join(folders) or 'no folders'} in {images}"
+            f"`images` must hold a folder per class, in a folder per split or not: {error}"
+        ) from None
+    if not labels:
+        raise ValueError(
+            "`images` must hold a folder train, or a folder per class. Received: "
+            f"{', '.join(layout.folders(images)) or 'no folders'} in {images}"
         )
-    labels = {name: label for label, name in enumerate(_folders(f"{images}/train"))}
-    files = {}
-    for split in sorted(splits, key=list(SPLITS.values()).index):
-        folder = f"{images}/{splits[split]}"
-        classes = _folders(folder)
-        lacking = sorted(set(classes) - set(labels))
-        if not classes or lacking:
+    chosen, left = {}, {}
+    for split in (name for name in layout.SPLITS if name in classes):
+        top, cut = found.splits[split], len(images) + 1
+        lacking = sorted(set(classes[split]) - set(labels))
+        if not classes[split] or lacking:
             raise ValueError(
                 "`images` must have in each split one folder per class, of the classes in "
-                f"train. Received: {folder} with {' and '.join(lacking) or 'no folders'}"
+                f"train. Received: {top} with {' and '.join(lacking) or 'no folders'}"
             )
-        lists = [(name, _files(f"{folder}/{name}")) for name in classes]
-        for name, paths in lists:
+        chosen[split], left[split] = [], layout.loose_images(top)
+        for name, places in classes[split].items():
+            paths, others = layout.images_in(places)
+            left[split] += [path for kind in others.values() for path in kind]
             if not paths:
                 raise ValueError(
-                    "`images` must have files for every class: add some or remove the folder. "
-                    f"Received the empty folder: {folder}/{name}"
+                    "`images` must have images for every class: add some or remove the folder. "
+                    f"Received the folder without any: {top}/{name}"
                 )
-        cut = len(images) + 1
-        files[split] = [(labels[name], path[cut:]) for name, paths in lists for path in paths]
-    return list(labels), files
-
-
-def _folders(path):
-    _, names, _ = next(gfile.walk(path), (path, [], []))
-    return sorted(name.rstrip("/") for name in names if not name.startswith("."))
-
-
-def _files(folder):
-    names = [
-        f"{root.rstrip('/')}/{name}"[len(folder) :]
-        for root, _, names in gfile.walk(folder)
-        for name in names
-    ]
-    return [folder + name for name in sorted(names) if "/." not in name]
+            chosen[split] += [(labels[name], path[cut:]) for path in paths]
+        left[split] = [path[cut:] for path in left[split]]
+    return list(labels), chosen, left
 
 
 def _usual_shards(images, files, pool):
@@ -141,9 +144,9 @@ def _usual_shards(images, files, pool):
     return int(np.clip(round(mean * len(files) / SHARD_BYTES), 1, len(files)))
 
 
-def _write(images, folder, name, files, shards, pool):
-    """Writes all shards of a split into `folder`; returns its `Split`."""
-    split = Split(name, shards or _usual_shards(images, files, pool))
+def _write(images, folder, split, files, shards, pool):
+    """Writes all shards of a split into `folder`, and notes them in the `Split`."""
+    name, split.shards = split.name, shards or _usual_shards(images, files, pool)
     order = np.random.default_rng(SEED).permutation(len(files))
     with tqdm(total=len(files), desc=name, unit=" files") as bar:
         for shard in range(split.shards):
@@ -152,16 +155,18 @@ def _write(images, folder, name, files, shards, pool):
             with tf.io.TFRecordWriter(path) as writer:
                 for label, file, image in _read(images, chosen, pool):
                     bar.update()
-                    if not is_image(image):
+                    if image_formats.of(image) is None:
                         split.left_out.append(file)
                         continue
                     writer.write(_example(image, label, file))
+                    name_of_shard = path.rpartition("/")[-1]
+                    split.counts[name_of_shard] = split.counts.get(name_of_shard, 0) + 1
                     split.images += 1
                     split.size += len(image)
                     split.labels.add(label)
     if not split.images:
         raise ValueError(
-            f"`images` must hold JPEG or PNG files. Received for {name} only files of other "
+            f"`images` must hold files of images. Received for {name} only files of other "
             f"kinds, such as: {split.left_out[0]}"
         )
     return split

@@ -5,19 +5,22 @@ the first.
 """
 
 import dataclasses
+import logging
+import os
 import pathlib
 import re
 
 import tensorflow as tf
 
 from keras_mixers import files
-from keras_mixers.data import folders, records
+from keras_mixers.data import folders, layout, record_files, records, tables
 from keras_mixers.errors import UsageError
 
+_log = logging.getLogger("keras_mixers")
 _SPLIT = re.compile(r"(?P<name>[\w.-]+)(\[(?P<start>\d*%?):(?P<stop>\d*%?)\])?")
 
 
-def open_source(data, data_dir, split):
+def open_source(data, data_dir, split, image_key=None, label_key=None):
     """Returns the images of a split.
 
     Args:
@@ -27,6 +30,8 @@ def open_source(data, data_dir, split):
             or the name of a data set that it has prepared in `data_dir`.
         data_dir: Folder or bucket.
         split: Such as `"train"`, `"train[:99%]"` or `"train[1000:]"`.
+        image_key: Of records: what their images are called; None to look for it.
+        label_key: Of records: what their labels are called; None to look for it.
 
     Raises:
         UsageError: There is no such data set, no such split, or it holds no image.
@@ -35,26 +40,72 @@ def open_source(data, data_dir, split):
     if match is None:
         raise UsageError(f"A split must be written as train or train[:99%]. Received: {split}")
     name = match["name"]
-    folder = _expanded(data)
-    if not tf.io.gfile.isdir(folder):
-        source = records.open_tfds(records.prepared(data, _expanded(data_dir)), name)
-    elif tf.io.gfile.exists(f"{folder}/dataset_info.json"):
-        source = records.open_tfds(records.prepared_folder(folder), name)
-    elif tf.io.gfile.glob(f"{folder}/*.tfrecord"):
-        source = records.open_shards(folder, name)
+    folder, keys, kind = _expanded(data), (image_key, label_key), _kind(data, image_key, label_key)
+    if kind == "name":
+        builder = records.prepared(data, _expanded(data_dir))
+        source = records.open_tfds(builder, name, *keys)
+    elif kind == "tfds":
+        source = records.open_tfds(records.prepared_folder(folder), name, *keys)
+    elif kind == "records":
+        source = records.open_shards(folder, name, *keys)
+    elif kind == "table":
+        source = tables.open_table(folder, name, *keys)
     else:
         source = folders.open_folder(folder, name)
+        if unused := tables.unused(folder):
+            _log.warning(
+                "%s: the classes are its folders, %s; not used: %s (for its labels, give it "
+                "as --data)",
+                *(folder, ", ".join(source.classes[:5]), ", ".join(unused[:5])),
+            )
     if match["start"] is None:
         return source
     return _part(source, match["start"], match["stop"], split)
 
 
-def lacks_validation(data):
-    """Returns whether `data` is a folder of images with no split but for training."""
-    folder = _expanded(data)
-    if not tf.io.gfile.isdir(folder) or tf.io.gfile.exists(f"{folder}/dataset_info.json"):
+def are_same(data, other):
+    """Returns whether two values of `data` are the same set or folder."""
+    folders = [os.path.realpath(_expanded(each)) for each in (data, other)]
+    return data == other or (os.path.isdir(folders[0]) and folders[0] == folders[1])
+
+
+def splits(data, data_dir, *keys):
+    """Returns the names of the splits of `data`; none where it cannot be opened."""
+    folder, kind = _expanded(data), _kind(data, *keys)
+    try:
+        if kind == "name":
+            return tuple(records.prepared(data, _expanded(data_dir)).info.splits)
+        if kind == "tfds":
+            return tuple(records.prepared_folder(folder).info.splits)
+        if kind == "records":
+            return tuple(record_files.splits(folder))
+        if kind == "table":
+            return tables.splits(folder, keys)
+        return tuple(layout.find(folder).splits)
+    except UsageError:  # Whoever opens it says so.
+        return ()
+
+
+def lacks_validation(data, *keys):
+    """Returns whether `data` are images, records or a table with no split to validate on."""
+    if _kind(data) in ("name", "tfds"):
         return False
-    return not tf.io.gfile.glob(f"{folder}/*.tfrecord") and folders.lacks_validation(folder)
+    there = splits(data, "", *keys)
+    return "train" in there and "validation" not in there
+
+
+def _kind(data, *keys):
+    """Returns "name", "tfds", "records", "table" or "folder": what `data` is."""
+    folder = _expanded(data)
+    if tables.is_table(folder):
+        return "table"
+    if not tf.io.gfile.isdir(folder):
+        return "name"
+    if tf.io.gfile.exists(f"{folder}/dataset_info.json"):
+        return "tfds"
+    if record_files.splits(folder):
+        return "records"
+    return "table" if tables.find(folder, keys) else "folder"
 
 
 def _part(source, start, stop, split):

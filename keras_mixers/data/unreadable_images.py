@@ -11,11 +11,11 @@ class UnreadableImages:
     """Those of a run.
 
     Args:
-        limit: Largest share of a split.
+        config: A `TrainingConfig`.
     """
 
-    def __init__(self, limit):
-        self._limit, self._lines = limit, {}
+    def __init__(self, config):
+        self._config, self._lines = config, {}
 
     def note(self, images, found, split, say, write):
         """Takes in what was found in a batch.
@@ -33,7 +33,7 @@ class UnreadableImages:
         if not found:
             return
         for index in sorted(index for index in found if (split, index) not in self._lines):
-            reason = images.why_unreadable(index)
+            reason = images.why_unreadable(index, self._config)
             if not reason:
                 say(f"Skipped once: {images.name(index)}; it can be read now.")
                 continue
@@ -42,7 +42,7 @@ class UnreadableImages:
             say(f"Skipped: {line}")
             write(line)
         of_split = sorted(index for name, index in self._lines if name == split)
-        require_few(images, of_split, split, self._limit)
+        require_few(images, of_split, split, self._config.max_unreadable)
 
     def lines(self):
         """Returns what was written so far."""
@@ -62,12 +62,23 @@ def indices(marks):
 
 
 def require_few(images, unreadable, split, limit):
-    """Raises a `RunError` with names where more than a share of `limit` are `unreadable`."""
-    if len(unreadable) <= limit * len(images):
+    """Raises a `RunError` with names where more than a share of `limit` are `unreadable`.
+
+    A limit of None is 0.001; of sets of less than 10,000 images it is 10 images, of those of less
+    than 200 a twentieth, but at least one image.
+    """
+    allowed = _usual(len(images)) if limit is None else limit * len(images)
+    if len(unreadable) <= allowed:
         return
     names = ", ".join(images.name(index) for index in unreadable[:_NAMED])
     more = ", ..." if len(unreadable) > _NAMED else ""
+    said = f"the {int(allowed):,} that are allowed" if limit is None else f"{limit:g} allows"
+    said = said if limit is None else f"--max-unreadable {said}"
     raise RunError(
         f"{len(unreadable):,} of {len(images):,} images of {split} could not be read, more than "
-        f"--max-unreadable {limit:g} allows: fix or remove them ({names}{more}), or allow more."
+        f"{said}: fix or remove them ({names}{more}), or allow more by --max-unreadable."
     )
+
+
+def _usual(images):
+    return max(0.001 * images, min(10, max(1, images // 20)))

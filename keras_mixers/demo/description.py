@@ -69,6 +69,12 @@ def describe(path, labels=None, mean=None, std=None, top_k=5):
             f"MODEL must be whole; copy or export it again. Received {path}: {error}"
         ) from None
     preprocessing, scale, offset = _preparation(path, about, entry, mean, std)
+    if preprocessing.value_range:
+        _log.warning(
+            "MODEL was trained on files of more than 8 bits, %g being black and %g white; of such "
+            "files a browser reads 8 bits, in its own way",
+            *preprocessing.value_range,
+        )
     about = about or {
         "name": path.stem,
         "source": path.name,
@@ -87,6 +93,10 @@ def describe(path, labels=None, mean=None, std=None, top_k=5):
         "pixel_scale": [float(number) for number in scale],
         "pixel_offset": [float(number) for number in offset],
         "eval_crop": preprocessing.crop,
+        "crop_mode": preprocessing.crop_mode,
+        "fill": [
+            255 * mean for mean in _per_channel(preprocessing.for_channels(channels).mean, channels)
+        ],
         "interpolation": preprocessing.interpolation,
         # A real output has no quantum.
         "output_scale": float(quantum) or 1.0,
@@ -127,6 +137,10 @@ def _preparation(path, about, entry, mean, std):
     if takes_pixels:
         scale, offset = [1.0] * channels, [0.0] * channels
     return preprocessing, scale, offset
+
+
+def _per_channel(numbers, channels):
+    return numbers if len(numbers) == channels else numbers[:1] * channels
 
 
 def _ends(path):

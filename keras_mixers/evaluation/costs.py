@@ -1,7 +1,23 @@
 """What a model costs: its parameters and multiply-adds, and how these grow with the image."""
 
+import contextlib
 import math
 import re
+
+import keras
+
+
+@contextlib.contextmanager
+def without_values():
+    """What is built within has weights of a shape but without values: no time, no memory.
+
+    Such a model can be counted, and nothing else; Keras forgets it and all names at the end.
+    """
+    try:
+        with keras.StatelessScope(initialize_variables=False):
+            yield
+    finally:
+        keras.backend.clear_session()  # Else the next scope's end gives them values.
 
 
 def trainable_parameters(model):
@@ -19,7 +35,13 @@ def multiply_adds(model, layers=""):
     import tensorflow as tf
 
     image = tf.TensorSpec((1, *model.input_shape[1:]), "float32")
-    traced = tf.function(lambda x: model(x, training=False)).get_concrete_function(image)
+    # Weights as arguments, which need no values.
+    weights = [
+        [tf.TensorSpec(weight.shape, weight.dtype) for weight in some]
+        for some in (model.trainable_variables, model.non_trainable_variables)
+    ]
+    step = tf.function(lambda *args: model.stateless_call(*args, training=False), autograph=False)
+    traced = step.get_concrete_function(*weights, image)
     operations = [op for op in traced.graph.get_operations() if re.search(layers, op.name)]
     return sum(_COUNTERS[op.type](op) for op in operations if op.type in _COUNTERS)
 
@@ -52,9 +74,15 @@ def growth():
     """Returns how the cost grows with the image's side, beside the papers' formulas."""
     from tabulate import tabulate
 
-    rows = [_mixer_growth(side) for side in (112, 224, 336, 448)]
-    rows += [_s2_mlp_growth(side) for side in (112, 224, 336, 448)]
-    rows += [_smlpnet_growth(side) for side in (128, 224, 320, 448)]  # multiples of 32 only
+    rows = []
+    for row, sides in (
+        (_mixer_growth, (112, 224, 336, 448)),
+        (_s2_mlp_growth, (112, 224, 336, 448)),
+        (_smlpnet_growth, (128, 224, 320, 448)),  # Multiples of 32 only.
+    ):
+        for side in sides:
+            with without_values():
+                rows.append(row(side))
     headers = ("model", "side", "MACs", "of its mixing part", "formula")
     return tabulate(rows, headers, "github", colalign=("left", *["right"] * 4))
 
@@ -100,8 +128,9 @@ def s2_mlp_block():
     """Returns the parameters of a block of S2-MLP-deep without its norms: counted, by formula."""
     import keras_mixers
 
-    model = keras_mixers.S2MLPDeep()
     names = ("shift_fc1", "shift_fc2", "channel_mixing")
-    counted = sum(model.get_layer(f"block_0_{name}").count_params() for name in names)
+    with without_values():
+        model = keras_mixers.S2MLPDeep()
+        counted = sum(model.get_layer(f"block_0_{name}").count_params() for name in names)
     c, hidden = 384, 1536
     return counted, c * (2 * c + 2 * hidden) + 3 * c + hidden

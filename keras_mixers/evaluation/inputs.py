@@ -27,7 +27,7 @@ def preparation(model, config, batch_size, warn, **changes):
     Raises:
         UsageError: It is out of range, or the model takes no images of such a size.
     """
-    size = _image_size(model, config and config.image_size)
+    *size, channels = _input_shape(model, config)
     step = model.input_shape[0] or 1
     scaling = {"mean", "std"} & set(changes)
     if model.includes_preprocessing and scaling:
@@ -42,7 +42,9 @@ def preparation(model, config, batch_size, warn, **changes):
     if by_itself:
         changes |= {"mean": UNSCALED.mean, "std": UNSCALED.std}
     assumed = model.preprocessing is None and config is None and len(scaling) < 2
-    changes |= {"gradient_accumulation_steps": 1, "image_size": size}
+    changes |= {"gradient_accumulation_steps": 1, "image_size": size, "channels": channels}
+    # Of training only, and not for any number of channels.
+    changes |= {"randaugment": "none", "color_jitter": 0.0}
     changes["batch_size"] = max(step, batch_size // step * step)
     config = dataclasses.replace(usual, **changes)
     if by_itself:
@@ -54,46 +56,71 @@ def preparation(model, config, batch_size, warn, **changes):
 
 
 def are_taken_by(model):
-    """Returns whether a `LoadedModel` takes square images of 1 or 3 channels."""
+    """Returns whether a `LoadedModel` takes images."""
     shape = tuple(model.input_shape[1:])
-    return len(shape) == 3 and shape[0] == shape[1] and shape[2] in (1, 3)
+    return len(shape) == 3 and shape[2] is not None
 
 
-def _image_size(model, asked):
+def _input_shape(model, config):
+    """Returns height, width and channels of a model's images."""
     shape = tuple(model.input_shape[1:])
-    size = asked or (shape[0] if shape else 0)
-    if size is None:
-        raise UsageError("MODEL takes images of any size: give --config.")
-    if (
-        len(shape) != 3
-        or any(n not in (None, int(size)) for n in shape[:2])
-        or shape[2] not in (1, 3)
-    ):
+    if not are_taken_by(model):
         raise UsageError(
-            f"MODEL must take images of {size} x {size} pixels with 3 colors, or 1. It takes: "
+            "MODEL must take images, (height, width, channels). It takes: "
             + " x ".join(map(str, shape))
         )
-    return int(size)
+    if config is None and None in shape:
+        raise UsageError("MODEL takes images of any size: give --config.")
+    asked = config.preprocessing.size if config else shape[:2]
+    if any(there not in (None, n) for there, n in zip(shape[:2], asked, strict=True)):
+        raise UsageError(
+            f"MODEL must take images of {' x '.join(map(str, asked))} pixels, as its run's are. "
+            f"It takes: {' x '.join(map(str, shape))}"
+        )
+    return *map(int, asked), int(shape[2])
 
 
-def open_data(data, data_dir, split, channels=3, option="--split"):
+def usual_split(data, data_dir, trained_by=None, keys=(None, None)):
+    """Returns the split to evaluate on where none was asked for.
+
+    That is what a run was validated on, where `data` are its own; or else the first that there is
+    of validation, test and train.
+    """
+    from keras_mixers.data import sources
+
+    if data == DIGITS:
+        return "validation"
+    if trained_by and sources.are_same(data, trained_by.data):
+        return trained_by.validation_split
+    there = sources.splits(data, data_dir, *keys)
+    return next((name for name in ("validation", "test", "train") if name in there), "validation")
+
+
+def open_data(data, data_dir, split, channels=3, option="--split", classes=None, keys=(None, None)):
     """Returns the `ImageData` of a split, or for "digits" the `ArrayData`.
 
-    `option` is what the user gave the split by.
+    Args:
+        data: As of `sources.open_source`, or "digits".
+        data_dir: As of `sources.open_source`.
+        split: As of `sources.open_source`.
+        channels: Of the model's images.
+        option: What the user gave the split by.
+        classes: Names of the model's classes, in the order of its outputs; None for the data's.
+        keys: Of image and label in records, as of `sources.open_source`.
 
     Raises:
-        UsageError: There is none, or its images do not have the model's channels.
+        UsageError: There is none, or the digits' one channel is not what the model takes.
     """
     from keras_mixers.data.dataset import ArrayData, ImageData
     from keras_mixers.data.sources import open_source
 
-    if (data == DIGITS) != (channels == 1):
+    if data == DIGITS and channels != 1:
         raise UsageError(
-            f"--data must be {DIGITS} for a model of images with 1 channel, and for no other. "
-            f"Received: {data}, and images of {channels}"
+            f"--data {DIGITS} is for models of images with 1 channel. Received a model of images "
+            f"with {channels}"
         )
     if data != DIGITS:
-        return ImageData(open_source(data, data_dir, split))
+        return ImageData(open_source(data, data_dir, split, *keys), classes)
     from keras_mixers.data import digits
 
     splits = dict(zip(("train", "validation", "test"), digits.load(), strict=True))
@@ -138,7 +165,7 @@ def batches(data, config, unreadable, limit=None, doing=None):
         for images, one_hot, weights, places in data.evaluation_batches(config).as_numpy_iterator():
             found = places[places >= 0].tolist()
             for index in found:
-                line = f"{data.name(index)}: {data.why_unreadable(index)}"
+                line = f"{data.name(index)}: {data.why_unreadable(index, config)}"
                 bar.write(f"Skipped: {line}", file=sys.stderr)
             unreadable += found
             yield images, np.argmax(one_hot, axis=-1), weights

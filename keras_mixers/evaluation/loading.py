@@ -3,8 +3,6 @@
 import dataclasses
 import typing
 
-import numpy as np
-
 from keras_mixers.errors import RunError, SettingError, UsageError, first_line
 from keras_mixers.evaluation import exported
 from keras_mixers.preprocessing import Preprocessing
@@ -186,26 +184,15 @@ def _from_tflite(path):
 
 
 def _from_saved_model(path):
-    import tensorflow as tf
+    from keras_mixers.evaluation.saved_model import LoadedSavedModel
 
-    loaded = tf.saved_model.load(str(path))
-    serve = loaded.signatures["serving_default"]
-    ((entry, spec),) = serve.structured_input_signature[1].items()
-    ((end, result),) = serve.structured_outputs.items()
-
-    def predict(images):
-        batches = images.reshape(-1, spec.shape[0] or len(images), *images.shape[1:])
-        serve = loaded.signatures["serving_default"]  # It lives as long as `loaded` does.
-        return np.concatenate([serve(**{entry: tf.constant(batch)})[end] for batch in batches])
-
-    about, labels = exported.read_saved_model(path)
-    preprocessing, included = exported.preprocessing_of(about)
+    model = LoadedSavedModel(path)
     return LoadedModel(
         str(path),
-        predict,
-        tuple(spec.shape),
-        tuple(result.shape),
-        class_names=labels and tuple(labels),
-        preprocessing=preprocessing,
-        includes_preprocessing=included,
+        model.predict,
+        model.input_shape,
+        model.output_shape,
+        class_names=model.labels,
+        preprocessing=model.preprocessing,
+        includes_preprocessing=model.includes_preprocessing,
     )

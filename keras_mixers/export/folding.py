@@ -31,17 +31,18 @@ def fold(model, scaling=None):
         scaling = own.preprocessing.factors(model.input_shape[-1])
     try:
         twin, norm, head, stem = _twin(model, scaling is not None)
+        for layer in model.layers:
+            if layer is not norm and not isinstance(layer, keras.layers.InputLayer):
+                weights = layer.get_weights()
+                if layer is head:
+                    weights = _head_weights(weights, norm)
+                if layer is stem:
+                    weights = _stem_weights(weights, scaling)
+                twin.get_layer(layer.name).set_weights(weights)
     except (AttributeError, KeyError, NotImplementedError, TypeError, ValueError):
-        # A subclass, with code of its own, or a layer without a config.
+        # A subclass, with code of its own, a layer without a config, or one with weights that its
+        # config does not say: LoRA's, or quantized ones.
         return model if scaling is None or own.included else _behind_scaling(model, scaling)
-    for layer in model.layers:
-        if layer is not norm and not isinstance(layer, keras.layers.InputLayer):
-            weights = layer.get_weights()
-            if layer is head:
-                weights = _head_weights(weights, norm)
-            if layer is stem:
-                weights = _stem_weights(weights, scaling)
-            twin.get_layer(layer.name).set_weights(weights)
     unscaled = scaling is not None and stem is None and not own.included
     return _behind_scaling(twin, scaling) if unscaled else twin
 

@@ -1,16 +1,15 @@
-"""Writes SavedModels, which run without keras_mixers, and runs them."""
+"""Writes SavedModels, which run without keras_mixers."""
 
 import dataclasses
 import json
-import pathlib
 
 import keras
-import numpy as np
 import tensorflow as tf
 
-from keras_mixers.evaluation import exported
 from keras_mixers.evaluation.exported import ABOUT
+from keras_mixers.evaluation.saved_model import LoadedSavedModel
 from keras_mixers.export import folding
+from keras_mixers.preprocessing import cropping
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,40 +97,8 @@ def _prepared(image_bytes, preprocessing, channels, scaled):
     """Images of files as a model takes them, `(batch, height, width, channels)`."""
 
     def one(data):
-        pixels = preprocessing.pixels(data, channels)
+        pixels = cropping.decode_central(data, preprocessing, channels, in_graph=True)
         return preprocessing.scale(pixels) if scaled else tf.cast(pixels, tf.float32)
 
     kind = tf.TensorSpec((*preprocessing.size, channels), tf.float32)
     return tf.map_fn(one, image_bytes, fn_output_signature=kind)
-
-
-class LoadedSavedModel:
-    """A SavedModel, ready to run."""
-
-    takes_pixels = False
-    batch_size = None
-
-    def __init__(self, path):
-        self._loaded = tf.saved_model.load(str(path))
-        ((_, spec),) = (
-            self._loaded.signatures["serving_default"].structured_input_signature[1].items()
-        )
-        self.input_shape = tuple(spec.shape)
-        about, _ = exported.read_saved_model(pathlib.Path(path))
-        _, self.includes_preprocessing = exported.preprocessing_of(about)
-
-    def predict(self, images):
-        """Returns the outputs for float32 images."""
-        return self._loaded.serve(tf.constant(images)).numpy()
-
-    def try_classify(self):
-        """Runs `classify`, if there is one, on an image: what is wrong with it shows now."""
-        if "classify" in self._loaded.signatures:
-            self.classify([tf.io.encode_png(np.zeros((8, 8, 3), "uint8")).numpy()])
-
-    def classify(self, files):
-        """Returns labels and probabilities, `(images, top_k)`, for the bytes of image files."""
-        found = self._loaded.signatures["classify"](image_bytes=tf.constant(files))
-        names = found["labels"].numpy()
-        labels = np.array([name.decode() for name in names.ravel()]).reshape(names.shape)
-        return labels, found["probabilities"].numpy()

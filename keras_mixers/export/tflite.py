@@ -120,7 +120,7 @@ class TFLite:
         return file
 
     def facts(self, file, path):
-        """Returns what an `Export` says of a TFLite file alone."""
+        """Returns what an `Export` says of TFLite files only."""
         seconds = file.seconds(_TIMED_RUNS)
         kinds = flatbuffer.operators_by_precision(path.read_bytes())
         macs = sum(macs for _, macs in kinds.values()) or 1

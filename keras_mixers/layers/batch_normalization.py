@@ -29,7 +29,7 @@ class SyncBatchNormalization(keras.layers.BatchNormalization):
         """Keras' method, on centered inputs.
 
         Its synchronized variance is E[x^2] - E[x]^2, which in float32 drowns in rounding where the
-        mean is large beside the deviation; of inputs that are centered first, it does not.
+        mean is much larger than the std; it does not if the inputs are centered first.
         """
         if not self.synchronized:
             return super()._moments(inputs, mask)

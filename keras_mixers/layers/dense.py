@@ -15,6 +15,8 @@ def built_dense(layer, name, fan_in, units, activation=None, use_bias=True):
         bias_initializer=initializers.create(layer.bias_initializer, fan_in),
         dtype=layer.dtype_policy,
         name=name,
+        # A frozen layer is built again from its config: Keras would freeze no layer within it.
+        trainable=layer.trainable,
     )
     dense.build((None, fan_in))
     return dense

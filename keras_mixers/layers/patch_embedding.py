@@ -57,6 +57,7 @@ class PatchEmbedding(keras.layers.Layer):
             bias_initializer=initializers.create(self.bias_initializer, fan_in),
             dtype=self.dtype_policy,
             name="projection",
+            trainable=self.trainable,
         )
         self.projection.build(input_shape)
 

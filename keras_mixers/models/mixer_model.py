@@ -66,6 +66,11 @@ class MixerModel(keras.Model):
     # Keras' own, which look at the first images: those that are scaled already get a line.
 
     def fit(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
+        data = kwargs.get("validation_data")
+        if isinstance(data, tuple | list) and data:  # Images and labels.
+            self._looked_at(data[0])
+        elif data is not None:
+            kwargs["validation_data"] = self._looked_at(data)
         return super().fit(self._looked_at(x), *args, **kwargs)
 
     def evaluate(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:

@@ -23,7 +23,7 @@ def decode_predictions(
     """Returns the classes of the highest scores, with their names.
 
     Without `class_names`, the classes are assumed to be those of the published weights, by their
-    number alone: 1,000 of ImageNet-1k, 21,843 of Google's ImageNet-21k, 11,221 of MIIL's. A line
+    number only: 1,000 of ImageNet-1k, 21,843 of Google's ImageNet-21k, 11,221 of MIIL's. A line
     says so once. Their lists are downloaded once into Keras' cache, `~/.keras/models`. For a model
     of classes of your own, give their names, also where there are as many.
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from keras_mixers.preprocessing.preprocessing import (
     BY_IMAGENET,
+    CROP_MODES,
     IMAGENET_MEAN,
     IMAGENET_STD,
     INTERPOLATIONS,
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BY_IMAGENET",
+    "CROP_MODES",
     "IMAGENET_MEAN",
     "IMAGENET_STD",
     "INTERPOLATIONS",

@@ -1,11 +1,14 @@
 """From the bytes of an image file, or its pixels, to pixels of the size that a model sees."""
 
 import importlib.util
-import io
 
 import numpy as np
 
-from keras_mixers.preprocessing import given
+from keras_mixers.errors import first_line
+from keras_mixers.preprocessing import decoding
+from keras_mixers.preprocessing.decoding import MAX_PIXELS
+
+_FINE = 2**14  # Sides of the square on which a part of an image of any aspect ratio is drawn.
 
 
 def is_encoded(image):
@@ -14,7 +17,7 @@ def is_encoded(image):
 
 
 def central(images, preprocessing):
-    """Returns the central crop of pixels, resized, as uint8.
+    """Returns pixels, cropped or padded and resized as `preprocessing` says, as uint8.
 
     Args:
         images: Array or tensor from 0 to 255, `(height, width, channels)` or with a batch before.
@@ -28,35 +31,50 @@ def central(images, preprocessing):
     top, left, rows, columns = (window[i] for i in range(4))
     cropped = images[..., top : top + rows, left : left + columns, :]
     if _is_tensorflow(images):
-        cropped = _checked(cropped)
-        return _resized(cropped, preprocessing.size, preprocessing.interpolation, antialias=True)
+        return _resized(_checked(cropped), preprocessing, antialias=True)
     resized = _resized_by_keras(cropped, preprocessing)
     return np.asarray(resized) if isinstance(images, np.ndarray) else resized
 
 
-def decode_central(data, preprocessing, channels=3):
-    """Returns `central` of an encoded image: a NumPy array of `bytes`, a tensor of a tensor."""
+def decode_central(data, preprocessing, channels=3, max_pixels=MAX_PIXELS, in_graph=False):
+    """Returns `central` of an encoded image: a NumPy array of `bytes`, a tensor of a tensor.
+
+    Args:
+        data: Bytes, or a string tensor, of one image file or `(batch,)`.
+        preprocessing: A `Preprocessing`.
+        channels: 1 for gray, 3 for colors, or as many as the file has.
+        max_pixels: Images of more are refused.
+        in_graph: Whether only TensorFlow's own operations are used, which can be exported, but do
+            not read every format.
+    """
     if is_encoded(data) and data.shape.rank == 1:
         return _decode_batch(data, preprocessing, channels)
     if not is_encoded(data):
-        _report_orientation(data)
-        if importlib.util.find_spec("tensorflow") is None:
-            return central(_decode_by_pillow(data, channels), preprocessing)
-        import tensorflow as tf
-
         try:
-            return decode_central(tf.constant(data), preprocessing, channels).numpy()
-        except tf.errors.InvalidArgumentError as error:
-            reason = str(error).split("}} ")[-1].splitlines()[0].split(" [Op:")[0]
-            raise ValueError(f"`image` must be an image file that is whole. {reason}") from None
-    image = _crop(data, lambda shape: _window(shape[0], shape[1], preprocessing))
-    size, interpolation = preprocessing.size, preprocessing.interpolation
-    image = _resized(image, size, interpolation, antialias=True)
-    if channels == 1:
-        import tensorflow as tf
+            return _central_of_bytes(data, preprocessing, channels, max_pixels)
+        except ValueError as error:
+            raise ValueError(f"`image` must be an image file that is whole: {error}") from None
+    image = _crop(
+        data,
+        lambda shape: _window(shape[0], shape[1], preprocessing),
+        preprocessing,
+        channels,
+        max_pixels,
+        in_graph,
+    )
+    return _resized(image, preprocessing, antialias=True)
 
-        image = tf.image.rgb_to_grayscale(image)
-    return image
+
+def _central_of_bytes(data, preprocessing, channels, max_pixels):
+    if importlib.util.find_spec("tensorflow") is None:
+        decoding.shown_shape(data, channels, max_pixels)
+        return central(decoding.read(data, channels, preprocessing.value_range), preprocessing)
+    import tensorflow as tf
+
+    try:
+        return decode_central(tf.constant(data), preprocessing, channels, max_pixels).numpy()
+    except tf.errors.OpError as error:
+        raise ValueError(first_line(error)) from None
 
 
 def _decode_batch(data, preprocessing, channels):
@@ -74,39 +92,46 @@ def _decode_batch(data, preprocessing, channels):
     )
 
 
-def random_crop(data, seed, preprocessing, min_area):
-    """An inception crop: a random part of the area, of an aspect ratio from 3:4 to 4:3.
+def random_crop(data, seed, preprocessing, min_area, channels=3, max_pixels=MAX_PIXELS):
+    """An inception crop: a random part of the area.
+
+    Its aspect ratio is 3/4 to 4/3 of that of the result; or, where the whole image is what is seen
+    in evaluation (the modes squash and pad), of that of the image.
 
     Args:
         data: String tensor, the bytes of an image file.
         seed: Tensor of shape `(2,)`.
-        preprocessing: A `Preprocessing`; its size and interpolation are used.
+        preprocessing: A `Preprocessing`; its size, interpolation and crop mode are used.
         min_area: Smallest share of the image's area.
+        channels: As of `decode_central`.
+        max_pixels: As of `decode_central`.
     """
     import tensorflow as tf
 
+    is_whole = preprocessing.crop_mode != "center"
+    rows, columns = preprocessing.size
+    aspect = 1 if is_whole else columns / rows
+
     def choose(shape):
         begin, size, _ = tf.image.stateless_sample_distorted_bounding_box(
-            shape,
+            [_FINE, _FINE, 3] if is_whole else shape,
             tf.zeros((1, 0, 4)),
             seed,
             min_object_covered=0,
-            aspect_ratio_range=(3 / 4, 4 / 3),
+            aspect_ratio_range=(3 / 4 * aspect, 4 / 3 * aspect),
             area_range=(min_area, 1.0),
             use_image_if_no_bounding_boxes=True,
         )
-        return tf.concat([begin[:2], size[:2]], axis=0)
+        if not is_whole:
+            return tf.concat([begin[:2], size[:2]], axis=0)
+        scale = tf.cast(shape[:2], tf.float32) / _FINE
+        size = tf.maximum(tf.cast(tf.cast(size[:2], tf.float32) * scale, tf.int32), 1)
+        begin = tf.cast(tf.cast(begin[:2], tf.float32) * scale, tf.int32)
+        return tf.concat([tf.minimum(begin, shape[:2] - size), size], axis=0)
 
-    interpolation = preprocessing.interpolation
-    antialias = interpolation == "bicubic"
-    return _resized(_crop(data, choose), preprocessing.size, interpolation, antialias)
-
-
-def decode(data):
-    """Returns the pixels of an encoded image, uint8 of shape `(height, width, 3)`."""
-    import tensorflow as tf
-
-    return tf.io.decode_image(data, channels=3, expand_animations=False)
+    antialias = preprocessing.interpolation == "bicubic"
+    image = _crop(data, choose, preprocessing, channels, max_pixels)
+    return _resized(image, preprocessing, antialias)
 
 
 def rounded(images):
@@ -117,7 +142,13 @@ def rounded(images):
 
 
 def _window(height, width, preprocessing):
-    """Returns top, left, height and width of the central crop; numbers, or a tensor of them."""
+    """Returns top, left, height and width of what is seen; numbers, or a tensor of them."""
+    if preprocessing.crop_mode != "center":
+        if isinstance(height, int):
+            return 0, 0, height, width
+        import tensorflow as tf
+
+        return tf.stack([0, 0, height, width])
     rows, columns = preprocessing.size or (1, 1)
     # Whole numbers as long as possible: at a tie, the least error would move the crop by a pixel.
     if isinstance(height, int):
@@ -136,30 +167,154 @@ def _window(height, width, preprocessing):
     return tf.stack([(height - sides[0]) // 2, (width - sides[1]) // 2, *sides])
 
 
-def _crop(data, choose):
-    """Decodes the window `choose(shape)` of an image; of a JPEG, nothing but that window."""
+def _crop(data, choose, preprocessing, channels=3, max_pixels=MAX_PIXELS, in_graph=False):
+    """Decodes the window `choose(shape)` of the shown image; of a JPEG, no more than that."""
     import tensorflow as tf
 
-    def of_jpeg():
-        window = choose(tf.io.extract_jpeg_shape(data))
-        return tf.io.decode_and_crop_jpeg(data, window, channels=3)
+    from keras_mixers.preprocessing import orientation
 
-    def of_other():
-        image = decode(data)
-        top, left, height, width = tf.unstack(choose(tf.shape(image)))
-        return image[top : top + height, left : left + width]
+    def by_pillow():
+        image = _by_pillow(data, choose, preprocessing, channels, max_pixels)
+        return tf.ensure_shape(image, (None, None, channels))
 
-    image = tf.cond(tf.io.is_jpeg(data), of_jpeg, of_other)
-    image.set_shape((None, None, 3))
+    def by_tensorflow():
+        turn = orientation.of(data)
+
+        def window_of(shape):
+            chosen = choose(orientation.shown_shape(shape, turn))
+            return orientation.stored_window(chosen, shape, turn)
+
+        def of_jpeg():
+            window = window_of(tf.io.extract_jpeg_shape(data))
+            return tf.io.decode_and_crop_jpeg(data, window, channels=3)
+
+        def of_other():
+            image = in_graph_formats.decode(data, preprocessing.value_range)
+            top, left, height, width = tf.unstack(window_of(tf.shape(image)))
+            return image[top : top + height, left : left + width]
+
+        return orientation.turned(tf.cond(tf.io.is_jpeg(data), of_jpeg, of_other), turn)
+
+    from keras_mixers.preprocessing import in_graph_formats
+
+    if channels not in (1, 3):
+        return by_pillow()
+
+    def others():
+        if in_graph:
+            with tf.control_dependencies([in_graph_formats.check(data, max_pixels)]):
+                return _gray(by_tensorflow(), channels)
+        is_known = in_graph_formats.is_known(data)
+        return tf.cond(is_known, lambda: _gray(by_tensorflow(), channels), by_pillow)
+
+    if not tf.executing_eagerly():
+        # A function that stays one: else its hundred nodes are visited for each plain JPEG, too.
+        others = tf.function(others, autograph=False, experimental_attributes={"_noinline": True})
+
+    def plain():
+        shape = tf.io.extract_jpeg_shape(data)
+
+        def read():
+            window = choose(shape)
+            return _gray(tf.io.decode_and_crop_jpeg(data, window, channels=3), channels)
+
+        return tf.cond(shape[0] * shape[1] <= decoding.LARGE, read, others)
+
+    image = tf.cond(orientation.is_plain_jpeg(data), plain, others)
+    image.set_shape((None, None, channels))
     return image
 
 
-def _resized(images, size, interpolation, antialias):
+def _gray(image, channels):
     import tensorflow as tf
 
-    if size is not None:
-        images = tf.image.resize(images, size, interpolation, antialias=antialias)
+    return tf.image.rgb_to_grayscale(image) if channels == 1 else image
+
+
+def _by_pillow(data, choose, preprocessing, channels, max_pixels):
+    """Does what `_crop` does, outside of the graph: any format, large images within a budget."""
+
+    def shape_of(file):
+        return decoding.shown_shape(file, channels, max_pixels)
+
+    window = choose(_outside(shape_of, np.ones(3, "int32"), data))
+
+    def read(file, window):
+        size = preprocessing.size
+        if preprocessing.crop_mode == "pad" and size is not None:
+            size = _fitting(*map(int, window[2:]), size)
+        return decoding.read(
+            *(file, channels, preprocessing.value_range),
+            *(window, size, preprocessing.interpolation),
+        )
+
+    return _outside(read, np.zeros((1, 1, channels), "uint8"), data, window)
+
+
+def _outside(function, failed, data, *arguments):
+    """Calls a function of a file outside of the graph.
+
+    What it returns is of the type and rank of `failed`; a `ValueError` becomes TensorFlow's, with
+    its sentence and without a traceback.
+    """
+    import tensorflow as tf
+
+    def call(file, *others):
+        file = file if isinstance(file, bytes) else file.item()  # TensorFlow gives it either way.
+        try:
+            return function(file, *others), b""
+        except ValueError as error:
+            return failed, str(error).encode()
+
+    result, why = tf.numpy_function(call, [data, *arguments], (failed.dtype, tf.string))
+    succeeded = tf.debugging.Assert(tf.equal(tf.strings.length(why), 0), [why])
+    with tf.control_dependencies([] if succeeded is None else [succeeded]):
+        return tf.ensure_shape(
+            tf.identity(result), (3,) if failed.ndim == 1 else (None, None, None)
+        )
+
+
+def _fitting(height, width, size):
+    """Returns `(height, width)` of an image that is resized to fit into `size`; also of tensors."""
+    rows, columns = size
+    if isinstance(height, int):
+        scale = min(rows / height, columns / width)
+        sides = (
+            max(1, min(int(np.round(n * scale)), most))
+            for n, most in ((height, rows), (width, columns))
+        )
+        return tuple(sides)
+    import tensorflow as tf
+
+    height, width = (tf.cast(n, tf.float64) for n in (height, width))
+    scale = tf.minimum(rows / height, columns / width)
+    return tf.clip_by_value(
+        tf.cast(tf.round(tf.stack([height, width]) * scale), tf.int32), 1, [rows, columns]
+    )
+
+
+def _resized(images, preprocessing, antialias):
+    import tensorflow as tf
+
+    size, how = preprocessing.size, preprocessing.interpolation
+    if size is not None and preprocessing.crop_mode == "pad":
+        fitting = _fitting(*_shape(images), size)
+        images = tf.image.resize(images, fitting, how, antialias=antialias)
+        fill = _fill(preprocessing, images.shape[-1])
+        rows, columns = fitting[0], fitting[1]
+        before = (size[0] - rows) // 2, (size[1] - columns) // 2
+        after = size[0] - rows - before[0], size[1] - columns - before[1]
+        around = [[0, 0]] * (images.shape.rank - 3) + [*zip(before, after, strict=True), [0, 0]]
+        images = tf.pad(images - fill, around) + fill
+        images = tf.ensure_shape(images, (*images.shape[:-3], *size, images.shape[-1]))
+    elif size is not None:
+        images = tf.image.resize(images, size, how, antialias=antialias)
     return rounded(tf.clip_by_value(tf.cast(images, tf.float32), 0, 255))
+
+
+def _fill(preprocessing, channels):
+    """What stands around a padded image: the mean, which is 0 when it has been scaled."""
+    return 255 * np.array(preprocessing.for_channels(channels).mean, "float32")
 
 
 def _checked(images):
@@ -178,35 +333,22 @@ def _resized_by_keras(images, preprocessing):
     import keras
 
     images = keras.ops.convert_to_tensor(images, "float32")
-    if preprocessing.size is not None:
+    size, is_padded = preprocessing.size, preprocessing.crop_mode == "pad"
+    if size is not None:
         images = keras.ops.image.resize(
             images,
-            preprocessing.size,
+            _fitting(*images.shape[-3:-1], size) if is_padded else size,
             interpolation=preprocessing.interpolation,
             antialias=True,
             data_format="channels_last",
         )
+    if size is not None and is_padded:
+        missing = [most - there for most, there in zip(size, images.shape[-3:-1], strict=True)]
+        around = [(n // 2, n - n // 2) for n in missing]
+        fill = _fill(preprocessing, images.shape[-1])
+        around = [(0, 0)] * (len(images.shape) - 3) + [*around, (0, 0)]
+        images = keras.ops.pad(images - fill, around) + fill
     return keras.ops.cast(keras.ops.clip(images, 0, 255) + 0.5, "uint8")
-
-
-def _decode_by_pillow(data, channels):
-    from PIL import Image
-
-    with Image.open(io.BytesIO(data)) as image:
-        return np.asarray(image.convert("RGB" if channels == 3 else "L")).reshape(
-            image.height, image.width, channels
-        )
-
-
-def _report_orientation(data):
-    """Logs a line for a photograph that is stored turned; needs Pillow, and is silent without."""
-    try:
-        from PIL import Image
-
-        with Image.open(io.BytesIO(data)) as image:
-            given.report_orientation(image)
-    except (ImportError, OSError):  # What is no image is refused where it is decoded.
-        return
 
 
 def _shape(images):

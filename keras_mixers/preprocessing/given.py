@@ -8,30 +8,12 @@ _KINDS = (
     "the path of an image file, its bytes, a PIL image, pixels of shape (height, width, channels) "
     "or (batch, height, width, channels), or a list of these"
 )
-_ORIENTATION = 274  # Tag of EXIF.
 _log = logging.getLogger("keras_mixers")
 
 
 def is_pil(image):
     """Returns whether it is an image of Pillow, which need not be there."""
     return any(kind.__module__.startswith("PIL.") for kind in type(image).__mro__)
-
-
-def of_pil(image, channels):
-    """Returns the pixels of an image of Pillow, `(height, width, channels)`."""
-    report_orientation(image)
-    pixels = np.asarray(image.convert("L" if channels == 1 else "RGB"))
-    return pixels.reshape(image.height, image.width, -1)
-
-
-def report_orientation(image):
-    """Logs a line for a photograph that is stored turned, an image of Pillow."""
-    orientation = image.getexif().get(_ORIENTATION, 1)
-    if orientation != 1:
-        _log.warning(
-            "preprocessing: the image has EXIF orientation %s, which is not applied: turn it first",
-            orientation,
-        )
 
 
 def stacked(images):

@@ -13,6 +13,7 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 _LARGEST_STD = 10
 INTERPOLATIONS = ("bilinear", "bicubic")
+CROP_MODES = ("center", "squash", "pad")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,11 +27,18 @@ class Preprocessing:
         image_size: Side of the square that is left, in pixels, or `(height, width)`. `None` leaves
             the size of the crop.
         crop: Side of the central crop, as a share of the image's shorter side; the crop has the
-            aspect ratio of `image_size`. Defaults to 0.875, which is 224 of 256.
+            aspect ratio of `image_size`. Defaults to 0.875, which is 224 of 256. Only of the mode
+            `"center"`.
         interpolation: `"bilinear"` or `"bicubic"`, of resizing; antialiased.
         mean: What is taken from pixels scaled to [0, 1]: a number, or one per channel. Defaults to
             0.5, which with `std` 0.5 scales to [-1, 1].
         std: By what the difference is divided: a number, or one per channel.
+        crop_mode: How an image of another aspect ratio becomes one of `image_size`: `"center"`
+            (default) takes a central crop; `"squash"` resizes all of it, which distorts it; `"pad"`
+            resizes all of it and puts a border of `mean` around it.
+        value_range: `(low, high)`, the numbers in files of more than 8 bits a channel (16-bit PNG
+            and TIFF, floating point) that become the pixels 0 and 255; others are clipped. Defaults
+            to `None`: 0 to 65,535 for 16 bits, 0 to 1 for floating point.
 
     Raises:
         ValueError: An argument is out of range.
@@ -48,6 +56,8 @@ class Preprocessing:
     interpolation: str = "bilinear"
     mean: float | Sequence[float] = (0.5,)
     std: float | Sequence[float] = (0.5,)
+    crop_mode: str = "center"
+    value_range: Sequence[float] | None = None
 
     def __post_init__(self):
         for name in ("mean", "std"):
@@ -60,7 +70,7 @@ class Preprocessing:
             )
         if min(self.std) <= 0:
             raise ValueError(f"`std` must be greater than 0. Received: std={self.std}")
-        # An average of pixels scaled to [0, 1] is not above 1. Their deviation is not either, but a
+        # An average of pixels scaled to [0, 1] is not above 1. Their std is not either, but a
         # std is a range as well: those of pixels of 0 to 255 are far above 10.
         if max(self.mean) > 1 or max(self.std) > _LARGEST_STD:
             raise ValueError(
@@ -79,12 +89,21 @@ class Preprocessing:
                 f"`interpolation` must be one of {', '.join(INTERPOLATIONS)}. "
                 f"Received: interpolation={self.interpolation!r}"
             )
+        if self.crop_mode not in CROP_MODES:
+            raise ValueError(
+                f"`crop_mode` must be one of {', '.join(CROP_MODES)}. "
+                f"Received: crop_mode={self.crop_mode!r}"
+            )
+        if self.value_range is not None:
+            object.__setattr__(self, "value_range", _range(self.value_range))
 
     def __str__(self):
         height, width = self.size or ("any", "any")
+        how = {"center": f"central crop {self.crop:.4g}", "squash": "squashed", "pad": "padded"}
+        deep = f", values {_shown(self.value_range)}" if self.value_range else ""
         return (
-            f"{height} x {width}, central crop {self.crop:.4g}, {self.interpolation}, "
-            f"mean {_shown(self.mean)}, std {_shown(self.std)}"
+            f"{height} x {width}, {how[self.crop_mode]}, {self.interpolation}, "
+            f"mean {_shown(self.mean)}, std {_shown(self.std)}{deep}"
         )
 
     @property
@@ -105,7 +124,7 @@ class Preprocessing:
                 shape `(batch,)`; an image of Pillow; pixels from 0 to 255, an array or tensor of
                 shape `(height, width, channels)` or `(batch, height, width, channels)`; or a list
                 of single ones of these, which becomes a batch.
-            channels: Of files and images of Pillow: 3, or 1 for gray.
+            channels: Of files and images of Pillow: 3, 1 for gray, or as many as they have.
 
         Raises:
             ValueError: It is none of these, or has other numbers than 0 to 255.
@@ -114,7 +133,7 @@ class Preprocessing:
 
     def pixels(self, image: Any, channels: int = 3) -> Any:
         """Returns uint8 images, cropped and resized but not scaled; arguments as of a call."""
-        from keras_mixers.preprocessing import cropping, given
+        from keras_mixers.preprocessing import cropping, decoding, given
 
         if isinstance(image, list | tuple):
             return given.stacked([self.pixels(one, channels) for one in image])
@@ -124,7 +143,7 @@ class Preprocessing:
         if isinstance(image, bytes) or cropping.is_encoded(image):
             return cropping.decode_central(image, self, channels)
         if given.is_pil(image):
-            image = given.of_pil(image, channels)
+            image = decoding.of_pil(image, channels, self.value_range)
         given.check_pixels(image)
         return cropping.central(image, self)
 
@@ -155,6 +174,14 @@ class Preprocessing:
             return False
         return np.allclose(self.factors(channels), other.factors(channels), rtol=1e-6)
 
+    def prepares_like(self, other: "Preprocessing") -> bool:
+        """Returns whether both crop, resize and scale alike, whatever size they resize to."""
+        same = all(
+            getattr(self, name) == getattr(other, name)
+            for name in ("crop", "interpolation", "crop_mode", "value_range")
+        )
+        return same and self.scales_like(other)
+
     def for_channels(self, channels: int) -> Self:
         """Returns this preprocessing for images of another number of channels.
 
@@ -172,6 +199,10 @@ class Preprocessing:
     def get_config(self) -> dict[str, Any]:
         """Returns the arguments as a dict that JSON can hold."""
         config = dataclasses.asdict(self)
+        if self.crop_mode == "center":  # As it was before there were others.
+            del config["crop_mode"]
+        if self.value_range is None:
+            del config["value_range"]
         return {k: list(v) if isinstance(v, tuple) else v for k, v in config.items()}
 
     @classmethod
@@ -214,6 +245,16 @@ def _size(image_size):
         "`image_size` must be a whole number of pixels, (height, width) or None. "
         f"Received: image_size={image_size!r}"
     )
+
+
+def _range(values):
+    numbers = _numbers("value_range", values)
+    if len(numbers) != 2 or not numbers[0] < numbers[1]:
+        raise ValueError(
+            "`value_range` must be (low, high), low less than high. "
+            f"Received: value_range={values!r}"
+        )
+    return numbers
 
 
 def _shown(numbers):

@@ -3,6 +3,7 @@
 import sys
 import types
 
+import keras
 import numpy as np
 
 _LOOKED_AT = 2  # Images of a batch.
@@ -42,24 +43,66 @@ def with_a_look(batches, look):
     """Returns what a model is given, so that `look` is called with the first images of it.
 
     Args:
-        batches: An array or tensor; or a generator or `tf.data.Dataset` of images, or of tuples
-            that begin with them. Anything else is not looked at.
+        batches: An array or tensor, which may be the only item of a dict or list; or a generator,
+            `keras.utils.PyDataset` or `tf.data.Dataset` of images, or of tuples that begin with
+            them. Anything else is not looked at.
         look: A function of an array or tensor of images.
     """
     if isinstance(batches, types.GeneratorType):
         return _generated(batches, look)
+    if isinstance(batches, keras.utils.PyDataset):
+        # Another process would get a copy of it, whose line nobody sees.
+        return batches if batches.use_multiprocessing else _LookedAt(batches, look)
     if _is_dataset(batches):
         return _of_dataset(batches, look)
-    if hasattr(batches, "shape"):
-        look(batches)
+    if hasattr(_only(batches), "shape"):
+        look(_only(batches))
     return batches
+
+
+def _only(images):
+    """Returns the one input of a model from a dict or list of it; anything else as it is."""
+    if isinstance(images, dict):
+        images = list(images.values())
+    return images[0] if isinstance(images, list) and len(images) == 1 else images
+
+
+def _images_of(batch):
+    return _only(batch[0] if isinstance(batch, tuple) else batch)
 
 
 def _generated(batches, look):
     for number, batch in enumerate(batches):
         if number == 0:
-            look(batch[0] if isinstance(batch, tuple) else batch)
+            look(_images_of(batch))
         yield batch
+
+
+class _LookedAt(keras.utils.PyDataset):
+    """Another one, whose first batch is looked at when it is asked for."""
+
+    def __init__(self, dataset, look):
+        super().__init__(dataset.workers, False, dataset.max_queue_size)
+        self._dataset, self._look = dataset, look
+
+    def __len__(self):
+        return len(self._dataset)
+
+    @property
+    def num_batches(self):
+        return self._dataset.num_batches
+
+    def __getitem__(self, index):
+        batch = self._dataset[index]
+        if index == 0:
+            self._look(_images_of(batch))
+        return batch
+
+    def on_epoch_begin(self):
+        self._dataset.on_epoch_begin()
+
+    def on_epoch_end(self):
+        self._dataset.on_epoch_end()
 
 
 def _is_dataset(batches):
@@ -72,7 +115,7 @@ def _of_dataset(dataset, look):
     import tensorflow as tf
 
     spec = dataset.element_spec
-    images = spec[0] if isinstance(spec, tuple) else spec
+    images = _images_of(spec)
     is_one = isinstance(images, tf.TensorSpec) and images.dtype.is_floating
     # With several devices, its parts may run on machines that do not know this function. A None
     # cannot be passed on.
@@ -85,8 +128,7 @@ def _of_dataset(dataset, look):
         return np.int64(0)
 
     def looked_at(number, batch):
-        images = batch[0] if isinstance(spec, tuple) else batch
-        first = images[:_LOOKED_AT]
+        first = _images_of(batch)[:_LOOKED_AT]
         is_first = tf.equal(number, 0)
         done = tf.cond(
             is_first,

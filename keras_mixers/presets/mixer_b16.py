@@ -13,7 +13,7 @@ It resizes by area for evaluation, this recipe by antialiased bilinear interpola
 RandAugment interpolates rotated and sheared images is not written down; here it is bilinear, and
 contrast is towards the mean of the gray image, as in Pillow. Its warm-up is 10,000 steps; 32
 epochs of train[:99%] are 9,888. Its validation images for choosing settings are train[99%:];
-these are set aside here as well.
+this recipe does not train on these either.
 """
 
 from keras_mixers.training.config import TrainingConfig

@@ -78,7 +78,7 @@ def tables(about, plan):
 
 def _headline(about, plan):
     config = about.config
-    side = config.image_size
+    height, width = config.preprocessing.size
     parts = (
         f" in {config.gradient_accumulation_steps} parts"
         if config.gradient_accumulation_steps > 1
@@ -87,7 +87,7 @@ def _headline(about, plan):
     remat = ", residuals computed twice" if config.remat else ""
     vmem = f", {config.tpu_scoped_vmem:,} KiB of VMEM" if config.tpu_scoped_vmem else ""
     by = {"jax": "JAX", "tensorflow": "TensorFlow"}[about.backend]
-    images = f"{config.batch_size:,} images of {side} x {side} a step{parts}"
+    images = f"{config.batch_size:,} images of {height} x {width} a step{parts}"
     options = f"({', '.join(config.model_options)})" if config.model_options else ""
     return (
         f"{config.model}{options}: {images}, {plan.images:,} a chip, on {about.topology} "

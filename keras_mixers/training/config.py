@@ -11,6 +11,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 from keras_mixers import files
 from keras_mixers.errors import SettingError, UsageError, did_you_mean
 from keras_mixers.preprocessing import Preprocessing
+from keras_mixers.training.image_size import ImageSize
 from keras_mixers.training.model_options import ModelOption, parsed
 
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -38,8 +39,10 @@ class TrainingConfig:
     """Name of the model's constructor in keras_mixers, such as SMLPNetT."""
     model_options: Annotated[tuple[ModelOption, ...], Field(strict=False)] = ()
     """Further arguments of the model's constructor, such as hidden_dim=128 depths=(2,2)."""
-    image_size: PositiveInt = 224
-    """Height and width of the model's input, in pixels, from 1 (Mixer paper, section 3: 224)."""
+    image_size: ImageSize = 224
+    """Height and width of the model's input, in pixels: 224, or 160x320 (Mixer paper: 224)."""
+    channels: PositiveInt = 3
+    """Channels of the model's input: 3, 1 for gray, or as many as .npy and TIFF files have."""
     drop_path_rate: Decay = 0.1
     """Stochastic depth: drop rate of the last block, 0 to below 1 (Mixer paper, Table 4: 0.1)."""
     weights: str | None = None
@@ -58,8 +61,14 @@ class TrainingConfig:
     """Split of the data to train on; a part of it is written as train[:99%]."""
     validation_split: str = "validation"
     """Split of the data to evaluate on, in whole or in part, such as train[99%:]."""
-    max_unreadable: Probability = 0.001
-    """Largest share of a split's images that may be unreadable, 0 to 1 (our choice: 0.001)."""
+    image_key: str | None = None
+    """Name of the image in each record of TFRecord files; None: what holds encoded images."""
+    label_key: str | None = None
+    """Name of the label in each record, or in a tensorflow-datasets set of several; None: found."""
+    max_unreadable: Probability | None = None
+    """Largest share of a split that may be unreadable, 0 to 1; None: 0.001, or a few of a small."""
+    max_megapixels: PositiveFloat = 400.0
+    """Largest image that is decoded, in millions of pixels, above 0 (our choice: 400)."""
 
     # What is done to a training image, in this order.
     crop_min_area: Share = 0.05
@@ -94,6 +103,10 @@ class TrainingConfig:
     """Standard deviation to divide pixels in [0, 1] by, above 0; as --mean (big_vision: 0.5)."""
     eval_crop: Share = 0.875
     """Central crop in evaluation, as a share of the shorter side, above 0 (big_vision: 0.875)."""
+    crop_mode: Literal["center", "squash", "pad"] = "center"
+    """What is seen of an image: its center, or all, squashed or padded (big_vision: center)."""
+    value_range: Annotated[tuple[float, float], Field(strict=False)] | None = None
+    """Numbers that become black and white in files of over 8 bits; None: what 16 bits can hold."""
 
     # Optimization.
     epochs: PositiveInt = 300
@@ -117,7 +130,7 @@ class TrainingConfig:
     schedule: Literal["linear", "cosine"] = "linear"
     """Decay of the learning rate after the warm-up (Mixer paper, section 3: linear)."""
     warmup_epochs: NonNegativeFloat = 32.0
-    """Linear warm-up, in epochs, below --epochs (Mixer paper, section 3, 10,000 steps: 32)."""
+    """Linear warm-up, in epochs, from 0 (Mixer paper, section 3, 10,000 steps: 32)."""
     warmup_learning_rate: NonNegativeFloat = 0.0
     """Learning rate of the first step of the warm-up, from 0 (our choice: 0)."""
     beta_1: Decay = 0.9
@@ -133,7 +146,7 @@ class TrainingConfig:
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Decay per step of the EMA of the weights, above 0 and below 1; None keeps no EMA."""
     remat: bool = False
-    """Whether activations inside residuals are recomputed in the backward pass, to save memory."""
+    """Whether to recompute residuals in the backward pass (gradient checkpointing): less memory."""
     precision: Literal["auto", "float32", "mixed_bfloat16"] = "auto"
     """Precision of computation; auto is mixed_bfloat16 on TPUs and GPUs, float32 on CPUs."""
 
@@ -145,7 +158,7 @@ class TrainingConfig:
     checkpoint_minutes: NonNegativeFloat = 10.0
     """Time between checkpoints, in minutes, from 0 (our choice: 10)."""
     checkpoint_steps: PositiveInt | None = None
-    """Number of steps between checkpoints, from 1, beside those by time; None: by time alone."""
+    """Number of steps between checkpoints, from 1, besides those by time; None: by time only."""
     keep_checkpoints: PositiveInt = 3
     """Number of newest checkpoints to keep, from 1 (our choice: 3)."""
     log_steps: PositiveInt = 50
@@ -169,11 +182,6 @@ class TrainingConfig:
     @pydantic.model_validator(mode="after")
     def _agree(self):
         parts = self.gradient_accumulation_steps
-        if self.warmup_epochs >= self.epochs:
-            raise ValueError(
-                f"--warmup-epochs must be less than --epochs {self.epochs}. "
-                f"Received: {self.warmup_epochs:g}"
-            )
         if self.batch_size % parts:
             raise ValueError(
                 "--gradient-accumulation-steps must be a divisor of --batch-size "
@@ -183,6 +191,16 @@ class TrainingConfig:
             raise ValueError(
                 "--mean must have as many numbers as --std, one or one per channel. "
                 f"Received: {len(self.mean)} for --mean and {len(self.std)} for --std"
+            )
+        if len(self.mean) not in (1, 3, self.channels):
+            raise ValueError(
+                f"--mean and --std must have one number, or one for each of {self.channels} "
+                f"channels. Received: {len(self.mean)}"
+            )
+        if self.channels not in (1, 3) and (self.randaugment != "none" or self.color_jitter):
+            raise ValueError(
+                f"--channels {self.channels} needs --randaugment none and --color-jitter 0, which "
+                "are for colors."
             )
         self.preprocessing  # noqa: B018  (raises where a number of std is not above 0)
         if self.tpu_name and not self.tpu:
@@ -206,8 +224,24 @@ class TrainingConfig:
     def preprocessing(self):
         """The `Preprocessing` of evaluation, of which training shares size and scaling."""
         return Preprocessing(
-            self.image_size, self.eval_crop, self.interpolation, self.mean, self.std
-        )
+            self.image_size,
+            self.eval_crop,
+            self.interpolation,
+            self.mean,
+            self.std,
+            self.crop_mode,
+            self.value_range,
+        ).for_channels(self.channels)
+
+    @property
+    def input_shape(self):
+        """`(height, width, channels)` of the model's images."""
+        return (*self.preprocessing.size, self.channels)
+
+    @property
+    def max_pixels(self):
+        """Most pixels of an image that is decoded."""
+        return round(self.max_megapixels * 1e6)
 
     def with_preprocessing(self, preprocessing):
         """Returns these settings with the numbers of a `Preprocessing`, but for its size."""
@@ -217,6 +251,8 @@ class TrainingConfig:
             interpolation=preprocessing.interpolation,
             mean=preprocessing.mean,
             std=preprocessing.std,
+            crop_mode=preprocessing.crop_mode,
+            value_range=preprocessing.value_range,
         )
 
     def model_arguments(self):
@@ -226,7 +262,7 @@ class TrainingConfig:
 
 # May differ between the runs of one folder: where and how safely, not what.
 _FREE = (
-    *("data", "data_dir", "out", "max_unreadable"),
+    *("data", "data_dir", "out", "max_unreadable", "max_megapixels"),
     *("checkpoint_minutes", "checkpoint_steps", "keep_checkpoints", "log_steps"),
     *("tpu", "tpu_name", "multi_host", "cpu_devices", "remat", "tpu_scoped_vmem"),
 )

@@ -42,13 +42,12 @@ def usual(epochs=EPOCHS):
     )
 
 
-def defaults(model, weights, data, epochs=EPOCHS, scaling_is_given=False):
-    """Returns `usual(epochs)` with what the weights and the data say.
+def defaults(model, weights, epochs=EPOCHS, scaling_is_given=False):
+    """Returns `usual(epochs)` with what the weights say.
 
     Args:
         model: Name of a constructor, or None for that of the earlier run, else MLPMixerB16.
         weights: A name of published ones, a file or an earlier run; None for `usual`'s.
-        data: What is trained on; None where that is not known yet.
         epochs: As `usual` takes them.
         scaling_is_given: Whether mean and std are given anyway: then nothing is said of weights
             that do not say how their images are prepared.
@@ -62,25 +61,15 @@ def defaults(model, weights, data, epochs=EPOCHS, scaling_is_given=False):
     preprocessing = run and run.preprocessing
     if run is None:
         preprocessing = _preprocessing(name, weights or config.weights, scaling_is_given)
-    splits = {}
-    if data:
-        from keras_mixers.data import sources
-
-        if sources.lacks_validation(data):
-            splits = dict(train_split="train[:80%]", validation_split="train[80%:]")
     return dataclasses.replace(
-        config,
+        config.with_preprocessing(preprocessing),
         model=name,
         model_options=base.model_options if name == base.model else (),
         image_size=base.image_size,
+        channels=base.channels,
         weights=weights or config.weights,
-        interpolation=preprocessing.interpolation,
-        eval_crop=preprocessing.crop,
-        mean=preprocessing.mean,
-        std=preprocessing.std,
         flip=base.flip,
         crop_min_area=base.crop_min_area,
-        **splits,
     )
 
 

@@ -140,7 +140,7 @@ class JaxEngine:
         return {name: [self._copy(v, v.dtype) for v in vs] for name, vs in variables.items()}
 
     def _copy(self, value, dtype):
-        array = np.array(value).astype(dtype)
+        array = np.asarray(value).astype(dtype)
         return jax.make_array_from_callback(array.shape, self._everywhere, lambda i: array[i])
 
     def _global(self, array, sharding):

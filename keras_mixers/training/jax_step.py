@@ -1,4 +1,4 @@
-"""The arithmetic of a training step on JAX, as functions of the state alone, wherever that lies."""
+"""The arithmetic of a training step on JAX, as pure functions of the state."""
 
 import functools
 

@@ -90,7 +90,7 @@ class _Loop:
         self.history, self._step = [], 0
         self._epoch_sums, self._log_sums = collections.Counter(), collections.Counter()
         self._pending, self._moments = collections.deque(), 0
-        self._unreadable = UnreadableImages(config.max_unreadable)
+        self._unreadable = UnreadableImages(config)
         self._checkpoints, self._signals = checkpoints, signals
 
     def run(self, on_start, open_log):

@@ -12,7 +12,7 @@ import keras_mixers
 from keras_mixers import weights as weight_files
 from keras_mixers.errors import UsageError, did_you_mean
 from keras_mixers.models import family
-from keras_mixers.training import run_folder
+from keras_mixers.training import image_size, run_folder
 from keras_mixers.training.model_options import BY_OTHER_SETTINGS
 
 _log = logging.getLogger("keras_mixers")
@@ -85,7 +85,8 @@ def _by_weights(config):
     if "tokens_mlp_dim" in parameters and config.resize == "block_diagonal":
         patch_size = parameters["patch_size"].default
         patch_size = config.model_arguments().get("patch_size", patch_size)
-        times = weight_files.tiles(source, (config.image_size // patch_size,) * 2)
+        grid = tuple(side // patch_size for side in config.preprocessing.size)
+        times = weight_files.tiles(source, grid)
         required["tokens_mlp_dim"] = times * source.tokens_mlp_dim
     return suggested, required
 
@@ -166,7 +167,7 @@ def build(config, classes):
     """
     check(config)
     arguments = {
-        "input_shape": (config.image_size, config.image_size, 3),
+        "input_shape": config.input_shape,
         "classes": classes,
         "classifier_activation": None,
         "drop_path_rate": config.drop_path_rate,
@@ -175,9 +176,10 @@ def build(config, classes):
     try:
         model = _constructors()[config.model](**arguments | config.model_arguments())
     except Exception as error:  # Of many kinds: each backend has its own where memory is short.
+        size = image_size.shown(config.image_size)
         raise UsageError(
-            f"--model {config.model} cannot be built with --image-size {config.image_size} and "
-            f"{classes:,} classes: {_reason(error)}"
+            f"--model {config.model} cannot be built with --image-size {size} and {classes:,} "
+            f"classes: {_reason(error)}"
         ) from None
     bias = model.head.bias
     bias.assign(bias + config.head_bias)

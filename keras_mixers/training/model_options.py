@@ -6,7 +6,7 @@ from typing import Annotated
 import pydantic
 
 BY_OTHER_SETTINGS = {
-    "input_shape": "give --image-size",
+    "input_shape": "give --image-size and --channels",
     "classes": "they are the data's",
     "classifier_activation": "--loss takes logits",
     "drop_path_rate": "give --drop-path-rate",

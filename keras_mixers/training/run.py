@@ -1,6 +1,7 @@
 """A training run from beginning to end: data, devices, the loop, and the results in its folder."""
 
 import contextlib
+import dataclasses
 import sys
 import time
 import typing
@@ -9,10 +10,19 @@ import keras
 import tensorflow as tf
 
 from keras_mixers import files
-from keras_mixers.data import batch_order, dataset
+from keras_mixers.data import batch_order, dataset, survey
 from keras_mixers.data.sources import open_source
 from keras_mixers.errors import UsageError
-from keras_mixers.training import distribution, logging, loop, model, plots, run_folder
+from keras_mixers.training import (
+    adaptation,
+    distribution,
+    lock,
+    logging,
+    loop,
+    model,
+    plots,
+    run_folder,
+)
 from keras_mixers.training.config import TrainingConfig
 
 _NO_DATA = """\
@@ -21,7 +31,7 @@ _NO_DATA = """\
 Give the training images in one of three ways:
 
   a folder      --data FOLDER, with one folder per class:
-                  FOLDER/train/<class>/*.jpg (or .jpeg, .png)
+                  FOLDER/train/<class>/*.jpg (or PNG, WebP, GIF, BMP, TIFF, AVIF, HEIC)
                   FOLDER/validation/<class>/*.jpg
   shards        --data FOLDER, made of such a folder by this command (faster on disks and buckets):
                   keras-mixers make-shards IMAGES FOLDER
@@ -49,21 +59,24 @@ class Trained(typing.NamedTuple):
 
 
 def open_data(config):
-    """Returns the training and the validation images.
+    """Returns the settings, adapted to the data, the training and the validation images.
 
     Raises:
         UsageError: There are none; one screen says what to put where.
     """
+    keys = (config.image_key, config.label_key)
     try:
-        training = open_source(config.data, config.data_dir, config.train_split)
-        validation = open_source(config.data, config.data_dir, config.validation_split)
+        config = adaptation.to_splits(config)
+        training = open_source(config.data, config.data_dir, config.train_split, *keys)
+        validation = open_source(config.data, config.data_dir, config.validation_split, *keys)
     except tf.errors.OpError as error:
         raise UsageError(f"--data {config.data} cannot be read: {error.message}") from None
     except UsageError as error:
         if str(error).startswith("No data"):
             raise UsageError(_NO_DATA.format(error=error)) from None
         raise
-    return dataset.ImageData(training), dataset.ImageData(validation)
+    config = adaptation.to_size(config, len(training))
+    return config, dataset.ImageData(training), dataset.ImageData(validation, training.classes)
 
 
 def train(config):
@@ -76,18 +89,29 @@ def train(config):
         RunError: The run cannot begin or go on; `UsageError` where nothing was written.
     """
     folder = files.named("--out", config.out)
-    config = model.resolved(config, run_folder.earlier_config(folder))
-    training, validation = open_data(config)
+    earlier = run_folder.earlier_config(folder)
+    config = model.resolved(config, earlier)
+    config, training, validation = open_data(config)
     if training.classes < 2:
         raise UsageError(
-            "--data must have two classes or more, in a folder each. Received one alone: "
+            "--data must have two classes or more, in a folder each. Received one only: "
             f"{training.class_names[0]}"
         )
     # Refused before anything is written.
     batch_order.steps_per_epoch(len(training), config.batch_size)
+    config = _looked_at(config, earlier, training, validation)
     where = distribution.connect(config)
-    with run_folder.locked(folder) if where.is_chief else contextlib.nullcontext():
+    with lock.locked(folder) if where.is_chief else contextlib.nullcontext():
         return _train(config, training, validation, where, folder)
+
+
+def _looked_at(config, earlier, training, validation):
+    """Returns `config` with what a look at the images says; a run that goes on had it."""
+    if earlier is None:
+        return survey.look(config, training, validation)
+    if config.value_range is None:
+        return dataclasses.replace(config, value_range=earlier.value_range)
+    return config
 
 
 def _train(config, training, validation, where, folder):

@@ -1,7 +1,6 @@
 """What a run folder holds beside the checkpoints and the log: the configuration, the models."""
 
 import contextlib
-import fcntl
 import json
 import pathlib
 import tempfile
@@ -43,37 +42,6 @@ def _save_model(engine, path):
         local = pathlib.Path(scratch, path.name)
         engine.model.save(local)
         files.write(path, local.read_bytes())
-
-
-@contextlib.contextmanager
-def locked(folder):
-    """Makes a run folder and, on a disk, keeps other processes out, however this one ends.
-
-    Raises:
-        UsageError: It cannot be written, or another process works in it.
-    """
-    path = folder / ".lock"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        path.write_text("")
-    except OSError as error:
-        raise UsageError(f"--out must be a folder to write into. Received: {error}") from None
-    with path.open() as file:
-        if not files.is_remote(path):
-            _lock(file, folder)
-        yield
-
-
-def _lock(file, folder):
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise UsageError(
-            f"--out: {folder} is in use by another process; wait for its end, stop it, or give "
-            "another folder."
-        ) from None
-    except OSError:
-        pass  # A file system without locks.
 
 
 def begins(folder):

@@ -33,7 +33,9 @@ _MAX_CONFIG = 1_000_000  # Bytes, some 6,000 for each block of a model.
 _MAX_OBJECTS = 5_000  # Groups and arrays in an HDF5 file.
 _MAX_SIDES = 8
 _MAX_NUMBERS = 2**30  # In all arrays, of a file that has fewer bytes; twice H/14's.
-PREPROCESSING = "keras_mixers.preprocessing"  # In the metadata of .safetensors, as JSON.
+# In the metadata of .safetensors and .npz files that `save` writes; the first as JSON.
+PREPROCESSING = "keras_mixers.preprocessing"
+ACTIVATION = "keras_mixers.activation"
 ENDINGS = (".weights.h5", ".keras", ".npz", ".safetensors", ".pth")
 KINDS = f"{', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}"
 
@@ -173,7 +175,16 @@ def _zip(path, stack, entry):
     _check_one_set(entry)
     arrays = [name.removesuffix(".npy") for name in names]
     check_unique(arrays)
-    return {array: npy(archive, name) for array, name in zip(arrays, names, strict=True)}
+    found = {array: npy(archive, name) for array, name in zip(arrays, names, strict=True)}
+    return Arrays(found, _metadata(archive.comment))
+
+
+def _metadata(comment):
+    """The strings that `save` has left in an archive's comment; none of any other comment."""
+    if not comment.startswith(b'{"keras_mixers.'):
+        return None
+    found = json.loads(comment)
+    return {key: value for key, value in found.items() if isinstance(value, str)}
 
 
 def config_in(path):

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     import keras
 
 _log = logging.getLogger("keras_mixers")
+# Settings of a layer that change what it computes, and not the shapes of its weights.
+_COMPUTED = {"activation", "directions", "epsilon", "fusion", "include_identity", "mode"}
 
 
 def load(
@@ -83,6 +85,7 @@ def assign(model, path, resize="interpolate", entry=None, namings=(), source=Non
         if weight.path in values:
             weight.assign(values[weight.path])
     _report_activation(model, source.activation)
+    _report_layers(model, source)
     return source._replace(file=None)
 
 
@@ -96,11 +99,11 @@ def _report_preprocessing(model, theirs):
             "it with preprocessing= if they were trained with another",
             *(ours.mean, ours.std),
         )
-    elif not ours.scales_like(theirs.for_channels(model.input_shape[-1])):
+    elif not ours.prepares_like(theirs.for_channels(model.input_shape[-1])):
         _log.warning(
-            "weights: they expect images scaled by mean %s and std %s; this model has mean %s and "
-            "std %s: build it with preprocessing= of the weights",
-            *(theirs.mean, theirs.std, ours.mean, ours.std),
+            "weights: they expect images prepared by %s; this model has %s: build it with "
+            "preprocessing= of the weights",
+            *(theirs, ours),
         )
 
 
@@ -114,6 +117,25 @@ def _report_activation(model, theirs):
                     *(theirs, ours),
                 )
             return
+
+
+def _report_layers(model, source):
+    """Logs a line for the first layer that computes something else than in the source's config."""
+    told = {"activation"} if source.activation else set()
+    for layer in model.layers:
+        ours = layer.get_config()
+        theirs = (source.layers or {}).get(layer.name, {})
+        for name in sorted(_COMPUTED & ours.keys() & theirs.keys() - told):
+            if layer.name != "head" and ours[name] != theirs[name]:
+                is_plain = isinstance(theirs[name], str | int | float)
+                _log.warning(
+                    "weights: their source computes with %s=%.99s in its layer %r, this model with "
+                    "%r",
+                    name,
+                    repr(theirs[name]) if is_plain else "a function of its own",
+                    *(layer.name, ours[name]),
+                )
+                return
 
 
 def _described(model):

@@ -42,7 +42,8 @@ def resize(
             each tile of the image is mixed as the whole was, with as many times the hidden units.
 
     Raises:
-        ValueError: An argument is out of range, or the method cannot lead to this size.
+        ValueError: An argument is out of range, the method cannot lead to this size, or the model
+            has LoRA or quantized layers.
 
     Example: `keras_mixers.resize(model, (448, 448, 3), "block_diagonal")`
     """
@@ -72,14 +73,28 @@ def resize(
     inputs = keras.Input(input_shape, name=model.inputs[0].name, dtype=model.inputs[0].dtype)
     inputs = keras.tree.map_structure(lambda _: inputs, model.input)  # A tensor, or a list of one.
     twin = keras.models.clone_model(model, input_tensors=inputs, clone_function=clone)
-    changed = carried(twin, grids, method)
+    _fill(twin, model, carried(twin, grids, method))
+    return twin
+
+
+def _fill(twin, model, changed):
+    """Gives `twin` the weights of `model`, and leaves frozen what is frozen."""
     old = {weight.path: weight for weight in model.weights}
+    kinds = [{weight.path: weight.dtype for weight in one.weights} for one in (twin, model)]
+    if kinds[0] != kinds[1]:
+        other = sorted(path for path, _ in kinds[0].items() ^ kinds[1].items())
+        raise ValueError(
+            "`model` must have no LoRA and no quantized layers: resize it before these. "
+            f"Received: {model.name!r}, with {other[0]}"
+        )
     for weight in twin.weights:
         value = keras.ops.convert_to_numpy(old[weight.path])
         if weight.path in changed:
             value = changed[weight.path].carry(value)
         weight.assign(value)
-    return twin
+    for layer in model.layers:
+        if not layer.trainable:
+            twin.get_layer(layer.name).trainable = False
 
 
 def _check_model(model):

@@ -3,10 +3,12 @@
 import json
 import logging
 import os
+import zipfile
 
 import keras
 import numpy as np
 
+from keras_mixers.layers import ChannelMixing
 from keras_mixers.weights import formats
 
 _log = logging.getLogger("keras_mixers")
@@ -15,10 +17,9 @@ _log = logging.getLogger("keras_mixers")
 def save(model: keras.Model, path: str | os.PathLike) -> None:
     """Writes the weights of an MLP-Mixer for Google's or timm's code to read.
 
-    They hold no activation: Google's code computes with `"gelu_tanh"`, timm's with `"gelu"`, and
-    the logits are ours where the model has the same. A `.safetensors` file says, for this package,
-    how images are prepared; `.npz` cannot, and a line is logged where Google's code prepares them
-    in another way.
+    The file says, for this package, how images are prepared and which activation the model has.
+    Other code does not read that: Google's computes with `"gelu_tanh"` and images of -1 to 1,
+    timm's with `"gelu"`. A line is logged where the model does otherwise.
 
     Args:
         model: An MLP-Mixer.
@@ -52,35 +53,52 @@ def save(model: keras.Model, path: str | os.PathLike) -> None:
         name, layout = place
         arrays[name] = np.ascontiguousarray(layout.from_keras(np.asarray(weight)))
     part = f"{path}.part"
-    _WRITERS[suffix](part, arrays, model.preprocessing)
+    _WRITERS[suffix](part, arrays, _about(model))
     os.replace(part, path)
-    if suffix == ".npz":
-        _report_preprocessing(model, naming.preprocessing)
+    _report_differences(model, naming)
 
 
-def _report_preprocessing(model, assumed):
-    ours = model.preprocessing
-    if assumed is None:  # Whoever reads it says so.
-        return
-    if not ours.scales_like(assumed.for_channels(model.input_shape[-1])):
+def _about(model):
+    """What the names do not say, as strings, by the keys that `source` looks for."""
+    about = {formats.PREPROCESSING: json.dumps(model.preprocessing.get_config())}
+    activation = _activation(model)
+    return about | ({formats.ACTIVATION: activation} if isinstance(activation, str) else {})
+
+
+def _activation(model):
+    mixing = (layer for layer in model.layers if isinstance(layer, ChannelMixing))
+    return next(mixing).get_config()["activation"]
+
+
+def _report_differences(model, naming):
+    """Logs a line for what other code that reads these names does not do as the model does."""
+    ours, theirs = model.preprocessing, naming.preprocessing
+    if theirs and not ours.prepares_like(theirs.for_channels(model.input_shape[-1])):
         _log.warning(
-            "weights: the file cannot say how images are prepared; give preprocessing="
-            "Preprocessing(mean=%s, std=%s) where it is read, or mean %s and std %s are assumed",
-            *(ours.mean, ours.std, assumed.mean, assumed.std),
+            "weights: for other code than keras_mixers, images must be prepared by %s; %s assumes "
+            "%s",
+            *(ours, naming.title, theirs),
+        )
+    if _activation(model) != naming.activation:
+        _log.warning(
+            "weights: other code than keras_mixers must compute with activation=%.99r; %s computes "
+            "with %r",
+            *(_activation(model), naming.title, naming.activation),
         )
 
 
-def _write_npz(path, arrays, preprocessing):
+def _write_npz(path, arrays, about):
     known = {k: v if v.dtype.kind == "f" else v.astype("float32") for k, v in arrays.items()}
     with open(path, "wb") as file:
         np.savez(file, **known)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.comment = json.dumps(about).encode()  # Which NumPy passes over.
 
 
-def _write_safetensors(path, arrays, preprocessing):
+def _write_safetensors(path, arrays, about):
     from safetensors.numpy import save_file
 
-    about = json.dumps(preprocessing.get_config())
-    save_file(arrays, path, metadata={"format": "pt", formats.PREPROCESSING: about})
+    save_file(arrays, path, metadata={"format": "pt", **about})
 
 
 _WRITERS = {".npz": _write_npz, ".safetensors": _write_safetensors}

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from keras_mixers.layers import activations
 from keras_mixers.preprocessing import Preprocessing
 from keras_mixers.weights import formats, names, origin, resizing
 
@@ -37,6 +38,7 @@ class Source(NamedTuple):
         preprocessing: The `Preprocessing` that the weights expect, or None where nothing says it.
         file: The `formats.OpenFile` that this was found in, for who reads the weights once; None
             where it was not opened for it.
+        layers: Configs of the layers, by name, of a `.keras` file.
     """
 
     naming: names.Naming | None = None
@@ -47,6 +49,7 @@ class Source(NamedTuple):
     shape_of: Callable = lambda path: None
     preprocessing: Preprocessing | None = None
     file: formats.OpenFile | None = None
+    layers: dict[str, dict] | None = None
 
 
 def describe(
@@ -59,7 +62,8 @@ def describe(
     Args:
         path: Of the file.
         entry: As of `load`.
-        namings: The `names.Naming`s of the family that it may be of.
+        namings: The `names.Naming`s of the family that it may be of, such as `model.namings`;
+            without them, a file of another codebase is refused.
 
     Raises:
         ValueError: There is no such file, it cannot be read, or its names are unknown.
@@ -94,25 +98,34 @@ def existing_file(path):
 
 def _source_of_config(config):
     try:
-        preprocessing = None
-        for layer in config["config"]["layers"]:
-            if layer["class_name"] == "ImagePreprocessing":
-                preprocessing = Preprocessing.from_config(layer["config"]["preprocessing"])
-            if layer["class_name"] == "TokenMixing":
-                _, *grid, _ = layer["build_config"]["input_shape"]
-                layer = layer["config"]
-                hidden_dim, activation = layer["hidden_dim"], layer["activation"]
-                sides = [_is_side(side) for side in (*grid, hidden_dim)]
-                if sides != [True] * 3 or not isinstance(activation, str | dict):
-                    raise ValueError("it has a layer of no model")
-                # Any other than a name could be anything.
-                known = activation if isinstance(activation, str) else None
-                grid = tuple(grid)
-                tokens = math.prod(grid)
-                return Source(None, known, tokens, hidden_dim, grid, preprocessing=preprocessing)
+        return _source_of_layers(config)._replace(layers=_layers_in(config))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise formats.UnreadableFile("its config.json describes no model") from error
+
+
+def _source_of_layers(config):
+    preprocessing = None
+    for layer in config["config"]["layers"]:
+        if layer["class_name"] == "ImagePreprocessing":
+            preprocessing = Preprocessing.from_config(layer["config"]["preprocessing"])
+        if layer["class_name"] == "TokenMixing":
+            _, *grid, _ = layer["build_config"]["input_shape"]
+            layer = layer["config"]
+            hidden_dim, activation = layer["hidden_dim"], layer["activation"]
+            sides = [_is_side(side) for side in (*grid, hidden_dim)]
+            if sides != [True] * 3 or not isinstance(activation, str | dict):
+                raise ValueError("it has a layer of no model")
+            # Any other than a name could be anything.
+            known = activation if isinstance(activation, str) else None
+            grid = tuple(grid)
+            tokens = math.prod(grid)
+            return Source(None, known, tokens, hidden_dim, grid, preprocessing=preprocessing)
     return Source(preprocessing=preprocessing)
+
+
+def _layers_in(config):
+    layers = [layer["config"] for layer in config["config"]["layers"]]
+    return {layer["name"]: layer for layer in layers if isinstance(layer.get("name"), str)}
 
 
 def _is_side(side):
@@ -137,7 +150,7 @@ def _source_of_names(arrays, path, namings):
     )
     return Source(
         naming,
-        naming.activation,
+        _activation_in(arrays.metadata) or naming.activation,
         *_dimensions(kernel),
         shape_of=shape_of,
         preprocessing=preprocessing,
@@ -153,6 +166,16 @@ def _preprocessing_in(metadata):
         return Preprocessing.from_config(json.loads(about))
     except (AttributeError, RecursionError, TypeError, ValueError) as error:
         raise formats.UnreadableFile("its metadata has a preprocessing of no model") from error
+
+
+def _activation_in(metadata):
+    """What `keras_mixers.weights.save` has written, or None."""
+    name = metadata.get(formats.ACTIVATION)
+    try:
+        activations.get(name)
+    except ValueError as error:
+        raise formats.UnreadableFile("its metadata has an activation of no model") from error
+    return name
 
 
 def shape_in(place, present):
@@ -203,7 +226,9 @@ def recognized(arrays, namings):
     if found is None:
         some = ", ".join(sorted(arrays)[:3]) or "none"
         titles = ", ".join(naming.title for naming in namings)
-        known = f"neither Keras' nor those of {titles}" if titles else "not Keras'"
+        known = f"neither Keras' nor those of {titles}"
+        if not titles:
+            known = "not Keras', and no names of other codebases are known for this family"
         raise formats.UnreadableFile(f"the names in it, such as {some}, are {known}")
     naming, in_file = found
     present = {}

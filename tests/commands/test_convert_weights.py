@@ -12,7 +12,7 @@ from keras_mixers.commands import convert_weights
 from keras_mixers.preprocessing import TO_ZERO_ONE
 from tests import reference
 from tests.helpers.commands import refuse
-from tests.models.small import build
+from tests.models.small import build, outputs
 from tests.weights import foreign
 from tests.weights.test_foreign_files import MIXER, SMLPNET, write
 
@@ -71,7 +71,7 @@ def test_the_model_is_found_from_the_shapes(kind, rng, tmp_path):
     forward = getattr(foreign, f"{kind}_forward")
     scaled = (images / 255 - MEAN_AND_STD[kind][0]) / MEAN_AND_STD[kind][1]
     _, logits = forward(arrays, scaled, *((SMLPNET["depths"],) if kind == "spach" else ()))
-    np.testing.assert_allclose(model.predict(images, verbose=0), logits, atol=2e-4, rtol=2e-4)
+    np.testing.assert_allclose(outputs(model, images), logits, atol=2e-4, rtol=2e-4)
 
 
 def test_how_images_are_prepared_is_said_or_asked_for(rng, tmp_path, capsys):
@@ -108,11 +108,16 @@ def test_mean_and_std_are_for_a_model_that_does_not_say_it(rng, tmp_path, capsys
     np.testing.assert_allclose(loaded(images), old((images / 255 - 0.2) / 0.4), atol=1e-5)
 
 
-def test_another_scaling_than_google_s_gets_one_line(tmp_path, capsys, caplog):
-    build("mlp_mixer", preprocessing=TO_ZERO_ONE).save(tmp_path / "own.keras")
+def test_another_scaling_than_google_s_is_kept_and_gets_a_line(tmp_path, capsys, caplog):
+    build("mlp_mixer", input_shape=(8, 8, 3), preprocessing=TO_ZERO_ONE).save(
+        tmp_path / "own.keras"
+    )
     assert convert(tmp_path / "own.keras", tmp_path / "out.npz") == 0
     (line,) = caplog.messages
-    assert "give preprocessing=Preprocessing(mean=(0.0,), std=(1.0,)) where it is read" in line
+    assert "for other code than keras_mixers, images must be prepared by 8 x 8, " in line
+    assert convert(tmp_path / "out.npz", tmp_path / "back.keras") == 0
+    back = keras.models.load_model(tmp_path / "back.keras").preprocessing
+    assert (back.mean, back.std) == (TO_ZERO_ONE.mean, TO_ZERO_ONE.std)
 
 
 def test_numbers_that_are_none_are_kept(rng, tmp_path):

@@ -320,7 +320,7 @@ def test_a_model_that_is_not_ours(tmp_path, capsys):
     assert status == 0
     assert "8 random images" in out
     sentence = refuse([tmp_path / "other.keras", tmp_path / "b", "--data", "digits"], capsys)
-    assert "MODEL must take images of 8 x 8 pixels with 3 colors, or 1" in sentence
+    assert "--data digits is for models of images with 1 channel" in sentence
 
 
 @pytest.mark.slow
@@ -423,3 +423,26 @@ def test_what_cannot_be_converted_is_said_in_one_line(tmp_path, capfd):
     keras.Model(inputs, keras.ops.erfinv(inputs)).save(tmp_path / "odd.keras")
     assert export_tool.main([str(tmp_path / "odd.keras"), str(tmp_path / "out")]) == 2
     assert "loc(" not in capfd.readouterr().err
+
+
+def test_a_model_with_lora_is_exported_as_it_computes(rng, tmp_path):
+    """Its config does not say these weights, so that nothing can be folded."""
+    model = build("mlp_mixer", num_blocks=1, classifier_activation=None)
+    dense = model.get_layer("block_0_token_mixing").fc1
+    dense.enable_lora(2)
+    reference.randomize(model, rng)
+    x = rng.normal(size=(2, *model.input_shape[1:])).astype("float32")
+    expected = np.asarray(model(x))
+    assert export(model, tmp_path / "m.tflite", TFLite()).agrees
+    np.testing.assert_allclose(LiteRTModel(tmp_path / "m.tflite").predict(x), expected, atol=1e-4)
+
+
+def test_a_config_of_another_tool_beside_a_model_is_not_a_runs(saved, tmp_path, capsys):
+    """As timm's, beside weights that were converted in the folder they came in."""
+    _, path = saved
+    about = {"architecture": "mixer_b16_224", "image_size": 224, "pretrained_cfg": {}}
+    (path.parent / "config.json").write_text(json.dumps(about))
+    assert run_tool(capsys, path, tmp_path / "out")[0] == 0
+    assert "architecture is no setting" in refuse(
+        [path, tmp_path / "b", "--config", path.parent / "config.json"], capsys
+    )

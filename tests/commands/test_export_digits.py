@@ -13,23 +13,14 @@ from keras_mixers.commands import digits
 from keras_mixers.data import digits as digits_data
 from keras_mixers.evaluation import exported
 from keras_mixers.evaluation.litert import LiteRTModel
+from keras_mixers.evaluation.saved_model import LoadedSavedModel
 from keras_mixers.export import flatbuffer
-from keras_mixers.export.saved_model import LoadedSavedModel
 from keras_mixers.export.tflite import TFLite
 from tests.commands.test_export import refuse, run_tool
 from tests.helpers.image_files import encode
 from tests.helpers.sampling import extended
 
 pytestmark = pytest.mark.tensorflow
-
-
-@pytest.fixture(scope="module")
-def digits_run(tmp_path_factory):
-    """The run folder of a small model that knows digits fairly well."""
-    out = tmp_path_factory.mktemp("digits") / "mlp_mixer"
-    out.mkdir()
-    digits.run("mlp_mixer", digits_data.load(), out, epochs=8)
-    return out
 
 
 def by_numpy(model, path, images, labels):

@@ -11,7 +11,7 @@ from PIL import Image
 from keras_mixers.commands import evaluate
 from keras_mixers.evaluation import exported
 from keras_mixers.evaluation.litert import LiteRTModel
-from keras_mixers.export.saved_model import LoadedSavedModel
+from keras_mixers.evaluation.saved_model import LoadedSavedModel
 from tests.commands import test_evaluate
 from tests.commands.test_evaluate import CLASSES, world  # noqa: F401  (a fixture)
 from tests.commands.test_export import run_tool
@@ -76,7 +76,8 @@ def test_unreadable_images_have_status_1(split, world, tmp_path, capsys):  # noq
     """Those to compare on, and those to find ranges on."""
     data, out = tmp_path / "data", tmp_path / "out"
     test_evaluate.write_images(data)
-    (data / split / "bee" / "0.png").write_bytes(b"no image")
+    for number in range(3):
+        (data / split / "bee" / f"{number}.png").write_bytes(b"no image")
     options = ("--data", data, "--precision", "int8")
     status, table, error = run_tool(capsys, world.run, out, *options)
     assert (status, table) == (1, "")

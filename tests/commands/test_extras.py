@@ -33,13 +33,16 @@ PROMISED = {
 }
 # Imported where somebody asks for them, after a check or beside an alternative.
 OPTIONAL = {
+    "array_record": "a set was prepared as ArrayRecord files",
     "ai_edge_litert": "a .tflite file is evaluated",
     "jax": "Keras runs on JAX",
     "jaxlib": "it comes with jax",
-    "PIL": "there is no TensorFlow to decode an image",
+    "PIL": "there is no TensorFlow to decode an image, or it does not read the format",
+    "pillow_heif": "an image is a HEIC file",
     "safetensors": "weights are written as .safetensors",
     "sklearn": "the data are the digits",
     "tensorflow_datasets": "the data are a set of tensorflow-datasets",
+    "tifffile": "an image is a TIFF file that Pillow does not read",
 }
 EXTRAS = extras.EXTRAS
 BASE = {"keras", "numpy", "h5py", "ml_dtypes", "keras_mixers", *sys.stdlib_module_names}
@@ -171,7 +174,10 @@ def installed_by(extra):
 @pytest.mark.parametrize("extra", extras.EXTRAS)
 def test_an_extra_installs_what_is_said_of_it(extra):
     distributions = importlib.metadata.packages_distributions()
-    said = {module: {name.lower() for name in distributions[module]} for module in EXTRAS[extra]}
+    said = {
+        module: {name.lower().replace("_", "-") for name in distributions[module]}
+        for module in EXTRAS[extra]
+    }
     for module, names in said.items():
         assert names & installed_by(extra), module
     assert installed_by(extra) - {"keras"} <= set().union(*said.values())

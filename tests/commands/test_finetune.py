@@ -202,13 +202,17 @@ def test_from_a_run_to_a_file_for_phones(earlier, others, tmp_path, capsys, capl
     assert not other.exists()
 
 
-@pytest.mark.parametrize("precision", ["int8", "float32"])
+def trained_of(run, folder, **changes):
+    """What training returns, of a finished run."""
+    config = changed(settings.load(run / "config.json"), **changes)
+    splits = (ImageData(open_source(str(folder), "", split)) for split in ("train", "validation"))
+    return training_run.Trained(keras.models.load_model(run / "model.keras"), config, *splits)
+
+
+@pytest.mark.parametrize("precision", ["int8", *extended("float32")])
 def test_what_is_exported_is_the_model_in_memory(precision, finished, folder, tmp_path, capsys):
     """With its labels; nothing of a run folder is read."""
-    config = changed(settings.load(finished / "config.json"), out=str(tmp_path / "gone"))
-    built = keras.models.load_model(finished / "model.keras")
-    splits = (ImageData(open_source(str(folder), "", split)) for split in ("train", "validation"))
-    trained = training_run.Trained(built, config, *splits)
+    trained = trained_of(finished, folder, out=str(tmp_path / "gone"))
     target = tmp_path / "phones" / "m.tflite"
     assert finetune._export(trained, target, precision) == 0
     assert f"12 images of {folder}, validation" in capsys.readouterr().out
@@ -280,22 +284,22 @@ def test_names_with_a_dollar_are_drawn_as_they_are(tmp_path):
 
 
 def test_defaults_are_those_of_the_paper_and_of_the_run(tmp_path):
-    config = fine_tuning.defaults(None, None, None)
+    config = fine_tuning.defaults(None, None)
     assert (config.model, config.weights) == ("MLPMixerB16", "imagenet21k")
     wanted = dict(optimizer="sgd", learning_rate=0.03, clip_norm=1.0, schedule="cosine", epochs=20)
     wanted |= dict(beta_1=0.9, weight_decay=0.0, warmup_epochs=1.0, randaugment="none", mixup=0.0)
     for name, value in wanted.items():
         assert getattr(config, name) == value, name
-    assert fine_tuning.defaults(None, None, None, epochs=1).warmup_epochs == 0.25
+    assert fine_tuning.defaults(None, None, epochs=1).warmup_epochs == 0.25
     run_of = dict(flip=False, eval_crop=0.9, crop_min_area=0.5, interpolation="bilinear")
     run_of |= dict(mean=(0.0,), std=(1.0,), image_size=16, model_options=SMLPNET.model_options)
     settings.save(changed(SMLPNET, **run_of), tmp_path / "config.json")
     (tmp_path / "model_ema.keras").write_text("")
     for weights in (tmp_path, tmp_path / "model_ema.keras"):
-        config = fine_tuning.defaults(None, str(weights), None)
+        config = fine_tuning.defaults(None, str(weights))
         for name, value in run_of.items():
             assert getattr(config, name) == value, name
-    other = fine_tuning.defaults("SMLPNetT", str(tmp_path), None)
+    other = fine_tuning.defaults("SMLPNetT", str(tmp_path))
     assert (other.mean, other.std, other.model_options) == ((0.0,), (1.0,), ())
     (tmp_path / "config.json").write_text('{"architecture": "mixer_b16_224"}')
     assert fine_tuning._run_of(str(tmp_path / "model_ema.keras")) is None
@@ -414,14 +418,14 @@ def test_the_activation_is_that_of_the_weights(rng, tmp_path):
     ],
 )
 def test_images_are_scaled_as_the_weights_expect(name, weights, mean, std):
-    config = fine_tuning.defaults(name, weights, None)
+    config = fine_tuning.defaults(name, weights)
     assert (config.mean, config.std) == (mean, std)
 
 
 def test_every_published_preprocessing_is_taken():
     for variant, published in keras_mixers.weights.PUBLISHED.items():
         for name, about in published.items():
-            assert fine_tuning.defaults(variant, name, None).preprocessing == about.preprocessing
+            assert fine_tuning.defaults(variant, name).preprocessing == about.preprocessing
 
 
 def test_pixels_from_zero_to_one():
@@ -466,6 +470,7 @@ def test_weights_by_their_path_are_known_by_the_name_of_their_folder(
     assert lines_with(NOT_SAID, caplog) == lines_with(EXPECTS, caplog) == []
 
 
+@pytest.mark.extended
 def test_what_is_assumed_of_unknown_weights_is_said_once(miil, others, tmp_path, caplog):
     path, out = miil.rename(tmp_path / "own.safetensors"), tmp_path / "tuned"
     assert tune_mixer(path, others, out) == 0
@@ -523,7 +528,10 @@ def test_worst_mistakes_are_the_clearest(folder, tmp_path):
         (["--data", "{others}", "--weights", "no.npz"], "must be None or the path of an existing"),
         (["--data", "{others}", "--export-precision", "int8"], "give --export FOLDER as well"),
         (["--data", "{others}", "--export", "{run}/config.json"], "--export must be a folder"),
-        (["--data", "{others}/none"], "folder of images per class. Received: {others}/none, wh"),
+        (
+            ["--data", "{others}/none"],
+            "or a table of labels (.csv, .tsv, .jsonl). Received: {others}/none, wh",
+        ),
         (["--data", "{run}/config.json"], "{run}/config.json, a file"),
         (
             ["--data", "{others}", "--weights", "{run}", "--trained-blocks", "3"],
@@ -587,7 +595,7 @@ def test_one_class_is_none(others, earlier, tmp_path, capsys):
     shutil.copytree(others / "dog", tmp_path / "data" / "dog")
     assert tune(earlier, tmp_path / "data", tmp_path / "out") == 2
     assert (
-        "two classes or more, in a folder each. Received one alone: dog" in capsys.readouterr().err
+        "two classes or more, in a folder each. Received one only: dog" in capsys.readouterr().err
     )
 
 

@@ -67,6 +67,7 @@ def test_every_image_is_read_back(images, tmp_path, capsys):
     assert make_shards.main([str(images), str(out), "--shards", "3"]) == 0
     assert names_in(out) == [
         "classes.txt",
+        "counts.json",
         *(f"train-0000{shard}-of-00003.tfrecord" for shard in range(3)),
         *(f"validation-0000{shard}-of-00003.tfrecord" for shard in range(3)),
     ]
@@ -108,12 +109,12 @@ def test_usual_number_of_shards(images, tmp_path, monkeypatch):
 
 def test_what_is_no_image_is_left_out(images, tmp_path, capsys):
     for number in range(12):
-        put(images, f"train/dog/z{number:02d}.jpg", b"GIF89a")
+        put(images, f"train/dog/z{number:02d}.jpg", b"%PDF-1.4")
     put(images, "val/dog/empty.jpg", b"")
     assert make_shards.main([str(images), str(tmp_path / "out")]) == 1
     assert [len(shard) for shard in records(tmp_path / "out", "train")] == [13]
     last = capsys.readouterr().out.splitlines()[-1]
-    assert last.startswith("13 of 29 files, more than 0.1 %, are neither JPEG nor PNG")
+    assert last.startswith("13 of 29 files, more than 0.1 %, are no images that can be read")
     assert last.count("train/dog/z") == 10
     assert last.endswith(", ...")
 
@@ -125,8 +126,8 @@ def test_a_few_that_are_no_images_are_no_failure(images, tmp_path, capsys):
     assert make_shards.main([str(images), str(tmp_path / "out")]) == 0
     last = capsys.readouterr().out.splitlines()[-1]
     assert last == (
-        "1 of 1017 files are neither JPEG nor PNG by their first bytes and were left out: "
-        "val/dog/readme.txt"
+        "1 of 1017 files are no images that can be read, by their first bytes, and were left "
+        "out: val/dog/readme.txt"
     )
 
 
@@ -142,6 +143,7 @@ def test_overwrite(images, tmp_path, capsys):
     assert make_shards.main([str(images), str(out), "--shards", "1", "--overwrite"]) == 0
     assert names_in(out) == [
         "classes.txt",
+        "counts.json",
         "notes.txt",
         "train-00000-of-00001.tfrecord",
         "validation-00000-of-00001.tfrecord",
@@ -183,15 +185,11 @@ def test_a_run_cut_short_while_renaming_starts_over(images, tmp_path, monkeypatc
     monkeypatch.setattr("tensorflow.io.gfile.rename", rename)
     with pytest.raises(Killed):
         shards.make_shards(images, out, shards=3)
-    assert len(names_in(out)) == 7
+    assert len(names_in(out)) == 8
     assert "classes.txt" not in names_in(out)  # It comes last: readers can tell.
     monkeypatch.undo()
     assert make_shards.main([str(images), str(out), "--shards", "2"]) == 0
-    assert len(names_in(out)) == 5
-
-
-def _without_classes(folder):
-    put(folder, "test/1.jpg", JPEG)
+    assert len(names_in(out)) == 6
 
 
 def _empty_class(folder):
@@ -215,18 +213,26 @@ def _no_train(folder):
 
 
 def _no_images_at_all(folder):
-    put(folder, "test/dog/1.jpg", b"GIF89a")
+    put(folder, "test/dog/1.jpg", b"%PDF-1.4")
 
 
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (_without_classes, "in train. Received: {}/test with no folders"),
-        (_empty_class, "add some or remove the folder. Received the empty folder: {}/train/zebra"),
+        (
+            _empty_class,
+            "or remove the folder. Received the folder without any: {}/train/zebra",
+        ),
         (_class_that_train_lacks, "of the classes in train. Received: {}/val with zebra"),
-        (_unknown_split, "but no others. Received: train, val, valid in {}"),
-        (_two_validations, "but no others. Received: train, val, validation in {}"),
-        (_no_train, "`images` must hold a folder train and may hold"),
+        (
+            _unknown_split,
+            "one folder for validation: rename or move the others. Received: val, v",
+        ),
+        (_two_validations, "rename or move the others. Received: val, validation"),
+        (
+            _no_train,
+            "must hold a folder train, or a folder per class. Received: test, val",
+        ),
         (_no_images_at_all, "for test only files of other kinds, such as: test/dog/1.jpg"),
     ],
 )
@@ -244,8 +250,8 @@ def test_refused_arguments(images, tmp_path, capsys):
     empty.mkdir()
     file.write_text("")
     for arguments, sentence in (
-        ((empty, out), f"Received: no folders in {empty}"),
-        ((tmp_path / "missing", out), f"Received: no folders in {tmp_path / 'missing'}"),
+        ((empty, out), "it has no folder: put the images"),
+        ((tmp_path / "missing", out), "it has no folder: put the images"),
         ((images, file), f"`out` must be a folder. Received the file: {file}"),
         ((images, images / "x"), "`out` must not be in `images`: choose another."),
         ((images, out, "--shards", 0), "--shards: must be from 1 to 99999. Received: 0"),

@@ -261,9 +261,9 @@ def test_unreadable_images_are_replaced_by_their_neighbors_and_told(tmp_path):
         np.testing.assert_array_equal(images[good].mean((1, 2)).argmax(-1), labels[good].argmax(-1))
     assert found == {str(path) for path in spoiled}
     index = [data.name(i) for i in range(len(data))].index(str(spoiled[1]))
-    assert "JPEG" in data.why_unreadable(index)
+    assert "JPEG" in data.why_unreadable(index, PLAIN)
     good = [i for i in range(len(data)) if data.name(i) not in map(str, spoiled)]
-    assert {data.why_unreadable(i) for i in good} == {""}
+    assert {data.why_unreadable(i, PLAIN) for i in good} == {""}
 
 
 def test_what_replaces_an_unreadable_image_does_not_depend_on_the_share(tmp_path):
@@ -312,7 +312,7 @@ def test_a_label_outside_the_classes_is_an_unreadable_image(tmp_path):
     data = ImageData(open_source(str(tmp_path / "shards"), "", "train"))
     bad = np.concatenate([batch[2] for batch in take(data, PLAIN, 3)])
     assert (bad >= 0).sum() == 8
-    reason = data.why_unreadable(int(bad.max()))
+    reason = data.why_unreadable(int(bad.max()), PLAIN)
     assert reason == "its label must be from 0 to 1; it is 2"
 
 
@@ -393,7 +393,7 @@ def test_the_crop_draws_from_another_seed_than_the_augmentation(data, monkeypatc
     image = tf.zeros((24, 24, 3), tf.uint8)
     monkeypatch.setattr(data_module.cropping, "random_crop", record("crop", image))
     monkeypatch.setattr(data_module, "_augment", record("augmentation", image))
-    monkeypatch.setattr(data_module, "_batches", lambda parts, prepare, *_: prepare)
+    monkeypatch.setattr(data_module.chunks, "batches", lambda parts, prepare, *_: prepare)
     prepare = data.training_batches(PLAIN)
     for number in range(5):
         prepare(tf.constant(number, tf.int64), tf.constant(0, tf.int64))

@@ -219,7 +219,7 @@ def test_parts_of_a_folder_without_validation_have_their_share_of_each_class(tmp
         first = open_source(str(data), "", "train[:80%]")
         assert not set(first.paths) & set(rest.paths)
         assert np.abs(np.diff(first.labels)).sum() > 7  # Shuffled.
-    (tmp_path / "split" / "val").mkdir()
+    (tmp_path / "split" / "val" / "bee").mkdir(parents=True)
     assert not sources.lacks_validation(str(tmp_path / "split"))
 
 
@@ -227,11 +227,11 @@ def test_empty_and_strange_folders(tmp_path):
     with pytest.raises(UsageError, match=r"must hold a folder of images per class.* no folder"):
         open_source(str(tmp_path), "", "train")
     (tmp_path / "train").mkdir()
-    with pytest.raises(UsageError, match=r"one folder of images per class"):
+    with pytest.raises(UsageError, match=r"a folder of images per class in each split"):
         open_source(str(tmp_path), "", "train")
     folder = image_files.write_folder(tmp_path / "a")
     (folder / "train" / "dog").mkdir()
-    with pytest.raises(UsageError, match=r"must have an image .*: dog"):
+    with pytest.raises(UsageError, match=r"must have an image; .*: dog"):
         open_source(str(folder), "", "train")
     (folder / "train" / "dog").rmdir()
     (folder / "validation" / "fox").mkdir()
@@ -252,12 +252,21 @@ def test_shards_that_are_not_whole(folder, tmp_path):
     last.unlink()
     with pytest.raises(UsageError, match=r"must hold all 2 shards of train; it has 1"):
         open_source(str(tmp_path / "s"), "", "train")
+    last.write_bytes(whole)
     (tmp_path / "s" / "classes.txt").write_text("ant\n\ncow\n")
     with pytest.raises(UsageError, match=r"classes.txt must hold a class name a line; line 2"):
         open_source(str(tmp_path / "s"), "", "validation")
     (tmp_path / "s" / "classes.txt").unlink()
-    with pytest.raises(UsageError, match=r"classes.txt"):
-        open_source(str(tmp_path / "s"), "", "validation")
+    assert open_source(str(tmp_path / "s"), "", "validation").classes == ("0", "1", "2")
+
+
+def test_a_shard_cut_at_the_end_of_a_record_is_told(folder, tmp_path):
+    assert make_shards.main([str(folder), str(tmp_path), "--shards", "2"]) == 0
+    path = tmp_path / "train-00001-of-00002.tfrecord"
+    starts = records._scan(str(path))
+    path.write_bytes(path.read_bytes()[: starts[-1]])
+    with pytest.raises(UsageError, match=r"train-00001.* must hold 12 records; it holds 11: copy"):
+        open_source(str(tmp_path), "", "train")
 
 
 def test_files_that_are_not_on_disk(folder, shards, tmp_path, monkeypatch):

@@ -2,6 +2,7 @@ import pytest
 
 from keras_mixers.data import unreadable_images
 from keras_mixers.errors import RunError
+from keras_mixers.training.config import TrainingConfig
 
 
 class Images:
@@ -16,7 +17,7 @@ class Images:
     def name(self, index):
         return f"{index}.jpg"
 
-    def why_unreadable(self, index):
+    def why_unreadable(self, index, config):
         return self._reasons.get(index, "")
 
 
@@ -31,14 +32,18 @@ def test_as_many_as_the_share_are_allowed():
 
 
 def test_each_is_noted_once_and_counts_for_its_split():
-    run, said, written = unreadable_images.UnreadableImages(0.1), [], []
+    run, said, written = (
+        unreadable_images.UnreadableImages(TrainingConfig(max_unreadable=0.1)),
+        [],
+        [],
+    )
     images, tell = Images({0: "cut short", 4: "cut short"}), (said.append, written.append)
     run.note(images, {0, 7}, "train", *tell)
     run.note(images, {0}, "train", *tell)
     run.note(images, {4}, "validation", *tell)
     assert written == ["0.jpg: cut short", "4.jpg: cut short"]
     assert "Skipped once: 7.jpg; it can be read now." in said
-    again = unreadable_images.UnreadableImages(0.1)
+    again = unreadable_images.UnreadableImages(TrainingConfig(max_unreadable=0.1))
     again.load_state(run.state())
     assert again.lines() == run.lines() == written
     with pytest.raises(RunError):

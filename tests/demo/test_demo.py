@@ -154,6 +154,8 @@ def test_says_what_the_model_needs(served_colors, of_colors):
     assert about["labels"] == list(ANIMALS)
     assert about["probabilities_by"] == "sigmoid"
     assert about["eval_crop"] == 0.875
+    assert about["crop_mode"] == "center"
+    assert about["fill"] == pytest.approx([123.675, 116.28, 103.53])
     np.testing.assert_allclose(about["pixel_scale"], [1 / 255 / s for s in (0.229, 0.224, 0.225)])
     np.testing.assert_allclose(
         about["pixel_offset"], [-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225]

@@ -26,7 +26,9 @@ def prepared(loaded, *options, config=None):
     options_of.add(parser)
     said = []
     args = parser.parse_args(options)
-    return options_of.preparation(args, loaded, config, 8, said.append).preprocessing, said
+    given = options_of.given(args) | options_of.limits(args)
+    config = inputs.preparation(loaded, config, 8, said.append, **given)
+    return config.preprocessing, said
 
 
 def test_options_come_before_what_the_model_says():

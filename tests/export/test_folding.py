@@ -3,9 +3,15 @@ import numpy as np
 import pytest
 
 from keras_mixers.export import folding
-from keras_mixers.preprocessing import BY_IMAGENET, TO_MINUS_ONE_ONE, TO_ZERO_ONE
+from keras_mixers.layers import PatchEmbedding
+from keras_mixers.preprocessing import (
+    BY_IMAGENET,
+    TO_MINUS_ONE_ONE,
+    TO_ZERO_ONE,
+    ImagePreprocessing,
+)
 from tests import reference
-from tests.models.small import FAMILIES, build
+from tests.models.small import FAMILIES, build, outputs
 
 pytestmark = pytest.mark.tensorflow
 
@@ -74,8 +80,8 @@ def test_the_norm_before_the_head_goes_into_the_head(rng):
     reference.randomize(model, rng)
     folded = folding.fold(model)
     x = rng.normal(size=(4, *model.input_shape[1:])).astype("float32")
-    expected = model.predict(x, verbose=0)
-    np.testing.assert_allclose(folded.predict(x, verbose=0), expected, atol=1e-5)
+    expected = outputs(model, x)
+    np.testing.assert_allclose(outputs(folded, x), expected, atol=1e-5)
     norms = [isinstance(layer, keras.layers.BatchNormalization) for layer in model.layers]
     left = [isinstance(layer, keras.layers.BatchNormalization) for layer in folded.layers]
     assert sum(norms) - sum(left) == 1
@@ -91,20 +97,43 @@ def test_norms_of_any_kind(arguments, rng):
     folded = folding.fold(model)
     assert len(folded.weights) == 2
     x = rng.normal(size=(4, 4, 4, 3)).astype("float32")
-    np.testing.assert_allclose(folded.predict(x, verbose=0), model.predict(x, verbose=0), atol=1e-5)
+    np.testing.assert_allclose(outputs(folded, x), outputs(model, x), atol=1e-5)
 
 
 def test_a_norm_that_others_need_is_kept(rng):
     inputs = keras.Input((4, 4, 3))
     x = keras.layers.BatchNormalization(name="norm")(inputs)
     mean = keras.layers.GlobalAveragePooling2D()(x)
-    outputs = keras.layers.Dense(2)(mean) + keras.layers.GlobalMaxPooling2D()(x)[:, :2]
-    model = keras.Model(inputs, outputs)
+    summed = keras.layers.Dense(2)(mean) + keras.layers.GlobalMaxPooling2D()(x)[:, :2]
+    model = keras.Model(inputs, summed)
     reference.randomize(model, rng)
     x = rng.normal(size=(4, 4, 4, 3)).astype("float32")
     folded = folding.fold(model)
     assert folded.get_layer("norm").weights
-    np.testing.assert_allclose(folded.predict(x, verbose=0), model.predict(x, verbose=0), atol=1e-5)
+    np.testing.assert_allclose(outputs(folded, x), outputs(model, x), atol=1e-5)
+
+
+@pytest.mark.parametrize("axis", [1, 2])
+def test_a_norm_of_another_axis_is_kept(axis, rng):
+    inputs = keras.Input((3, 3, 3))
+    x = keras.layers.BatchNormalization(axis=axis, name="norm")(inputs)
+    model = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.GlobalAveragePooling2D()(x)))
+    reference.randomize(model, rng)
+    folded = folding.fold(model)
+    x = rng.normal(size=(4, 3, 3, 3)).astype("float32")
+    np.testing.assert_allclose(outputs(folded, x), outputs(model, x), atol=1e-5)
+
+
+def test_a_first_projection_that_is_called_twice_is_left(rng):
+    """What it is given the second time are no pixels."""
+    inputs = keras.Input((8, 8, 3))
+    preprocessing = ImagePreprocessing(BY_IMAGENET)
+    stem = PatchEmbedding(3, 2, name="stem")
+    x = stem(keras.layers.UpSampling2D()(stem(preprocessing(inputs))))
+    model = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.GlobalAveragePooling2D()(x)))
+    reference.randomize(model, rng)
+    x = some_pixels(model, rng)
+    np.testing.assert_allclose(outputs(folding.fold(model), x), outputs(model, x), atol=1e-4)
 
 
 def test_a_model_that_is_not_ours_is_scaled_by_a_layer(rng):
@@ -113,8 +142,8 @@ def test_a_model_that_is_not_ours_is_scaled_by_a_layer(rng):
     model = keras.Model(inputs, keras.layers.Dense(2)(x))
     x = some_pixels(model, rng)
     folded = folding.fold(model, BY_IMAGENET.factors(3))
-    expected = model.predict(BY_IMAGENET.scale(x), verbose=0)
-    np.testing.assert_allclose(folded.predict(x, verbose=0), expected, atol=1e-5)
+    expected = outputs(model, BY_IMAGENET.scale(x))
+    np.testing.assert_allclose(outputs(folded, x), expected, atol=1e-5)
 
 
 class OneOfAUser(keras.Model):
@@ -144,7 +173,7 @@ def test_half_precision_becomes_float32(rng):
         assert {layer.compute_dtype for layer in twin.layers} == {"float32"}
     x = rng.normal(size=(4, *model.input_shape[1:])).astype("float32")
     np.testing.assert_allclose(
-        folding.fold(model).predict(x, verbose=0),
-        folding.in_float32(model).predict(x, verbose=0),
+        outputs(folding.fold(model), x),
+        outputs(folding.in_float32(model), x),
         atol=1e-5,
     )

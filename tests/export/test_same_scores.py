@@ -7,9 +7,10 @@ import pytest
 import tensorflow as tf
 
 from keras_mixers.evaluation.litert import LiteRTModel
+from keras_mixers.evaluation.saved_model import LoadedSavedModel
 from keras_mixers.export.exporter import export
 from keras_mixers.export.origin import Origin
-from keras_mixers.export.saved_model import LoadedSavedModel, SavedModel
+from keras_mixers.export.saved_model import SavedModel
 from keras_mixers.export.tflite import TFLite
 from keras_mixers.preprocessing import BY_IMAGENET, TO_MINUS_ONE_ONE, TO_ZERO_ONE
 from tests import reference

@@ -1,8 +1,6 @@
 """Twenty steps of a small model; as a command, on JAX: python -m tests.helpers.losses FAMILY N.
 
-FAMILY averages: compares the EMA of the weights with one by hand instead; FAMILY
-accumulation: a batch in parts with the whole of it; FAMILY shares: the layers' shares of a step.
-Several such pairs may follow each other.
+FAMILY shares: compares the layers' shares of a step instead.
 """
 
 import dataclasses
@@ -177,16 +175,9 @@ def _weights(engine):
 
 
 def main(family, count, *switches):
-    checks = {
-        "averages": check_averages,
-        "accumulation": check_accumulation,
-        "shares": check_shares,
-    }
-    if count in checks:
+    if count == "shares":
         make = distribution.connect(CONFIG).make_engine
-        pairs = (family, count, *switches)
-        for name, check in zip(pairs[::2], pairs[1::2], strict=True):
-            checks[check](lambda config, name=name: make(config, lambda: build(name), 5))
+        check_shares(lambda config: make(config, lambda: build(family), 5))
         print(json.dumps("compared"))
         return
     changes = dict.fromkeys(switches, True)  # Such as multi_host.

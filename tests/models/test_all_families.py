@@ -9,7 +9,7 @@ import pytest
 import keras_mixers
 from tests import reference
 from tests.helpers.sampling import extended
-from tests.models.small import FAMILIES, NUM_BLOCKS, build, images
+from tests.models.small import FAMILIES, NUM_BLOCKS, build, images, outputs
 
 every_family = pytest.mark.parametrize("family", FAMILIES)
 
@@ -30,7 +30,7 @@ def test_saved_and_loaded_with_non_default_arguments(family, rng, tmp_path):
     assert loaded.name == "unusual"
     assert json.dumps(loaded.get_config()) == json.dumps(model.get_config())
     x = images(model, rng)
-    np.testing.assert_array_equal(loaded.predict(x, verbose=0), model.predict(x, verbose=0))
+    np.testing.assert_array_equal(outputs(loaded, x), outputs(model, x))
 
 
 @every_family
@@ -78,11 +78,11 @@ def test_without_the_top(family, rng):
     assert features.output_shape == expected
     assert len(features.output_shape) == 4
     x = images(features, rng)
-    maps = features.predict(x, verbose=0)
+    maps = outputs(features, x)
     for pooling, pool in (("avg", np.mean), ("max", np.max)):
         pooled = build(family, include_top=False, pooling=pooling)
         pooled.set_weights(features.get_weights())
-        got = pooled.predict(x, verbose=0)
+        got = outputs(pooled, x)
         np.testing.assert_allclose(got, pool(maps, axis=(1, 2)), atol=1e-6)
 
 
@@ -93,8 +93,8 @@ def test_classifier(family, rng):
     logits = build(family, classifier_activation=None)
     logits.set_weights(model.get_weights())
     x = images(model, rng)
-    expected = reference.softmax(logits.predict(x, verbose=0))
-    np.testing.assert_allclose(model.predict(x, verbose=0), expected, atol=1e-6)
+    expected = reference.softmax(outputs(logits, x))
+    np.testing.assert_allclose(outputs(model, x), expected, atol=1e-6)
     np.testing.assert_allclose(expected.sum(axis=-1), 1, atol=1e-6)
 
 
@@ -113,9 +113,7 @@ def test_s2_mlp_takes_images_of_any_size(rng):
         x = rng.normal(size=(1, *size, 3)).astype("float32")
         fixed = build("s2_mlp", input_shape=(*size, 3))
         fixed.set_weights(model.get_weights())
-        np.testing.assert_allclose(
-            model.predict(x, verbose=0), fixed.predict(x, verbose=0), atol=1e-6
-        )
+        np.testing.assert_allclose(outputs(model, x), outputs(fixed, x), atol=1e-6)
 
 
 @every_family
@@ -130,7 +128,7 @@ def test_channels_first_setting_of_keras_changes_nothing(family, rng):
         keras.config.set_image_data_format(before)
     model.set_weights(plain.get_weights())
     x = images(model, rng)
-    np.testing.assert_array_equal(model.predict(x, verbose=0), plain.predict(x, verbose=0))
+    np.testing.assert_array_equal(outputs(model, x), outputs(plain, x))
 
 
 @every_family
@@ -143,9 +141,7 @@ def test_on_an_input_tensor(family, rng):
     model.set_weights(plain.get_weights())
     assert model.inputs == [inputs]
     x = images(model, rng)
-    np.testing.assert_allclose(
-        model.predict(x, verbose=0), plain.predict(x * 0.5, verbose=0), atol=1e-6
-    )
+    np.testing.assert_allclose(outputs(model, x), outputs(plain, x * 0.5), atol=1e-6)
 
 
 @every_family
@@ -159,10 +155,10 @@ def test_mixed_precision(family, policy, rng):
     assert model.get_layer("stem").compute_dtype == policy.removeprefix("mixed_")
     assert {w.dtype for w in model.trainable_weights} == {"float32"}
     x = images(model, rng)
-    got = model.predict(x, verbose=0)
+    got = outputs(model, x)
     assert got.dtype == "float32"
     tolerance = {"mixed_bfloat16": 0.1, "mixed_float16": 0.01}[policy]
-    np.testing.assert_allclose(got, exact.predict(x, verbose=0), atol=tolerance)
+    np.testing.assert_allclose(got, outputs(exact, x), atol=tolerance)
     model.compile(optimizer="sgd", loss="mse")
     history = model.fit(x, np.zeros((2, 5)), verbose=0)
     assert np.isfinite(history.history["loss"]).all()
@@ -282,3 +278,20 @@ def test_depths_must_be_a_sequence_of_positive_integers():
 def test_input_shape_must_agree_with_input_tensor():
     with pytest.raises(ValueError, match="`input_shape` must be left out or agree"):
         keras_mixers.MLPMixerS32(input_tensor=keras.Input((64, 64, 3)), input_shape=(32, 32, 3))
+
+
+@every_family
+def test_what_is_frozen_stays_frozen(family, tmp_path):
+    """In a file, a clone and a model for another size, where Keras would thaw inner layers."""
+    model = build(family)
+    for layer in model.layers[:-2]:
+        layer.trainable = False
+    model.save(tmp_path / "model.keras")
+    height, width, channels = model.input_shape[1:]
+    for twin in (
+        keras.models.load_model(tmp_path / "model.keras"),
+        keras.models.clone_model(model),
+        keras_mixers.resize(model, (2 * height, 2 * width, channels)),
+    ):
+        names = [weight.path for weight in twin.trainable_weights]
+        assert names == [weight.path for weight in model.trainable_weights] != []

@@ -14,6 +14,7 @@ from etils import epath
 import keras_mixers
 from keras_mixers import weights as weight_files
 from keras_mixers.commands import options as options_of
+from keras_mixers.evaluation import inputs
 from keras_mixers.evaluation.loading import read_model
 from keras_mixers.export.origin import Origin
 from keras_mixers.models.mixer_model import MixerModel
@@ -309,7 +310,8 @@ def _prepared(*options, **changes):
     parser = argparse.ArgumentParser()
     options_of.add(parser)
     said = []
-    config = options_of.preparation(parser.parse_args(options), loaded, None, 8, said.append)
+    given = options_of.given(parser.parse_args(options))
+    config = inputs.preparation(loaded, None, 8, said.append, **given)
     return config.preprocessing, said
 
 

@@ -236,7 +236,7 @@ def test_weights_in_foreign_names(rng, tmp_path, caplog):
     assert later.preprocessing == Preprocessing((8, 12), mean=0, std=1)
     # Only the model that was there before the weights has another one.
     (line,) = caplog.messages
-    assert line.startswith("weights: they expect images scaled by mean (0.5,) and std (0.5,)")
+    assert line.startswith("weights: they expect images prepared by 224 x 224, ")
 
 
 def test_weights_in_names_of_nobody_are_refused(tmp_path):

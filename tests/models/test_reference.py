@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 
 from tests import reference
-from tests.models.small import build
+from tests.models.small import build, outputs
 
 
 def compare(model, x, expected):
     """Compares every layer named in `expected`, and fails on too small a spread to tell."""
     tapped = keras.Model(model.input, {name: model.get_layer(name).output for name in expected})
-    got = tapped.predict(x.astype("float32"), verbose=0)
+    got = outputs(tapped, x.astype("float32"))
     for name, value in expected.items():
         assert np.std(value) > 1e-3, name
         np.testing.assert_allclose(got[name], value, atol=3e-6 * np.abs(value).max(), err_msg=name)
@@ -36,11 +36,11 @@ def test_mlp_mixers_second_token_bias_is_invisible_in_the_logits(rng):
     model = build("mlp_mixer", classifier_activation=None)
     reference.randomize(model, rng)
     x = rng.normal(size=(2, 8, 12, 3)).astype("float32")
-    before = model.predict(x, verbose=0)
+    before = outputs(model, x)
     for block in range(3):
         bias = model.get_layer(f"block_{block}_token_mixing").fc2.bias
         bias.assign(np.zeros(bias.shape))
-    np.testing.assert_allclose(model.predict(x, verbose=0), before, atol=2e-5)
+    np.testing.assert_allclose(outputs(model, x), before, atol=2e-5)
 
 
 @pytest.mark.parametrize(

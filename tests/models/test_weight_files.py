@@ -6,7 +6,7 @@ import pytest
 
 from tests import reference
 from tests.helpers.sampling import extended
-from tests.models.small import FAMILIES, build, images
+from tests.models.small import FAMILIES, SHORT, build, images, outputs
 
 every_family = pytest.mark.parametrize("family", FAMILIES)
 
@@ -21,7 +21,7 @@ def test_weights_from_a_file(family, suffix, rng, tmp_path):
     x = images(model, rng)
     for weights in (path, str(path)):
         loaded = build(family, weights=weights)
-        np.testing.assert_array_equal(loaded.predict(x, verbose=0), model.predict(x, verbose=0))
+        np.testing.assert_array_equal(outputs(loaded, x), outputs(model, x))
 
 
 @every_family
@@ -33,7 +33,7 @@ def test_weights_do_not_depend_on_the_drop_path_rate(family, rng, tmp_path):
         model.save_weights(tmp_path / "model.weights.h5")
         loaded = build(family, drop_path_rate=loaded_rate, weights=tmp_path / "model.weights.h5")
         x = images(model, rng)
-        np.testing.assert_array_equal(loaded.predict(x, verbose=0), model.predict(x, verbose=0))
+        np.testing.assert_array_equal(outputs(loaded, x), outputs(model, x))
 
 
 @every_family
@@ -75,7 +75,7 @@ def test_weights_with_a_head_serve_a_model_without_the_top(family, rng, tmp_path
     features = build(family, include_top=False, weights=tmp_path / "top.weights.h5")
     tapped = keras.Model(model.input, model.layers[-3].output)
     x = images(model, rng)
-    np.testing.assert_array_equal(features.predict(x, verbose=0), tapped.predict(x, verbose=0))
+    np.testing.assert_array_equal(outputs(features, x), outputs(tapped, x))
     features.save_weights(tmp_path / "features.weights.h5")
     with pytest.raises(ValueError, match="it lacks layers/dense/vars/0"):
         build(family, weights=tmp_path / "features.weights.h5")
@@ -84,13 +84,13 @@ def test_weights_with_a_head_serve_a_model_without_the_top(family, rng, tmp_path
 @pytest.mark.parametrize("family", ["smlpnet", *extended("mlp_mixer", "s2_mlp")])
 def test_weights_of_a_trained_model(family, rng, tmp_path):
     """Beside the weights, such a .keras file holds the optimizer's state."""
-    model = build(family)
+    model = build(family, **SHORT[family])
     model.compile(optimizer="adam", loss="mse")
     x = images(model, rng)
     model.fit(x, np.zeros((2, 5)), verbose=0)
     model.save(tmp_path / "trained.keras")
-    loaded = build(family, weights=tmp_path / "trained.keras")
-    np.testing.assert_array_equal(loaded.predict(x, verbose=0), model.predict(x, verbose=0))
+    loaded = build(family, **SHORT[family], weights=tmp_path / "trained.keras")
+    np.testing.assert_array_equal(outputs(loaded, x), outputs(model, x))
 
 
 @every_family
@@ -99,3 +99,33 @@ def test_a_file_that_holds_no_weights_is_refused(family, tmp_path):
         (tmp_path / f"text{suffix}").write_text("not what it says")
         with pytest.raises(ValueError, match="`weights` must be a file of weights"):
             build(family, weights=tmp_path / f"text{suffix}")
+
+
+@keras.saving.register_keras_serializable(package="test_weight_files")
+def own_activation(x):
+    return keras.ops.tanh(x)
+
+
+@pytest.mark.parametrize(
+    ("family", "theirs", "said"),
+    [
+        ("s2_mlp", {"directions": "eight"}, "directions='eight' in its layer 'block_0_spatial"),
+        ("mlp_mixer", {"activation": own_activation}, "activation=a function of its own in its"),
+        ("mlp_mixer", {"epsilon": 1e-3}, "epsilon=0.001 in its layer 'block_0_token_norm'"),
+    ],
+)
+def test_what_weights_do_not_show_is_said_in_a_line(family, theirs, said, tmp_path, caplog):
+    """Both models have weights of the same shapes, and compute something else."""
+    model = build(
+        family, **{**SHORT[family], **{k: v for k, v in theirs.items() if k != "epsilon"}}
+    )
+    if "epsilon" in theirs:
+        model.get_layer("block_0_token_norm").epsilon = theirs["epsilon"]
+    model.save(tmp_path / "theirs.keras")
+    build(family, **SHORT[family], weights=tmp_path / "theirs.keras")
+    assert caplog.text.count("their source computes with") == 1
+    assert said in caplog.text
+    caplog.clear()
+    build(family, **SHORT[family]).save(tmp_path / "ours.keras")
+    build(family, **SHORT[family], weights=tmp_path / "ours.keras")
+    assert caplog.text == ""

@@ -19,6 +19,7 @@ from keras_mixers.preprocessing import (
     Preprocessing,
 )
 from tests.helpers.image_files import encode
+from tests.helpers.modules import without_tensorflow
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -68,6 +69,8 @@ def test_the_published_numbers():
         "interpolation": "bilinear",
         "mean": (0.5,),
         "std": (0.5,),
+        "crop_mode": "center",
+        "value_range": None,
     }
 
 
@@ -332,16 +335,38 @@ def test_a_file_that_is_no_image_is_one_sentence(tmp_path):
         Preprocessing(4)(tmp_path / "notes.jpg")
 
 
-@pytest.mark.parametrize("orientation", [1, 6])
-def test_a_photograph_that_is_stored_turned_gets_a_line(orientation, caplog):
-    exif = Image.Exif()
-    exif[274] = orientation
-    Preprocessing(4)(encode(np.zeros((8, 9, 3), "uint8"), exif=exif))
-    assert ("EXIF orientation 6, which is not applied" in caplog.text) == (orientation == 6)
-
-
 def test_numbers_of_numpy():
     given = Preprocessing((np.int64(8), np.int32(6)), np.float32(0.5))
     assert given == Preprocessing((8, 6), 0.5)
     assert json.dumps(given.get_config())
     assert type(Preprocessing(np.int64(224)).image_size) is int
+
+
+def test_deep_images_of_pillow_are_those_of_their_files(tmp_path):
+    """Pillow itself cuts what is above 255."""
+    gray = np.linspace(0, 65535, 64 * 64).reshape(64, 64)
+    Image.fromarray(gray.astype("uint16")).save(tmp_path / "gray.png")
+    preprocessing = Preprocessing(16)
+    expected = preprocessing.pixels(tmp_path / "gray.png")
+    assert np.ptp(expected) > 200
+    with Image.open(tmp_path / "gray.png") as opened:
+        np.testing.assert_allclose(preprocessing.pixels(opened).astype(int), expected, atol=1)
+    deep = Image.fromarray((gray * 9000 // 65535).astype("int32"))
+    with pytest.raises(ValueError, match="numbers from 0 to 9000"):
+        preprocessing.pixels(deep)
+    of_range = dataclasses.replace(preprocessing, value_range=(0, 9000))
+    np.testing.assert_allclose(of_range.pixels(deep).astype(int), expected, atol=1)
+    real = Image.fromarray((gray / 65535).astype("float32"))
+    np.testing.assert_allclose(preprocessing.pixels(real).astype(int), expected, atol=1)
+
+
+def test_deep_images_of_either_byte_order_and_without_tensorflow(tmp_path, monkeypatch):
+    gray = np.linspace(0, 65535, 64 * 64).reshape(64, 64)
+    preprocessing = Preprocessing(16)
+    expected = preprocessing.pixels(Image.fromarray(gray.astype("uint16")))
+    big = Image.frombytes("I;16B", (64, 64), gray.astype(">u2").tobytes())
+    np.testing.assert_array_equal(preprocessing.pixels(big), expected)
+    Image.fromarray((gray * 9000 // 65535).astype("int32")).save(tmp_path / "deep.tiff")
+    without_tensorflow(monkeypatch)
+    with pytest.raises(ValueError, match="numbers from 0 to 9000"):
+        preprocessing.pixels(tmp_path / "deep.tiff")

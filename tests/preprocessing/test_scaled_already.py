@@ -46,17 +46,49 @@ def batches(images):
     yield images
 
 
+class Sequence(keras.utils.PyDataset):
+    """Two batches of the same images and labels."""
+
+    def __init__(self, *batch):
+        super().__init__()
+        self._batch, self.asked, self.ended = batch, [], 0
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        self.asked.append(index)
+        return self._batch
+
+    def on_epoch_end(self):
+        self.ended += 1
+
+
 USES = {
     "call": lambda model, images: model(images),
     "call of a tensor": lambda model, images: model(keras.ops.convert_to_tensor(images)),
     "predict": lambda model, images: model.predict(images, verbose=0),
     "predict_on_batch": lambda model, images: model.predict_on_batch(images),
+    "dict": lambda model, images: model.predict({"images": images}, verbose=0),
+    "list": lambda model, images: model.predict([images], verbose=0),
+    "validation": lambda model, images: model.fit(
+        np.zeros((2, 8, 12, 3)), np.zeros(2), validation_data=(images, np.zeros(2)), verbose=0
+    ),
+    "PyDataset": lambda model, images: model.evaluate(Sequence(images, np.zeros(2)), verbose=0),
+    "validation of a PyDataset": lambda model, images: model.fit(
+        np.zeros((2, 8, 12, 3)),
+        np.zeros(2),
+        validation_data=Sequence({"images": images}, np.zeros(2)),
+        verbose=0,
+    ),
     "generator": lambda model, images: model.predict(batches((images,)), steps=2, verbose=0),
     "fit": lambda model, images: model.fit(images, np.zeros(2), verbose=0),
     "evaluate": lambda model, images: model.evaluate(images, np.zeros(2), verbose=0),
 }
 
 
+# What Keras says of one input that stands in a dict or a list.
+@pytest.mark.filterwarnings("ignore:The structure of `inputs` doesn't match")
 @pytest.mark.parametrize("use", USES)
 def test_scaled_images_get_one_line(use, model, scaled, caplog):
     USES[use](model, ((scaled + 1) * 127.5).astype("float32"))
@@ -66,6 +98,18 @@ def test_scaled_images_get_one_line(use, model, scaled, caplog):
     assert caplog.text.count(LINE) == 1
     assert "model.preprocess" in caplog.text
     assert "include_preprocessing=False" in caplog.text
+
+
+def test_a_py_dataset_is_used_as_without_a_look(model, scaled):
+    data, epochs = Sequence(scaled, np.zeros(2)), 3
+    model.fit(data, epochs=epochs, shuffle=False, verbose=0)
+    looked_at = data.asked, data.ended
+    data = Sequence(scaled, np.zeros(2))
+    keras.Model.fit(model, data, epochs=epochs, shuffle=False, verbose=0)
+    assert looked_at == (data.asked, data.ended)
+    apart = Sequence(scaled)
+    apart.use_multiprocessing = True
+    assert scaled_already.with_a_look(apart, pytest.fail) is apart
 
 
 @pytest.mark.tensorflow

@@ -185,12 +185,6 @@ def test_averages_by_hand():
     )
 
 
-def test_averages_by_hand_and_accumulation_on_jax():
-    assert run_jax((("smlpnet", "averages", "mixer_without_drops", "accumulation"), {})) == [
-        "compared"
-    ]
-
-
 def test_mixed_precision_computes_in_bfloat16_and_keeps_float32():
     keras.config.set_dtype_policy("mixed_bfloat16")
     mixed, config = engine(tf.distribute.get_strategy(), "smlpnet")

@@ -114,7 +114,7 @@ def test_too_many_unreadable_images_end_the_run_with_their_names(tmp_path, capfd
     folder = image_files.write_folder(tmp_path / "data")
     bad = folder / "train" / "bee" / "2.jpg"
     bad.write_bytes(b"\xff\xd8\xff nothing")
-    assert run(folder, tmp_path / "strict") == 1
+    assert run(folder, tmp_path / "strict", "--max-unreadable", "0.01") == 1
     error = capfd.readouterr().err
     assert "1 of 24 images of train could not be read" in error
     assert str(bad) in error
@@ -148,7 +148,7 @@ def test_a_fault_of_the_moment_is_nobodys_image(tmp_path, capfd, monkeypatch, an
     folder = image_files.write_folder(tmp_path / "data")
     (folder / "train" / "bee" / "2.jpg").write_bytes(b"nothing")
 
-    def why(self, index):
+    def why(self, index, config):
         if answer:
             raise getattr(tf.errors, answer)(None, None, "no route to the bucket")
         return ""

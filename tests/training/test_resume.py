@@ -8,7 +8,7 @@ import pytest
 from etils import epath
 
 from keras_mixers.commands import imagenet
-from keras_mixers.training import checkpoints, run_folder
+from keras_mixers.training import checkpoints, lock
 from tests.helpers import image_files
 from tests.helpers.train_command import SHORTER, log, run
 
@@ -100,7 +100,7 @@ def test_a_failed_first_start_does_not_lock_the_folder(folder, tmp_path, capfd):
 
 
 def test_a_run_folder_is_one_process_at_a_time(finished, folder, capfd):
-    with run_folder.locked(epath.Path(finished)):
+    with lock.locked(epath.Path(finished)):
         assert run(folder, finished) == 2
     assert f"--out: {finished} is in use by another process" in capfd.readouterr().err
     assert run(folder, finished) == 0

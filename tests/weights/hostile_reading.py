@@ -86,7 +86,7 @@ def _end(model, path, log):
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("default")
         try:
-            weight_files.describe(path)
+            weight_files.describe(path, namings=model.namings)
             described = None
         except BaseException as error:
             described = error

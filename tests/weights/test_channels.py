@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from keras_mixers import weights as weight_files
+from keras_mixers.preprocessing import BY_IMAGENET
 from tests import reference
 from tests.models.small import FAMILIES, build
 from tests.weights.test_foreign_files import write
@@ -47,6 +48,17 @@ def test_a_gray_image_gives_what_three_equal_colors_give(family, rng, tmp_path):
         rtol=1e-6,
         atol=1e-6,
     )
+
+
+@pytest.mark.parametrize("channels", [1, 6])
+def test_a_scaling_of_colors_is_compared_by_what_it_is_for_other_channels(
+    channels, tmp_path, caplog
+):
+    model = build("mlp_mixer", preprocessing=BY_IMAGENET)
+    model.save(tmp_path / "colors.keras")
+    other = build("mlp_mixer", input_shape=(8, 12, channels), preprocessing=BY_IMAGENET)
+    weight_files.load(other, tmp_path / "colors.keras")
+    assert "they expect images prepared by" not in caplog.text
 
 
 @pytest.mark.parametrize("family", FAMILIES)

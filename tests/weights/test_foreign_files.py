@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import keras_mixers
+from tests.models.small import outputs
 from tests.weights import foreign
 
 MIXER = dict(blocks=3, grid=(3, 3), patch=4, dim=8, tokens_dim=10, channels_dim=12, classes=5)
@@ -37,8 +38,8 @@ def write(path, arrays):
 def compare(model, expected, images):
     maps, logits = expected
     tapped = [model.get_layer(f"block_{i}_channel_add").output for i in range(len(maps))]
-    outputs = keras.Model(model.input, [*tapped, model.output]).predict(images, verbose=0)
-    for ours, theirs in zip(outputs, [*maps, logits], strict=True):
+    found = outputs(keras.Model(model.input, [*tapped, model.output]), images)
+    for ours, theirs in zip(found, [*maps, logits], strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=2e-4, atol=2e-4)
 
 

@@ -100,7 +100,9 @@ def test_a_deeper_or_a_shallower_model_is_refused(kind, rng, tmp_path):
 def test_a_file_of_another_family_is_refused(kind, rng, tmp_path):
     arrays, suffix, _ = made(kind, rng)
     path = write(tmp_path / f"file{suffix}", arrays)
-    assert_refused(build("s2_mlp"), path, "the names in it, such as .*, are not Keras'$")
+    assert_refused(
+        build("s2_mlp"), path, "the names in it, such as .*, are not Keras', and no names of"
+    )
     other = build_mixer() if kind == "spach" else build_smlpnet()
     title = "Google's MLP-Mixer, timm's MLP-Mixer" if kind == "spach" else "SPACH's sMLPNet"
     assert_refused(other, path, f"are neither Keras' nor those of {title}$")
@@ -120,7 +122,7 @@ def test_names_of_nobody_are_refused(tmp_path):
     assert_refused(build_mixer(), path, match)
     with pytest.raises(ValueError, match=match):
         weight_files.describe(path, namings=build_mixer().namings)
-    with pytest.raises(ValueError, match="names in it, such as a, b, are not Keras'"):
+    with pytest.raises(ValueError, match="names in it, such as a, b, are not Keras', and"):
         weight_files.describe(path)
 
 

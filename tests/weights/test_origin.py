@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import zipfile
 
 import numpy as np
 import pytest
@@ -189,38 +190,90 @@ def test_weights_in_a_model_that_scales_otherwise_get_a_line(tmp_path, caplog):
     """Loaded later, they cannot choose the model's preprocessing any more."""
     path = made("timm", tmp_path / "mixer_b16_224.miil_in21k/model.npz")
     weight_files.load(build_mixer(preprocessing=TO_ZERO_ONE), path)
-    assert "scaled" not in caplog.text
+    assert "they expect" not in caplog.text
     weight_files.load(build_mixer(), path)
-    assert "they expect images scaled by mean (0.0,) and std (1.0,); this model" in caplog.text
+    assert "they expect images prepared by 224 x 224, central crop 0.875, " in caplog.text
+    assert "mean 0, std 1; this model has 12 x 12, " in caplog.text
 
 
-def test_google_s_names_cannot_say_another_scaling(tmp_path, caplog):
-    weight_files.save(build_mixer(preprocessing=TO_MINUS_ONE_ONE), tmp_path / "model.npz")
+@pytest.mark.parametrize("change", [{"crop": 0.5}, {"interpolation": "bicubic"}])
+def test_another_crop_is_said_where_it_cannot_be_kept(change, tmp_path, caplog):
+    model = build_mixer(preprocessing=dataclasses.replace(TO_MINUS_ONE_ONE, **change))
+    model.save(tmp_path / "model.keras")
+    weight_files.load(build_mixer(), tmp_path / "model.keras")
+    (line,) = caplog.messages
+    assert "they expect images prepared by" in line
+
+
+OTHER = Preprocessing(12, 0.9, "bicubic", (0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+
+
+@pytest.mark.parametrize(
+    ("ending", "usual"), [(".npz", TO_MINUS_ONE_ONE), (".safetensors", TO_MINUS_ONE_ONE)]
+)
+def test_files_of_ours_say_their_preprocessing_and_activation(ending, usual, tmp_path, caplog):
+    pytest.importorskip("safetensors")
+    path = tmp_path / f"a{ending}"
+    theirs = {".npz": "gelu_tanh", ".safetensors": "gelu"}[ending]
+    weight_files.save(build_mixer(preprocessing=usual, activation=theirs), path)
     assert caplog.text == ""
-    weight_files.save(build_mixer(preprocessing=TO_ZERO_ONE), tmp_path / "model.npz")
-    assert "give preprocessing=Preprocessing(mean=(0.0,), std=(1.0,)) where it is" in caplog.text
+    weight_files.save(build_mixer(preprocessing=OTHER, activation="silu"), path)
+    lines = caplog.messages[:]
+    assert "other code than keras_mixers must compute with activation='silu'" in lines[-1]
+    if ending == ".npz":  # timm has no one preprocessing for its names.
+        assert "images must be prepared by 12 x 12, central crop 0.9, bicubic, " in lines[0]
+    caplog.clear()
+    read = build_mixer(weights=path)
+    assert read.preprocessing == OTHER
+    assert read.get_layer("block_0_channel_mixing").get_config()["activation"] == "silu"
+    assert caplog.text == ""
 
 
-def test_safetensors_of_ours_say_their_preprocessing(tmp_path, caplog):
+def test_numpy_and_safetensors_read_the_files(tmp_path):
     safetensors = pytest.importorskip("safetensors")
-    path = tmp_path / "a.safetensors"
-    given = Preprocessing(12, 0.9, "bicubic", (0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
-    weight_files.save(build_mixer(preprocessing=given, activation="gelu"), path)
-    assert build_mixer(weights=path).preprocessing == given
-    assert caplog.text == ""
-    with safetensors.safe_open(path, "numpy") as file:
+    model = build_mixer(preprocessing=OTHER)
+    weight_files.save(model, tmp_path / "a.npz")
+    weight_files.save(model, tmp_path / "a.safetensors")
+    with np.load(tmp_path / "a.npz", allow_pickle=False) as file:
+        assert file["head/bias"].shape == (5,)
+        assert len(file.files) == len(model.weights)
+    with safetensors.safe_open(tmp_path / "a.safetensors", "numpy") as file:
         assert file.metadata()["format"] == "pt"
 
 
-@pytest.mark.parametrize("about", ["no JSON", "[]", '{"mean": "half"}', '{"other": 1}'])
-def test_metadata_of_no_preprocessing_is_refused(about, tmp_path):
+ABOUT = {
+    "no JSON": "preprocessing",
+    "[]": "preprocessing",
+    '{"mean": "half"}': "preprocessing",
+    '{"other": 1}': "preprocessing",
+    "swoosh": "activation",
+}
+
+
+@pytest.mark.parametrize("about", ABOUT)
+def test_metadata_of_no_model_are_refused(about, tmp_path):
     numpy = pytest.importorskip("safetensors.numpy")
     arrays = foreign.random_arrays(foreign.timm_shapes(**MIXER), np.random.default_rng(0))
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     path = tmp_path / "a.safetensors"
-    numpy.save_file(arrays, path, metadata={"keras_mixers.preprocessing": about})
-    with pytest.raises(ValueError, match="its metadata has a preprocessing of no model"):
+    key = ABOUT[about]
+    numpy.save_file(arrays, path, metadata={f"keras_mixers.{key}": about})
+    with pytest.raises(ValueError, match=f"its metadata has an? {key} of no model"):
         build_mixer(weights=path)
+
+
+@pytest.mark.parametrize(
+    "comment", [b"made by hand", b'{"keras_mixers.', b"\xff", b'{"keras_mixers.x": []}']
+)
+def test_other_comments_of_archives(comment, tmp_path):
+    path = made("google", tmp_path / "a.npz")
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.comment = comment
+    if comment == b'{"keras_mixers.':
+        with pytest.raises(ValueError, match="it cannot be read: "):
+            build_mixer(weights=path)
+    else:
+        assert build_mixer(weights=path).preprocessing == of_size(TO_MINUS_ONE_ONE, 12)
 
 
 def test_weights_that_say_nothing_get_a_line_when_they_are_loaded(tmp_path, caplog):

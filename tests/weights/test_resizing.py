@@ -9,7 +9,7 @@ from keras_mixers import weights as weight_files
 from keras_mixers.layers import AxialProjection, TokenMixing
 from tests import reference
 from tests.helpers.sampling import extended
-from tests.models.small import build, images
+from tests.models.small import build, images, outputs
 from tests.weights import foreign
 from tests.weights.test_foreign_files import MIXER, build_mixer, write
 
@@ -33,8 +33,8 @@ def test_token_mixing_is_what_it_was_of_the_resampled_map(old, new, rng):
     model = model_of(layer, old)
     reference.randomize(model, rng)
     maps = rng.normal(size=(2, *new, 3)).astype("float32")
-    result = keras_mixers.resize(model, (*new, 3)).predict(maps, verbose=0)
-    expected = resampled(model.predict(resampled(maps, old), verbose=0), new)
+    result = outputs(keras_mixers.resize(model, (*new, 3)), maps)
+    expected = resampled(outputs(model, resampled(maps, old)), new)
     np.testing.assert_allclose(result, expected, atol=1e-5)
 
 
@@ -49,7 +49,7 @@ def test_axial_projections_are_what_they_were_of_the_resampled_axis(old, new, rn
         one[branch] = np.eye(3)
         layer.fuse.kernel.assign(one.reshape(6, 3))
         maps = rng.normal(size=(2, *new, 3)).astype("float32")
-        result = keras_mixers.resize(model, (*new, 3)).predict(maps, verbose=0)
+        result = outputs(keras_mixers.resize(model, (*new, 3)), maps)
         i = 1 if axis == "width" else 0
         size = (new[0], old[1]) if axis == "width" else (old[0], new[1])
         along = resampled(maps, size)
@@ -106,14 +106,14 @@ def test_block_diagonal_gives_each_tile_what_the_whole_gave(times, rng):
         return keras.Model(of.input, [*outputs, of.output])
 
     x = images(model, rng)
-    *maps, logits = inner(model).predict(x, verbose=0)
-    *tiled_maps, tiled_logits = inner(twin).predict(np.tile(x, (1, *times, 1)), verbose=0)
+    *maps, logits = outputs(inner(model), x)
+    *tiled_maps, tiled_logits = outputs(inner(twin), np.tile(x, (1, *times, 1)))
     for one, tiled in zip(maps, tiled_maps, strict=True):
         np.testing.assert_allclose(tiled, np.tile(one, (1, *times, 1)), atol=2e-5)
     np.testing.assert_allclose(tiled_logits, logits, atol=2e-5)
     # An image that is no tiling: each tile has its own answer.
     parts = rng.normal(size=(1, *shape)).astype("float32")
-    last = keras.Model(twin.input, twin.get_layer(taps[-1]).output).predict(parts, verbose=0)
+    last = outputs(keras.Model(twin.input, twin.get_layer(taps[-1]).output), parts)
     corner = keras.Model(model.input, model.get_layer(taps[-1]).output).predict(
         parts[:, -height:, -width:], verbose=0
     )
@@ -141,15 +141,13 @@ def test_at_construction_and_afterwards_it_is_the_same(family, shape, method, rn
     options = {"resize": method} if family == "mlp_mixer" else {}
     built = build(family, input_shape=shape, weights=tmp_path / "own.keras", **options)
     x = rng.normal(size=(2, *shape)).astype("float32")
-    np.testing.assert_allclose(
-        twin.predict(x, verbose=0), built.predict(x, verbose=0), rtol=1e-5, atol=1e-6
-    )
+    np.testing.assert_allclose(outputs(twin, x), outputs(built, x), rtol=1e-5, atol=1e-6)
     for weight, old in zip(model.weights, before, strict=True):
         np.testing.assert_array_equal(weight, old)
     assert {type(layer) for layer in twin.layers} == {type(layer) for layer in model.layers}
     twin.save(tmp_path / "twin.keras")
     again = keras.models.load_model(tmp_path / "twin.keras")
-    np.testing.assert_array_equal(again.predict(x, verbose=0), twin.predict(x, verbose=0))
+    np.testing.assert_array_equal(outputs(again, x), outputs(twin, x))
 
 
 @pytest.mark.parametrize("suffix", [".keras", ".weights.h5"])
@@ -161,14 +159,12 @@ def test_a_grid_that_could_be_another_is_known_from_the_model(suffix, rng, tmp_p
     model.save(path) if suffix == ".keras" else model.save_weights(path)
     same = build("mlp_mixer", input_shape=(8, 32, 3), weights=path)
     x = images(model, rng)
-    np.testing.assert_array_equal(same.predict(x, verbose=0), model.predict(x, verbose=0))
+    np.testing.assert_array_equal(outputs(same, x), outputs(model, x))
     if suffix == ".keras":
         square = build("mlp_mixer", input_shape=(16, 16, 3), weights=path)
         expected = keras_mixers.resize(model, (16, 16, 3))
         x = images(square, rng)
-        np.testing.assert_allclose(
-            square.predict(x, verbose=0), expected.predict(x, verbose=0), rtol=1e-5
-        )
+        np.testing.assert_allclose(outputs(square, x), outputs(expected, x), rtol=1e-5)
 
 
 @pytest.mark.parametrize("method", ["interpolate", "block_diagonal"])
@@ -179,9 +175,7 @@ def test_files_of_others_are_carried_and_it_is_said(method, rng, tmp_path, caplo
     assert f"carried to images of 24 x 36 by resize='{method}'" in caplog.text
     twin = keras_mixers.resize(build_mixer(weights=path), (24, 36, 3), method)
     x = images(model, rng)
-    np.testing.assert_allclose(
-        model.predict(x, verbose=0), twin.predict(x, verbose=0), rtol=1e-5, atol=1e-6
-    )
+    np.testing.assert_allclose(outputs(model, x), outputs(twin, x), rtol=1e-5, atol=1e-6)
 
 
 def test_what_cannot_be_carried_is_refused(rng, tmp_path):
@@ -237,7 +231,7 @@ def test_what_stands_before_a_model_is_kept(rng):
     x = rng.integers(0, 256, size=(2, 16, 24, 3)).astype("uint8")
     assert twin.inputs[0].dtype == "uint8"
     np.testing.assert_allclose(
-        twin.predict(np.tile(x, (1, 2, 2, 1)), verbose=0), model.predict(x, verbose=0), atol=1e-5
+        outputs(twin, np.tile(x, (1, 2, 2, 1))), outputs(model, x), atol=1e-5
     )
 
 
@@ -292,3 +286,16 @@ def test_resize_takes_functional_models_of_one_image_alone():
         weight_files.resize(keras.Sequential([keras.layers.Dense(3)]), (8, 8, 3))
     with pytest.raises(ValueError, match="`model` must be a functional model of one image"):
         weight_files.resize("model.keras", (8, 8, 3))
+
+
+@pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method")
+@pytest.mark.parametrize("how", ["lora", "int8"])
+def test_lora_and_quantized_layers_are_refused(how):
+    """Their weights are not in the config that the new model is built from."""
+    model = build("mlp_mixer", num_blocks=1)
+    if how == "int8":
+        model.quantize("int8")
+    else:
+        model.get_layer("block_0_token_mixing").fc1.enable_lora(2)
+    with pytest.raises(ValueError, match="`model` must have no LoRA and no quantized layers"):
+        keras_mixers.resize(model, (16, 24, 3))

@@ -1,6 +1,10 @@
 /**
- * From an image to the pixels that a model sees, as its evaluation does it: the central crop,
- * then tf.image.resize(antialias=True), then whole numbers from 0 to 255.
+ * From an image to the pixels that a model sees, as its evaluation does it: the central crop, or
+ * all of it, then tf.image.resize(antialias=True), then whole numbers from 0 to 255.
+ *
+ * `about` is what model.json says: `shape` (height, width and channels of the model's images),
+ * `interpolation`, `crop_mode` (center, squash or pad), `eval_crop` (of center: the size of the crop,
+ * as a share of the largest one) and `fill` (of pad: what is around it, by channel).
  *
  * A canvas resizes otherwise, each browser in its own way; hence the arithmetic below. What is left
  * of a difference is how browsers decode a JPEG: by a level or two of 255.
@@ -23,14 +27,15 @@ const KERNELS = {
 };
 
 /**
- * Where the central crop of an image is, as keras_mixers/preprocessing/cropping.py has it.
+ * Which part of an image is seen, as keras_mixers/preprocessing/cropping.py has it.
  *
  * @param {number} width Of the image.
  * @param {number} height Of the image.
- * @param {number} share Size of the crop, as a share of the largest one.
- * @param {number[]} shape Of the model's images, whose aspect ratio the crop has.
+ * @param {Object} about The model.
  */
-export function windowOf(width, height, share, [rows, columns]) {
+export function windowOf(width, height, {eval_crop: share, crop_mode: mode, shape}) {
+  if (mode !== 'center') return {width, height, left: 0, top: 0};
+  const [rows, columns] = shape;
   const area = Math.min(height * columns, width * rows);
   const side = (other) => Math.max(1, roundHalfToEven(
     Math.fround(Math.fround(area / other) * Math.fround(share))));
@@ -48,17 +53,16 @@ function roundHalfToEven(x) {
 }
 
 /**
- * The central crop of an image, as RGBA. What is transparent becomes white.
+ * The part of an image that is seen, as RGBA. What is transparent becomes white.
  *
  * @param {CanvasImageSource} image
  * @param {number} width Of the image.
  * @param {number} height Of the image.
- * @param {number} share Size of the crop, as a share of the largest one.
- * @param {number[]} shape Of the model's images.
+ * @param {Object} about The model.
  * @return {ImageData}
  */
-export function centralCrop(image, width, height, share, shape) {
-  const crop = windowOf(width, height, share, shape);
+export function seenPart(image, width, height, about) {
+  const crop = windowOf(width, height, about);
   const shrink = Math.min(1, LARGEST / Math.max(crop.width, crop.height));
   const canvas = document.createElement('canvas');
   canvas.width = Math.max(1, Math.round(shrink * crop.width));
@@ -76,22 +80,37 @@ export function centralCrop(image, width, height, share, shape) {
  * The pixels that the model sees.
  *
  * @param {ImageData} image
- * @param {number[]} shape Height, width and channels of the model's images.
- * @param {string} interpolation
+ * @param {Object} about The model.
  * @param {boolean} inverted Whether black and white change places.
  * @return {Uint8Array} Row by row, the channels of a pixel side by side.
  */
-export function toPixels(image, [height, width, channels], interpolation, inverted) {
-  const planes = split(image, channels).map((plane) =>
-    resize(plane, image.width, image.height, width, height, interpolation));
+export function toPixels(image, about, inverted) {
+  const [height, width, channels] = about.shape;
+  const inner = about.crop_mode === 'pad' ? fitting(image, about.shape) : {width, height};
+  const left = Math.floor((width - inner.width) / 2);
+  const top = Math.floor((height - inner.height) / 2);
   const pixels = new Uint8Array(height * width * channels);
-  planes.forEach((plane, channel) => {
-    for (let i = 0; i < plane.length; i++) {
-      const value = Math.floor(Math.min(Math.max(plane[i], 0), 255) + 0.5);
-      pixels[i * channels + channel] = inverted ? 255 - value : value;
+  split(image, channels).forEach((plane, channel) => {
+    const resized = resize(
+      plane, image.width, image.height, inner.width, inner.height, about.interpolation);
+    for (let y = 0; y < height; y++) {
+      for (let x = 0; x < width; x++) {
+        const [row, column] = [y - top, x - left];
+        const isInside = row >= 0 && row < inner.height && column >= 0 && column < inner.width;
+        const number = isInside ? resized[row * inner.width + column] : about.fill[channel];
+        const value = Math.floor(Math.min(Math.max(number, 0), 255) + 0.5);
+        pixels[(y * width + x) * channels + channel] = inverted ? 255 - value : value;
+      }
     }
   });
   return pixels;
+}
+
+/** The size of an image that is resized to fit into the model's. */
+function fitting(image, [rows, columns]) {
+  const scale = Math.min(rows / image.height, columns / image.width);
+  const side = (n, most) => Math.max(1, Math.min(roundHalfToEven(n * scale), most));
+  return {width: side(image.width, columns), height: side(image.height, rows)};
 }
 
 /** Puts pixels on a canvas, which takes their size. */

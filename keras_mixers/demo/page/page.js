@@ -1,6 +1,6 @@
 /** What the page does: takes images, by whatever way, and shows what the model says of them. */
 
-import {centralCrop, paint, toPixels, windowOf} from './image.js';
+import {paint, seenPart, toPixels, windowOf} from './image.js';
 
 const TIMED = 15; // Runs, the median of whose times is shown.
 const LONG = 12; // Letters of a name: more are written smaller.
@@ -121,7 +121,7 @@ function setBusy(isBusy) {
 async function answer(image) {
   at('invert-row').hidden = isDrawing || !canBeDrawn();
   const isInverted = at('invert').checked && !isDrawing;
-  const pixels = toPixels(image, about.shape, about.interpolation, isInverted);
+  const pixels = toPixels(image, about, isInverted);
   paint(at('seen'), pixels, about.shape);
   const mine = turn;
   const {probabilities, milliseconds} = await model.run(pixels);
@@ -180,12 +180,12 @@ function wipe() {
 
 /** Returns the part of an image that the model sees. */
 function crop(image, width, height) {
-  return centralCrop(image, width, height, about.eval_crop, about.shape);
+  return seenPart(image, width, height, about);
 }
 
 /** Shows that part in the box. */
 function show(image, width, height) {
-  const part = windowOf(width, height, about.eval_crop, about.shape);
+  const part = windowOf(width, height, about);
   const scale = box.width / Math.max(part.width, part.height);
   const place = [
     (box.width - scale * part.width) / 2, (box.height - scale * part.height) / 2,
