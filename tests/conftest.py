@@ -14,6 +14,9 @@ def pytest_configure():
         tf.config.set_logical_device_configuration(
             cpu, [tf.config.LogicalDeviceConfiguration()] * 2
         )
+        # A third of a short run's time goes into making its graphs faster. What the tests start as
+        # processes of their own, and `.ci/commands`, have them made faster.
+        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 
 def pytest_collection_finish():

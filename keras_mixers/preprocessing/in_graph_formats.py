@@ -1,10 +1,12 @@
 """What TensorFlow's own operations read of image files, in a graph that can be exported."""
 
+from keras_mixers.preprocessing import tracing
 from keras_mixers.preprocessing.decoding import LARGE
 
 _READ = "JPEG, PNG, GIF or BMP of 24 or 32 bits"
 
 
+@tracing.once
 def is_known(data):
     """Returns whether `decode`, or a JPEG decoder, reads the file as other readers do.
 

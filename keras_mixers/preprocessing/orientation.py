@@ -5,10 +5,13 @@ bottom; 5 to 8 are transposed first: 5 no more, 6 turned clockwise, 7 along the 
 turned counterclockwise. Tag 274 of the Exif standard, CIPA DC-008, https://www.cipa.jp/std/.
 """
 
+from keras_mixers.preprocessing import tracing
+
 _TAG, _LONG = 0x0112, 4
 _EXIF = b"Exif\0\0"
 
 
+@tracing.once
 def of(data):
     """Returns the orientation of an encoded image, an int32 tensor from 1 to 8.
 
