@@ -11,17 +11,16 @@ _NUMBER = tf.TensorSpec((), tf.int64)
 def batches(parts, prepare, instead, finish, readers):
     """Maps the images of every part by `prepare`, or `instead` where that fails; joins them.
 
+    Both are what `traced` returns.
+
     Images are prepared and finished by the chunk, which costs less than one by one; only where a
     chunk fails are its images prepared one by one, to find those that do. `readers` chunks are
     under way at once, at most.
     """
     (size,) = parts.element_spec[0].shape
     chunk = _chunk_size(size)
-    instead = _traced(instead)
     outputs = instead.structured_outputs
     kinds = tf.nest.map_structure(lambda x: tf.TensorSpec(x.shape, x.dtype), outputs)
-
-    prepare = _traced(prepare)  # Once: it is used in two places, and large.
 
     def whole(numbers, indices):
         # A loop, because a graph with `chunk` times the operations takes a minute to start.
@@ -74,7 +73,8 @@ def _put(chunk, places, prepared):
     )
 
 
-def _traced(function):
+def traced(function):
+    """Returns a function of an image's running number and index, traced once for all its uses."""
     return tf.function(function, autograph=False).get_concrete_function(_NUMBER, _NUMBER)
 
 

@@ -97,6 +97,7 @@ class ImageData:
         self._labels = _places(source.classes, self.class_names)
         # A bucket answers late, so that it is asked for more at once.
         self._readers = 64 if files.is_remote(source.name(0)) else 16
+        self._traced = {}
 
     def __len__(self):
         return len(self._source)
@@ -171,7 +172,8 @@ class ImageData:
 
         parts = training_parts(len(self), config, start_step, shard)
         check_pairs(config, shard)
-        return chunks.batches(parts, prepare, instead, finish, self._readers)
+        functions = self._traced_once("training", config, prepare, instead)
+        return chunks.batches(parts, *functions, finish, self._readers)
 
     def evaluation_batches(self, config, shard=WHOLE):
         """Returns a data set of every image once, in order, centrally cropped.
@@ -196,7 +198,16 @@ class ImageData:
             return images, tf.one_hot(labels, self.classes), weights, unreadable
 
         parts = evaluation_parts(len(self), config, shard)
-        return chunks.batches(parts, prepare, instead, finish, self._readers)
+        functions = self._traced_once("evaluation", config, prepare, instead)
+        return chunks.batches(parts, *functions, finish, self._readers)
+
+    def _traced_once(self, use, config, *functions):
+        """Returns functions of one image, traced: a preview's are those of the training."""
+        # Which do not know of batches.
+        key = use, dataclasses.replace(config, batch_size=1, gradient_accumulation_steps=1)
+        if key not in self._traced:
+            self._traced[key] = [chunks.traced(function) for function in functions]
+        return self._traced[key]
 
     def _load(self, index):
         """Returns bytes and label; raises where the label is not one of the classes."""

@@ -393,6 +393,8 @@ def test_the_crop_draws_from_another_seed_than_the_augmentation(data, monkeypatc
     image = tf.zeros((24, 24, 3), tf.uint8)
     monkeypatch.setattr(data_module.cropping, "random_crop", record("crop", image))
     monkeypatch.setattr(data_module, "_augment", record("augmentation", image))
+    monkeypatch.setattr(data, "_traced", {})
+    monkeypatch.setattr(data_module.chunks, "traced", lambda function: function)
     monkeypatch.setattr(data_module.chunks, "batches", lambda parts, prepare, *_: prepare)
     prepare = data.training_batches(PLAIN)
     for number in range(5):
