@@ -20,7 +20,7 @@ from keras_mixers.data.batch_order import (
 )
 from keras_mixers.data.rand_augment import DEIT_RECIPE, MIXER_RECIPE, rand_augment
 from keras_mixers.errors import UsageError, first_line, some
-from keras_mixers.preprocessing import cropping
+from keras_mixers.preprocessing import cropping, resampling
 
 _READABLE = -1
 
@@ -167,7 +167,7 @@ class ImageData:
             if config.mixup or config.cutmix:
                 images = tf.cast(images, tf.float32)
                 images, labels = mixup.mix(images, labels, weights, boxes)
-                images = cropping.rounded(images)
+                images = resampling.rounded(images)
             return images, labels, unreadable
 
         parts = training_parts(len(self), config, start_step, shard)

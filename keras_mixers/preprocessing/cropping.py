@@ -5,7 +5,7 @@ import importlib.util
 import numpy as np
 
 from keras_mixers.errors import first_line
-from keras_mixers.preprocessing import decoding
+from keras_mixers.preprocessing import decoding, resampling
 from keras_mixers.preprocessing.decoding import MAX_PIXELS
 
 _FINE = 2**14  # Sides of the square on which a part of an image of any aspect ratio is drawn.
@@ -24,15 +24,15 @@ def central(images, preprocessing):
         preprocessing: A `Preprocessing`.
     """
     if _is_tensorflow(images):
-        height, width = _shape(images)
+        height, width = resampling.height_and_width(images)
     else:
         height, width = images.shape[-3:-1]
     window = _window(height, width, preprocessing)
     top, left, rows, columns = (window[i] for i in range(4))
     cropped = images[..., top : top + rows, left : left + columns, :]
     if _is_tensorflow(images):
-        return _resized(_checked(cropped), preprocessing, antialias=True)
-    resized = _resized_by_keras(cropped, preprocessing)
+        return resampling.resized(_checked(cropped), preprocessing, antialias=True)
+    resized = resampling.resized_by_keras(cropped, preprocessing)
     return np.asarray(resized) if isinstance(images, np.ndarray) else resized
 
 
@@ -62,7 +62,7 @@ def decode_central(data, preprocessing, channels=3, max_pixels=MAX_PIXELS, in_gr
         max_pixels,
         in_graph,
     )
-    return _resized(image, preprocessing, antialias=True)
+    return resampling.resized(image, preprocessing, antialias=True)
 
 
 def _central_of_bytes(data, preprocessing, channels, max_pixels):
@@ -131,14 +131,7 @@ def random_crop(data, seed, preprocessing, min_area, channels=3, max_pixels=MAX_
 
     antialias = preprocessing.interpolation == "bicubic"
     image = _crop(data, choose, preprocessing, channels, max_pixels)
-    return _resized(image, preprocessing, antialias)
-
-
-def rounded(images):
-    """Returns uint8 of floats from 0 to 255."""
-    import tensorflow as tf
-
-    return tf.cast(images + 0.5, tf.uint8)
+    return resampling.resized(image, preprocessing, antialias)
 
 
 def _window(height, width, preprocessing):
@@ -242,7 +235,7 @@ def _by_pillow(data, choose, preprocessing, channels, max_pixels):
     def read(file, window):
         size = preprocessing.size
         if preprocessing.crop_mode == "pad" and size is not None:
-            size = _fitting(*map(int, window[2:]), size)
+            size = resampling.fitting_size(*map(int, window[2:]), size)
         return decoding.read(
             *(file, channels, preprocessing.value_range),
             *(window, size, preprocessing.interpolation),
@@ -274,49 +267,6 @@ def _outside(function, failed, data, *arguments):
         )
 
 
-def _fitting(height, width, size):
-    """Returns `(height, width)` of an image that is resized to fit into `size`; also of tensors."""
-    rows, columns = size
-    if isinstance(height, int):
-        scale = min(rows / height, columns / width)
-        sides = (
-            max(1, min(int(np.round(n * scale)), most))
-            for n, most in ((height, rows), (width, columns))
-        )
-        return tuple(sides)
-    import tensorflow as tf
-
-    height, width = (tf.cast(n, tf.float64) for n in (height, width))
-    scale = tf.minimum(rows / height, columns / width)
-    return tf.clip_by_value(
-        tf.cast(tf.round(tf.stack([height, width]) * scale), tf.int32), 1, [rows, columns]
-    )
-
-
-def _resized(images, preprocessing, antialias):
-    import tensorflow as tf
-
-    size, how = preprocessing.size, preprocessing.interpolation
-    if size is not None and preprocessing.crop_mode == "pad":
-        fitting = _fitting(*_shape(images), size)
-        images = tf.image.resize(images, fitting, how, antialias=antialias)
-        fill = _fill(preprocessing, images.shape[-1])
-        rows, columns = fitting[0], fitting[1]
-        before = (size[0] - rows) // 2, (size[1] - columns) // 2
-        after = size[0] - rows - before[0], size[1] - columns - before[1]
-        around = [[0, 0]] * (images.shape.rank - 3) + [*zip(before, after, strict=True), [0, 0]]
-        images = tf.pad(images - fill, around) + fill
-        images = tf.ensure_shape(images, (*images.shape[:-3], *size, images.shape[-1]))
-    elif size is not None:
-        images = tf.image.resize(images, size, how, antialias=antialias)
-    return rounded(tf.clip_by_value(tf.cast(images, tf.float32), 0, 255))
-
-
-def _fill(preprocessing, channels):
-    """What stands around a padded image: the mean, which is 0 when it has been scaled."""
-    return 255 * np.array(preprocessing.for_channels(channels).mean, "float32")
-
-
 def _checked(images):
     """Returns a tensor that is an error, when it has values, where they are no pixels."""
     import tensorflow as tf
@@ -327,38 +277,6 @@ def _checked(images):
     message = "`image` must have pixels of 0 to 255: give no scaled ones."
     with tf.control_dependencies([tf.debugging.Assert(are_pixels, [message])]):
         return tf.identity(images)
-
-
-def _resized_by_keras(images, preprocessing):
-    import keras
-
-    images = keras.ops.convert_to_tensor(images, "float32")
-    size, is_padded = preprocessing.size, preprocessing.crop_mode == "pad"
-    if size is not None:
-        images = keras.ops.image.resize(
-            images,
-            _fitting(*images.shape[-3:-1], size) if is_padded else size,
-            interpolation=preprocessing.interpolation,
-            antialias=True,
-            data_format="channels_last",
-        )
-    if size is not None and is_padded:
-        missing = [most - there for most, there in zip(size, images.shape[-3:-1], strict=True)]
-        around = [(n // 2, n - n // 2) for n in missing]
-        fill = _fill(preprocessing, images.shape[-1])
-        around = [(0, 0)] * (len(images.shape) - 3) + [*around, (0, 0)]
-        images = keras.ops.pad(images - fill, around) + fill
-    return keras.ops.cast(keras.ops.clip(images, 0, 255) + 0.5, "uint8")
-
-
-def _shape(images):
-    import tensorflow as tf
-
-    static = images.shape[-3:-1]
-    if None not in static:
-        return tuple(static)
-    shape = tf.shape(images)
-    return shape[-3], shape[-2]
 
 
 def _is_tensorflow(value):

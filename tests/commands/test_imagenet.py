@@ -249,6 +249,7 @@ def test_preview_into_no_folder(folder, tmp_path, capfd):
     assert "Traceback" not in error
 
 
+@pytest.mark.extended  # By the engine, without the command: tests/training/test_backends.py.
 def test_two_devices_train_as_one(folder, tmp_path):
     """Images that are augmented and mixed, LAMB, and a batch that evaluation does not fill."""
     settings = ("--optimizer", "lamb", "--mixup", "0.8", "--cutmix", "1", "--flip")

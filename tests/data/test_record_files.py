@@ -10,6 +10,7 @@ from keras_mixers.data import record_files, records
 from keras_mixers.data.dataset import ImageData
 from keras_mixers.data.sources import lacks_validation, open_source, splits
 from keras_mixers.errors import UsageError
+from tests.helpers import prepared_sets
 from tests.helpers.image_files import CLASSES, colorful, encode
 
 pytestmark = pytest.mark.tensorflow
@@ -140,29 +141,15 @@ def prepared(request, tmp_path_factory):
         "fine": tfds.features.ClassLabel(names=CLASSES),
         "coarse": tfds.features.ClassLabel(names=("large", "small")),
     }
-    folder = out / "two_labels" / "1.0.0"
-    folder.mkdir(parents=True)
-    identity = tfds.core.DatasetIdentity(
-        name="two_labels",
-        version=tfds.core.Version("1.0.0"),
-        data_dir=str(folder),
-        module_name="tests",
-    )
-    info = tfds.core.DatasetInfo(
-        builder=identity,
-        features=tfds.features.FeaturesDict(features),
+    examples = [
+        {"image": np.asarray(colorful(place, 0)), "fine": name, "coarse": int(name != "cow")}
+        for place, name in enumerate(CLASSES)
+    ]
+    prepared_sets.write(
+        *(out, "two_labels", features, examples),
+        file_format=request.param,
         supervised_keys=("image", "fine"),
     )
-    writer = tfds.core.SequentialWriter(info, 10, file_format=request.param)
-    writer.initialize_splits(["train"])
-    for place, name in enumerate(CLASSES):
-        example = {
-            "image": np.asarray(colorful(place, 0)),
-            "fine": name,
-            "coarse": int(name != "cow"),
-        }
-        writer.add_examples({"train": [example]})
-    writer.close_all()
     return out
 
 

@@ -9,7 +9,7 @@ from keras_mixers.commands import make_shards
 from keras_mixers.data import records, sources
 from keras_mixers.data.sources import open_source
 from keras_mixers.errors import UsageError
-from tests.helpers import image_files
+from tests.helpers import image_files, prepared_sets
 
 pytestmark = pytest.mark.tensorflow
 
@@ -38,21 +38,8 @@ def prepared(folder, tmp_path_factory):
         "kind": tfds.features.ClassLabel(names=image_files.CLASSES),
         "file": tfds.features.Text(),
     }
-    version = out / "animals" / "1.0.0"
-    version.mkdir(parents=True)
-    identity = tfds.core.DatasetIdentity(
-        name="animals",
-        version=tfds.core.Version("1.0.0"),
-        data_dir=str(version),
-        module_name="tests",
-    )
-    info = tfds.core.DatasetInfo(builder=identity, features=tfds.features.FeaturesDict(features))
-    writer = tfds.core.SequentialWriter(info, max_examples_per_shard=10)
-    writer.initialize_splits(["train"])
-    for f in files:
-        example = {"photo": str(f), "kind": f.parent.name, "file": f.name}
-        writer.add_examples({"train": [example]})
-    writer.close_all()
+    examples = [{"photo": str(f), "kind": f.parent.name, "file": f.name} for f in files]
+    prepared_sets.write(out, "animals", features, examples)
     return out
 
 
