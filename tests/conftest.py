@@ -1,11 +1,14 @@
 import gc
 
-import keras
 import numpy as np
 import pytest
 
 
-def pytest_configure():
+def pytest_configure(config):
+    if is_controller(config):
+        return
+    import keras
+
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
@@ -17,6 +20,24 @@ def pytest_configure():
         # A third of a short run's time goes into making its graphs faster. What the tests start as
         # processes of their own, and `.ci/commands`, have them made faster.
         tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+        read_little_ahead()
+
+
+def read_little_ahead():
+    """Has data sets prepare two chunks of images at once, not sixteen, which short runs never see.
+
+    What comes out is the same. What the tests start as processes of their own reads as far ahead
+    as it does.
+    """
+    from keras_mixers.data import chunks
+
+    batches = chunks.batches
+    chunks.batches = lambda *arguments: batches(*arguments[:-1], 2)
+
+
+def is_controller(config):
+    """Whether this is the process of pytest-xdist that runs no test and needs no Keras."""
+    return bool(getattr(config.option, "tx", None)) and not hasattr(config, "workerinput")
 
 
 def pytest_collection_finish():
@@ -27,6 +48,8 @@ def pytest_collection_finish():
 
 
 def pytest_collection_modifyitems(items):
+    import keras
+
     if keras.backend.backend() == "tensorflow":
         return
     skip = pytest.mark.skip(reason="needs Keras' TensorFlow backend")
@@ -45,6 +68,8 @@ def _less_to_look_through():
 
 @pytest.fixture(autouse=True)
 def _fresh_keras():
+    import keras
+
     keras.utils.set_random_seed(0)
     policy = keras.config.dtype_policy()
     yield
@@ -54,6 +79,16 @@ def _fresh_keras():
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Runs draw neither the images that they begin with nor their curves: a third of their time."""
+    from keras_mixers.training import plots
+
+    blank = np.zeros((2, 8, 8, 3), "uint8")
+    monkeypatch.setattr(plots, "preview", lambda *_: (blank, set()))
+    monkeypatch.setattr(plots, "_draw_run", lambda *_: None)
 
 
 # Each is built once for all processes; what is in it may be read, and copied to be changed.
@@ -69,11 +104,11 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def finished(folder, tmp_path_factory):
-    """A run of keras-mixers imagenet on `folder`."""
+    """A run of keras-mixers imagenet on `folder`, of 12 steps, with a checkpoint each 5."""
     from tests.helpers import shared, train_command
 
     def train(out):
-        assert train_command.run(folder, out) == 0
+        assert train_command.run(folder, out, "--checkpoint-steps", "5") == 0
 
     return shared.folder(tmp_path_factory, "run", train)
 

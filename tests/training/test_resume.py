@@ -12,7 +12,8 @@ from keras_mixers.training import checkpoints, lock
 from tests.helpers import image_files
 from tests.helpers.train_command import SHORTER, log, run
 
-pytestmark = pytest.mark.tensorflow
+pytestmark = [pytest.mark.tensorflow, pytest.mark.usefixtures("undrawn")]
+ONE_EPOCH = (*SHORTER, "--epochs", "1")
 
 
 def test_started_again_it_has_nothing_to_do(finished, folder, capfd):
@@ -89,13 +90,13 @@ def test_a_run_without_checkpoints_is_not_written_over(folder, copied, capfd):
     assert "--seed: 0 in the folder, 1 now" in capfd.readouterr().err
     assert (tmp_path / "config.json").read_text() == before
     (tmp_path / "config.json").unlink()
-    assert run(folder, tmp_path, *SHORTER) == 0
+    assert run(folder, tmp_path, *ONE_EPOCH) == 0
 
 
 def test_a_failed_first_start_does_not_lock_the_folder(folder, tmp_path, capfd):
     assert run(folder, tmp_path, "--image-size", "25") == 2
     assert not (tmp_path / "config.json").exists()
-    assert run(folder, tmp_path, *SHORTER) == 0
+    assert run(folder, tmp_path, *ONE_EPOCH) == 0
     assert "another configuration" not in capfd.readouterr().err
 
 
@@ -106,15 +107,8 @@ def test_a_run_folder_is_one_process_at_a_time(finished, folder, capfd):
     assert run(folder, finished) == 0
 
 
-@pytest.fixture(scope="module")
-def saved_every_five_steps(folder, tmp_path_factory):
-    out = tmp_path_factory.mktemp("run")
-    assert run(folder, out, "--checkpoint-steps", "5") == 0
-    return out
-
-
-def test_a_damaged_checkpoint_is_passed_over(saved_every_five_steps, folder, tmp_path, capfd):
-    tmp_path = shutil.copytree(saved_every_five_steps, tmp_path / "run")
+def test_a_damaged_checkpoint_is_passed_over(folder, copied, capfd):
+    tmp_path = copied
     newest = sorted((tmp_path / "checkpoints").iterdir())[-1]
     newest.write_bytes(newest.read_bytes()[:1000])
     assert run(folder, tmp_path, "--checkpoint-steps", "5") == 0
@@ -125,11 +119,8 @@ def test_a_damaged_checkpoint_is_passed_over(saved_every_five_steps, folder, tmp
     assert [line["step"] for line in log(tmp_path, "epoch")] == [3, 6, 9, 12]
 
 
-def test_a_run_that_goes_on_within_a_line_of_the_log_logs_the_same(
-    saved_every_five_steps, finished, folder, tmp_path
-):
-    arguments = ("--checkpoint-steps", "5")
-    tmp_path = shutil.copytree(saved_every_five_steps, tmp_path / "run")
+def test_a_run_that_goes_on_within_a_line_of_the_log_logs_the_same(finished, copied, folder):
+    arguments, tmp_path = ("--checkpoint-steps", "5"), copied
     for path in sorted((tmp_path / "checkpoints").iterdir())[1:]:
         path.unlink()
     assert run(folder, tmp_path, *arguments) == 0
@@ -139,10 +130,12 @@ def test_a_run_that_goes_on_within_a_line_of_the_log_logs_the_same(
 
 
 def test_checkpoints_come_by_time(finished, folder, tmp_path):
-    arguments = ("--checkpoint-minutes", "0", "--keep-checkpoints", "99", *SHORTER)
+    arguments = ("--checkpoint-minutes", "0", "--keep-checkpoints", "99", *ONE_EPOCH)
     assert run(folder, tmp_path, *arguments) == 0
-    assert len([*(tmp_path / "checkpoints").iterdir()]) == 6
-    assert len([*(finished / "checkpoints").iterdir()]) == 1  # It took less than ten minutes.
+    assert len([*(tmp_path / "checkpoints").iterdir()]) == 3
+    # It took less than ten minutes: those of each five steps, and the last.
+    steps = sorted(int(p.stem.removeprefix("step-")) for p in (finished / "checkpoints").iterdir())
+    assert steps == [5, 10, 12]
 
 
 def test_stopped_while_evaluating_it_evaluates_later(
@@ -173,7 +166,7 @@ def test_unreadable_images_are_noted_once_over_all_starts(tmp_path, capfd):
     for name in ("bee/2.jpg", "cow/1.jpg"):
         (folder / "train" / name).write_bytes(b"nothing")
     arguments = ("--max-unreadable", "0.1", "--checkpoint-steps", "1", "--keep-checkpoints", "9")
-    arguments += SHORTER
+    arguments += ONE_EPOCH
     assert run(folder, tmp_path / "run", *arguments) == 0
     noted = (tmp_path / "run" / "unreadable_images.txt").read_text()
     assert len(noted.splitlines()) == 2

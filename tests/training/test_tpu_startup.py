@@ -9,7 +9,7 @@ import tensorflow as tf
 from keras_mixers.training import distribution
 from tests.helpers import train_command
 
-pytestmark = pytest.mark.tensorflow
+pytestmark = [pytest.mark.tensorflow, pytest.mark.usefixtures("undrawn")]
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def calls(monkeypatch):
     return noted
 
 
-SMALL = (*train_command.SHORTER, "--precision", "float32")
+SMALL = (*train_command.SHORTER, "--epochs", "1", "--precision", "float32")
 
 
 def test_the_tpu_of_this_machine(folder, tmp_path, calls, capfd):
