@@ -21,7 +21,7 @@ from keras_mixers.export.tflite import TFLite
 from tests import reference
 from tests.helpers import commands
 from tests.helpers.sampling import extended, sampled
-from tests.models.small import FAMILIES, build
+from tests.models.small import FAMILIES, SHORT, build
 
 pytestmark = pytest.mark.tensorflow
 
@@ -31,7 +31,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 @pytest.fixture
 def saved(tmp_path, rng):
     """A small trained-looking model and its .keras file."""
-    model = build("s2_mlp", classifier_activation=None)
+    model = build("s2_mlp", classifier_activation=None, **SHORT["s2_mlp"])
     reference.randomize(model, rng)
     path = tmp_path / "small.keras"
     model.save(path)
@@ -53,7 +53,7 @@ def run_tool(capsys, *arguments):
 
 @pytest.mark.parametrize(("kind", "family"), sampled((TFLite(), SavedModel()), FAMILIES))
 def test_agrees_for_every_family(family, kind, rng, tmp_path):
-    model = build(family, classifier_activation=None)
+    model = build(family, classifier_activation=None, **SHORT[family])
     reference.randomize(model, rng)
     path = tmp_path / "model"
     result = export(model, path, kind)
@@ -70,10 +70,11 @@ def test_agrees_for_every_family(family, kind, rng, tmp_path):
     "policy", ["mixed_bfloat16", pytest.param("mixed_float16", marks=pytest.mark.slow)]
 )
 def test_mixed_precision_becomes_float32(family, policy, rng, tmp_path):
-    plain = build(family, classifier_activation=None)
+    options = dict(classifier_activation=None) | SHORT[family]
+    plain = build(family, **options)
     reference.randomize(plain, rng)
     keras.config.set_dtype_policy(policy)
-    model = build(family, classifier_activation=None)
+    model = build(family, **options)
     keras.config.set_dtype_policy("float32")
     model.set_weights(plain.get_weights())
     result = export(model, tmp_path / "m.tflite", TFLite())
@@ -137,10 +138,11 @@ def test_a_file_that_disagrees_has_status_1(saved, tmp_path, capsys, monkeypatch
 
 def test_an_erf_for_a_tanh_is_found(rng, tmp_path, monkeypatch):
     """The tolerance is fine enough to tell the two GELUs apart."""
-    model = build("mlp_mixer", classifier_activation=None)
+    options = dict(classifier_activation=None) | SHORT["mlp_mixer"]
+    model = build("mlp_mixer", **options)
     reference.randomize(model, rng)
 
-    other = build("mlp_mixer", classifier_activation=None, activation="gelu")
+    other = build("mlp_mixer", activation="gelu", **options)
     other.set_weights(model.get_weights())
     monkeypatch.setattr(tflite.folding, "fold", lambda *_: other)
     assert not export(model, tmp_path / "m.tflite", TFLite()).agrees
@@ -148,7 +150,7 @@ def test_an_erf_for_a_tanh_is_found(rng, tmp_path, monkeypatch):
 
 def test_an_untrained_mixer_is_said_to_prove_nothing(tmp_path, capsys):
     """Its head starts at zero: every output is the same, and any file would agree."""
-    build("mlp_mixer").save(tmp_path / "m.keras")
+    build("mlp_mixer", **SHORT["mlp_mixer"]).save(tmp_path / "m.keras")
     assert export_tool.main([str(tmp_path / "m.keras"), str(tmp_path), "--format", "tflite"]) == 0
     assert "is it untrained?" in capsys.readouterr().out
 
@@ -254,7 +256,7 @@ def one_delegate(model, path, rng):
     assert LiteRTModel(path).fully_delegated
 
 
-@pytest.mark.parametrize("name", AT_224)
+@pytest.mark.parametrize("name", ["S2MLPDeep", *extended("MLPMixerB16", "SMLPNetT")])
 def test_one_delegate_node_at_224(name, rng, tmp_path):
     one_delegate(AT_224[name](), tmp_path / "m.tflite", rng)
 

@@ -1,8 +1,12 @@
 """The command, and what the trainer does for it: weights to begin with, freezing, decay."""
 
+import contextlib
 import csv
 import dataclasses
+import io
 import json
+import logging
+import pathlib
 import re
 import shutil
 
@@ -31,7 +35,7 @@ from tests.training.test_backends import run_jax
 from tests.weights import foreign
 from tests.weights.test_foreign_files import write
 
-pytestmark = pytest.mark.tensorflow
+pytestmark = [pytest.mark.tensorflow, pytest.mark.usefixtures("undrawn")]
 
 MIXER = ("patch_size=8", "hidden_dim=16", "num_blocks=2", "tokens_mlp_dim=8", "channels_mlp_dim=16")
 BLOCKS = ("--image-size", "32", "--resize", "block_diagonal")
@@ -163,10 +167,45 @@ def tune(earlier, others, out, *arguments):
     return finetune.main([str(part) for part in command])
 
 
-def test_from_a_run_to_a_file_for_phones(earlier, others, tmp_path, capsys, caplog):
-    out = tmp_path / "tuned"
-    assert tune(earlier, others, out, "--export", tmp_path / "phones") == 0
-    printed = capsys.readouterr()
+@dataclasses.dataclass(frozen=True)
+class Tuned:
+    """A run that began with `earlier`; it may be read, and copied to be changed."""
+
+    out: pathlib.Path
+    phones: pathlib.Path
+    """Folder of its file for phones."""
+    printed: str
+    said: str
+    """On standard error and in warnings."""
+
+
+@pytest.fixture(scope="module")
+def tuned(earlier, others, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tuned")
+    printed, said = io.StringIO(), io.StringIO()
+    warnings = logging.StreamHandler(said)
+    logging.getLogger().addHandler(warnings)
+    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(said):
+        status = tune(earlier, others, folder / "tuned", "--export", folder / "phones")
+    logging.getLogger().removeHandler(warnings)
+    assert status == 0
+    return Tuned(folder / "tuned", folder / "phones", printed.getvalue(), said.getvalue())
+
+
+@pytest.fixture
+def copied(tuned, tmp_path):
+    """The folder of a finished run that may be changed."""
+    return shutil.copytree(tuned.out, tmp_path / "tuned")
+
+
+@pytest.fixture
+def unreviewed(monkeypatch):
+    """Runs do not look at what they get wrong, which takes seconds."""
+    monkeypatch.setattr(review, "review", lambda *_: None)
+
+
+def test_from_a_run_to_a_file_for_phones(earlier, tuned):
+    out = tuned.out
     config = settings.load(out / "config.json")
     # The model is the earlier one's, and so is how images are prepared.
     before = settings.load(earlier / "config.json")
@@ -174,17 +213,17 @@ def test_from_a_run_to_a_file_for_phones(earlier, others, tmp_path, capsys, capl
         assert getattr(config, name) == getattr(before, name)
     assert (config.mean, config.std) == (IMAGENET_MEAN, IMAGENET_STD)
     assert set(before.model_options) <= set(config.model_options)
-    assert "32 images (train[:80%]) of 2 classes, validated on 8 (train[80%:])" in printed.err
-    assert "the head of 3 classes was left out; the model has a new head of 2" in caplog.text
-    assert EXPECTS not in caplog.text
-    assert NOT_SAID not in caplog.text
-    tuned = keras.models.load_model(out / "model.keras")
-    assert (tuned.preprocessing.mean, tuned.preprocessing.std) == (IMAGENET_MEAN, IMAGENET_STD)
-    assert tuned.output_shape == (None, 2)
+    assert "32 images (train[:80%]) of 2 classes, validated on 8 (train[80%:])" in tuned.said
+    assert "the head of 3 classes was left out; the model has a new head of 2" in tuned.said
+    assert EXPECTS not in tuned.said
+    assert NOT_SAID not in tuned.said
+    trained = keras.models.load_model(out / "model.keras")
+    assert (trained.preprocessing.mean, trained.preprocessing.std) == (IMAGENET_MEAN, IMAGENET_STD)
+    assert trained.output_shape == (None, 2)
     assert (out / "labels.txt").read_text() == "dog\neel\n"
     history = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     last = [line for line in history if line["kind"] == "epoch"][-1]
-    assert re.search(rf"\| right +\| {last['val_accuracy']:.2%} of 8 images", printed.out)
+    assert re.search(rf"\| right +\| {last['val_accuracy']:.2%} of 8 images", tuned.printed)
     rows = list(csv.reader((out / "confusion.csv").read_text().splitlines()))
     assert rows[0] == ["truth", "dog", "eel"]
     matrix = np.array([row[1:] for row in rows[1:]], int)
@@ -192,12 +231,21 @@ def test_from_a_run_to_a_file_for_phones(earlier, others, tmp_path, capsys, capl
     assert np.trace(matrix) / 8 == pytest.approx(last["val_accuracy"])
     assert size_of(out / "confusion.png") > 300
     assert size_of(out / "mistakes.png") > 200
-    assert str(tmp_path / "phones" / "tuned.tflite") in printed.out
-    # The same command again has nothing to train, and writes the file again.
-    assert tune(earlier, others, out, "--export", tmp_path / "phones") == 0
+    assert str(tuned.phones / "tuned.tflite") in tuned.printed
+    assert (tuned.phones / "tuned.tflite").exists()
+
+
+@pytest.mark.usefixtures("unreviewed")
+def test_the_same_command_again_writes_the_file_again(earlier, others, copied, tmp_path, capsys):
+    """It has nothing to train; another run's file of that name is left alone."""
+    phones = tmp_path / "phones"
+    phones.mkdir()
+    (phones / "tuned.tflite").write_bytes(b"earlier")
+    assert tune(earlier, others, copied, "--export", phones) == 0
+    assert "Continuing after step 16 of 16" in capsys.readouterr().err
+    assert exported.read_tflite(phones / "tuned.tflite")[1] == ["dog", "eel"]
     other = tmp_path / "other" / "tuned"
-    capsys.readouterr()
-    assert tune(earlier, others, other, "--export", tmp_path / "phones") == 2
+    assert tune(earlier, others, other, "--export", phones) == 2
     assert "tuned.tflite exists; give another folder" in capsys.readouterr().err
     assert not other.exists()
 
@@ -224,13 +272,14 @@ def test_what_is_exported_is_the_model_in_memory(precision, finished, folder, tm
     assert not (tmp_path / "gone").exists()
 
 
-def test_a_file_that_disagrees_is_status_1_and_is_not_kept(finished, folder, tmp_path, monkeypatch):
+@pytest.mark.usefixtures("unreviewed")
+def test_a_file_that_disagrees_is_status_1_and_is_not_kept(
+    earlier, others, copied, tmp_path, monkeypatch
+):
     monkeypatch.setattr(comparison.Comparison, "is_rounding", False)
-    command = ["--data", str(folder), "--weights", str(finished), "--epochs", "1"]
-    command += ["--batch-size", "8", "--out", str(tmp_path / "run")]
-    assert finetune.main([*command, "--export", str(tmp_path / "phones")]) == 1
+    assert tune(earlier, others, copied, "--export", tmp_path / "phones") == 1
     assert list((tmp_path / "phones").iterdir()) == []
-    assert (tmp_path / "run" / "model.keras").exists()
+    assert (copied / "model.keras").exists()
 
 
 @pytest.mark.extended
@@ -322,34 +371,31 @@ def test_the_weights_are_those_of_the_run(earlier, others, tmp_path):
     np.testing.assert_array_equal(again.get_layer("head").kernel, 0 * np.asarray(head))
 
 
-def test_what_goes_on_needs_the_weights_no_more(earlier, others, tmp_path, capsys):
+@pytest.mark.usefixtures("unreviewed")
+def test_what_goes_on_needs_the_weights_no_more(earlier, others, copied, tmp_path, capsys):
     """But to say of what they are: the head's loss does not begin anew."""
-    copy, out = tmp_path / "copy", tmp_path / "tuned"
-    shutil.copytree(earlier, copy)
-    assert tune(copy, others, out) == 0
-    (copy / "model.keras").unlink()
-    before = (out / "model.keras").stat().st_mtime_ns
-    for path in sorted((out / "checkpoints").iterdir())[1:]:
-        path.unlink()
-    assert tune(copy, others, out) == 0
-    assert "Continuing after step" in capsys.readouterr().err
-    assert (out / "model.keras").stat().st_mtime_ns > before
-    assert tune(copy, others, tmp_path / "new") == 2
-    assert "a run must have come to its end, with model.keras" in capsys.readouterr().err
-    config = settings.load(out / "config.json")
-    newest = max((out / "checkpoints").glob("step-*.npz"))
+    before = (copied / "model.keras").stat().st_mtime_ns
+    hidden = (earlier / "model.keras").rename(tmp_path / "model.keras")
+    try:
+        assert tune(earlier, others, copied) == 0
+        assert "Continuing after step" in capsys.readouterr().err
+        assert tune(earlier, others, tmp_path / "new") == 2
+        assert "a run must have come to its end, with model.keras" in capsys.readouterr().err
+    finally:
+        hidden.rename(earlier / "model.keras")
+    assert (copied / "model.keras").stat().st_mtime_ns > before
+    newest = max((copied / "checkpoints").glob("step-*.npz"))
     loaded = loading.read_model(newest)
     images = np.random.default_rng(0).uniform(0, 255, (3, 24, 24, 3)).astype("float32")
-    trained = keras.models.load_model(out / "model.keras")
+    trained = keras.models.load_model(copied / "model.keras")
     np.testing.assert_allclose(
         loaded.predict(images), trained.predict(images, verbose=0), rtol=1e-4, atol=1e-5
     )
-    assert config.weights == str(copy)
+    assert settings.load(copied / "config.json").weights == str(earlier)
 
 
-def test_what_is_refused_leaves_a_run_as_it_is(earlier, others, tmp_path, capsys):
-    out, renamed = tmp_path / "tuned", tmp_path / "renamed"
-    assert tune(earlier, others, out) == 0
+def test_what_is_refused_leaves_a_run_as_it_is(earlier, others, copied, tmp_path, capsys):
+    out, renamed = copied, tmp_path / "renamed"
     shutil.copytree(others, renamed)
     (renamed / "dog").rename(renamed / "fox")
     before = {path: path.read_bytes() for path in sorted(out.rglob("*")) if path.is_file()}
@@ -376,12 +422,13 @@ def test_stops_and_goes_on(earlier, others, tmp_path, capsys):
         np.testing.assert_allclose(weight, same, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.usefixtures("unreviewed")
 @pytest.mark.parametrize(
     ("size", "resize"), [(48, "block_diagonal"), *extended((32, "interpolate"))]
 )
 def test_another_resolution(size, resize, earlier, others, tmp_path):
     out = tmp_path / "tuned"
-    options = ("--image-size", str(size), "--resize", resize, "--epochs", "2")
+    options = ("--image-size", str(size), "--resize", resize, "--epochs", "1")
     assert tune(earlier, others, out, *options) == 0
     mixing = keras.models.load_model(out / "model.keras").get_layer("block_0_token_mixing")
     assert mixing.grid == (size // 8, size // 8)
@@ -457,6 +504,7 @@ def lines_with(words, caplog):
     return [record.getMessage() for record in caplog.records if words in record.getMessage()]
 
 
+@pytest.mark.usefixtures("unreviewed")
 def test_weights_by_their_path_are_known_by_the_name_of_their_folder(
     miil, others, tmp_path, caplog
 ):
@@ -549,7 +597,8 @@ def test_worst_mistakes_are_the_clearest(folder, tmp_path):
                 "{others}",
                 "--weights",
                 "{run}",
-                *["--model", "SMLPNetT", "--image-size", "32"],
+                *["--model", "SMLPNet", "--model-options", "patch_size=2", "hidden_dim=6"],
+                *["depths=(1,1)"],
             ],
             "--weights: `weights` must hold the weights of this very model",
         ),
@@ -614,7 +663,8 @@ def test_jax_exports_nothing(others, tmp_path, monkeypatch):
 
 def test_imagenet_begins_with_weights_too(earlier, others, tmp_path, caplog):
     command = [*SMALL, "--data", str(others), "--train-split", "train[:80%]"]
-    command += ["--validation-split", "train[80%:]", "--weights", str(earlier), "--epochs", "2"]
+    command += ["--validation-split", "train[80%:]", "--weights", str(earlier)]
+    command += [*SHORTER, "--epochs", "1"]
     assert imagenet.main([*command, "--out", str(tmp_path / "run")]) == 0
     assert "the head of 3 classes was left out" in caplog.text
     (line,) = lines_with(EXPECTS, caplog)  # The recipe scales to [-1, 1].
