@@ -83,12 +83,10 @@ def rng():
 
 @pytest.fixture
 def undrawn(monkeypatch):
-    """Runs draw neither the images that they begin with nor their curves: a third of their time."""
-    from keras_mixers.training import plots
+    """For tests that look at no picture of a run."""
+    from tests.helpers import train_command
 
-    blank = np.zeros((2, 8, 8, 3), "uint8")
-    monkeypatch.setattr(plots, "preview", lambda *_: (blank, set()))
-    monkeypatch.setattr(plots, "_draw_run", lambda *_: None)
+    train_command.draw_nothing(monkeypatch)
 
 
 # Each is built once for all processes; what is in it may be read, and copied to be changed.

@@ -5,14 +5,14 @@ import numpy as np
 import pytest
 
 from tests import reference
-from tests.models.small import FAMILIES, build
+from tests.models.small import FAMILIES, SHORT, build
 
 pytestmark = pytest.mark.tensorflow
 
 
 def fit(family, weights, x, y):
     """One step of `fit`; returns the loss and the weights after it."""
-    model = build(family, classifier_activation=None)
+    model = build(family, classifier_activation=None, **SHORT[family])
     model.set_weights(weights)
     model.compile(optimizer=keras.optimizers.SGD(0.1), loss="mse")
     history = model.fit(x, y, batch_size=len(x), epochs=1, shuffle=False, verbose=0)
@@ -27,7 +27,7 @@ def fit(family, weights, x, y):
 def test_mirrored_strategy(family, rng):
     import tensorflow as tf
 
-    model = build(family, classifier_activation=None)
+    model = build(family, classifier_activation=None, **SHORT[family])
     reference.randomize(model, rng)
     before = model.get_weights()
     x = rng.normal(size=(8, *model.input_shape[1:])).astype("float32")

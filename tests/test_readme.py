@@ -1,15 +1,27 @@
 """What the README promises: its commands, its examples and its numbers."""
 
+import functools
 import pathlib
 import re
 
 import pytest
 import tensorflow as tf
 
+import keras_mixers
+from tests.helpers.sampling import extended
+
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
 
 pytestmark = pytest.mark.tensorflow
+
+# Of the variants in the examples.
+FEWER_BLOCKS = {
+    "MLPMixerB16": {"num_blocks": 1},
+    "MLPMixerS16": {"num_blocks": 1},
+    "MLPMixerS32": {"num_blocks": 1},
+    "SMLPNetT": {"depths": (1, 1, 1, 1)},
+}
 
 
 def test_the_two_commands_stand_on_the_first_screen():
@@ -18,7 +30,8 @@ def test_the_two_commands_stand_on_the_first_screen():
     assert 'pip install -e ".[test]" && pytest -n 2' in first_screen
 
 
-def test_python_examples_run(tmp_path, monkeypatch, rng, capsys):
+@pytest.mark.parametrize("blocks", ["few", *extended("all")])
+def test_python_examples_run(blocks, tmp_path, monkeypatch, rng, capsys):
     """With random weights and invented names: what is published is not downloaded for a test."""
     from keras_mixers import weights
     from keras_mixers.models import class_lists
@@ -26,11 +39,16 @@ def test_python_examples_run(tmp_path, monkeypatch, rng, capsys):
     names = [(f"n{number:08}", f"class {number}") for number in range(1000)]
     monkeypatch.setattr(weights, "path_of", lambda variant, name: None)
     monkeypatch.setattr(class_lists, "of", {1000: names}.get)
+    if blocks == "few":
+        for name, fewer in FEWER_BLOCKS.items():
+            whole = getattr(keras_mixers, name)
+            monkeypatch.setattr(keras_mixers, name, functools.partial(whole, **fewer))
     monkeypatch.chdir(tmp_path)
     cat = tf.io.encode_jpeg(rng.integers(0, 256, (300, 400, 3)).astype("uint8"))
     (tmp_path / "cat.jpg").write_bytes(cat.numpy())
     examples = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     assert len(examples) == 5
+    assert set(re.findall(r"keras_mixers\.([A-Z]\w+)\(", "".join(examples))) == {*FEWER_BLOCKS}
     for example in examples:
         exec(compile(example, "README.md", "exec"), {})
     assert (tmp_path / "mixer.keras").exists()

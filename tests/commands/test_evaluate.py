@@ -24,7 +24,7 @@ from keras_mixers.export.tflite import TFLite
 from keras_mixers.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from keras_mixers.training import run as training_run
 from keras_mixers.training.checkpoints import Checkpoints, load
-from tests.helpers import shared
+from tests.helpers import shared, train_command
 from tests.helpers.image_files import encode, write_folder
 from tests.models.small import build
 
@@ -111,7 +111,9 @@ def train_and_export(folder):
         keep_checkpoints=2,
         checkpoint_steps=3,
     )
-    training_run.train(config)
+    with pytest.MonkeyPatch.context() as patch:
+        train_command.draw_nothing(patch)
+        training_run.train(config)
     model = keras.models.load_model(run / "model.keras")
     kinds = {"model": TFLite(batch_size=3), "pixels": TFLite(takes_pixels=True)}
     for name, kind in (kinds | {"saved": SavedModel()}).items():

@@ -30,7 +30,7 @@ from keras_mixers.training import run as training_run
 from keras_mixers.training.tensorflow_backend import TensorFlowEngine
 from tests.helpers import image_files, losses
 from tests.helpers.sampling import extended
-from tests.helpers.train_command import SHORTER, SMALL, run, size_of
+from tests.helpers.train_command import SHORTER, SMALL, draw_nothing, run, size_of
 from tests.training.test_backends import run_jax
 from tests.weights import foreign
 from tests.weights.test_foreign_files import write
@@ -145,7 +145,9 @@ def test_sgd_is_that_of_the_papers():
 def earlier(folder, tmp_path_factory):
     """A run on ants, bees and cows."""
     out = tmp_path_factory.mktemp("earlier")
-    assert run(folder, out, *SHORTER, *BY_IMAGENET) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        draw_nothing(patch)
+        assert run(folder, out, *SHORTER, *BY_IMAGENET) == 0
     return out
 
 

@@ -7,6 +7,7 @@ import pytest
 import keras_mixers
 from keras_mixers import presets
 from keras_mixers.evaluation import costs, tables
+from tests.helpers.sampling import extended
 
 pytestmark = pytest.mark.tensorflow
 
@@ -27,7 +28,13 @@ MACS = {
 }
 
 
-@pytest.mark.parametrize(("name", "macs"), MACS.items())
+ONE_OF_EACH = ("MLPMixerB16", "S2MLPWide", "SMLPNetT")
+
+
+@pytest.mark.parametrize(
+    ("name", "macs"),
+    [case if case[0] in ONE_OF_EACH else extended(case)[0] for case in MACS.items()],
+)
 def test_multiply_adds(name, macs):
     with costs.without_values():
         model = getattr(keras_mixers, name)()
@@ -92,12 +99,7 @@ def test_block_of_s2_mlp():
 
 
 @pytest.mark.parametrize(
-    "growth",
-    [
-        "_mixer_growth",
-        "_s2_mlp_growth",
-        "_smlpnet_growth",
-    ],
+    "growth", ["_mixer_growth", *extended("_s2_mlp_growth", "_smlpnet_growth")]
 )
 def test_growth_agrees_with_the_papers_formulas(growth):
     with costs.without_values():

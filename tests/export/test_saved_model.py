@@ -1,4 +1,5 @@
 import dataclasses
+import pathlib
 import subprocess
 import sys
 
@@ -65,6 +66,16 @@ CLASSIFY = (
 )
 
 
+PREPROCESSING = dataclasses.replace(BY_IMAGENET, crop=0.75)
+
+
+@dataclasses.dataclass(frozen=True)
+class Classified:
+    folder: pathlib.Path
+    """With a SavedModel of each case, and what another process found with it."""
+    expected: dict
+
+
 @pytest.fixture(scope="module")
 def classified(tmp_path_factory):
     """What three files in another process, without keras_mixers, classify; and what is right.
@@ -72,7 +83,7 @@ def classified(tmp_path_factory):
     They are JPEG and PNG of different sizes.
     """
     rng, folder = np.random.default_rng(0), tmp_path_factory.mktemp("classified")
-    preprocessing = dataclasses.replace(BY_IMAGENET, crop=0.75)
+    preprocessing = PREPROCESSING
     sizes = [(30, 40), (61, 33), (16, 16)]
     images = [rng.integers(0, 256, (*size, 3), "uint8") for size in sizes]
     files = [encode(x, kind) for x, kind in zip(images, ("PNG", "JPEG", "PNG"), strict=True)]
@@ -89,12 +100,12 @@ def classified(tmp_path_factory):
         expected[name] = probabilities(np.asarray(model(given)))
     command = [sys.executable, "-c", CLASSIFY, str(folder), *CASES]
     subprocess.run(command, check=True, cwd=folder)
-    return {name: (np.load(folder / f"{name}.npz"), right) for name, right in expected.items()}
+    return Classified(folder, expected)
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_classify_prepares_images_as_the_evaluation(name, classified):
-    found, expected = classified[name]
+    found, expected = np.load(classified.folder / f"{name}.npz"), classified.expected[name]
     order = np.argsort(-expected, axis=-1)[:, :3]
     np.testing.assert_array_equal(found["labels"], np.array(LABELS)[order])
     best = np.take_along_axis(expected, order, axis=-1)
@@ -115,23 +126,22 @@ def test_it_takes_any_number_of_images_and_names_no_more_classes_than_there_are(
         np.testing.assert_allclose(got, small.outputs(model, x), atol=1e-5)
 
 
-@pytest.mark.parametrize("included", [True, pytest.param(False, marks=pytest.mark.extended)])
-def test_what_it_says_of_its_images(included, rng, tmp_path):
-    model = build(rng, include_preprocessing=included)
-    export(model, tmp_path / "m", SavedModel(), Origin(labels=LABELS))
-    about, labels = exported.read_saved_model(tmp_path / "m")
+@pytest.mark.parametrize(("name", "included"), [("softmax", True), ("sigmoid", False)])
+def test_what_it_says_of_its_images(name, included, classified):
+    path = classified.folder / name
+    about, labels = exported.read_saved_model(path)
     assert about["preprocessing"] == {
         "image_size": 16,
-        "crop": 0.875,
+        "crop": 0.75,
         "interpolation": "bicubic",
         "mean": [0.485, 0.456, 0.406],
         "std": [0.229, 0.224, 0.225],
     }
     assert about["includes_preprocessing"] is included
     assert tuple(labels) == LABELS
-    loaded = read_model(epath.Path(tmp_path / "m"))
-    assert (loaded.preprocessing, loaded.includes_preprocessing) == (model.preprocessing, included)
-    assert SavedModel().load(tmp_path / "m").includes_preprocessing is included
+    loaded, expected = read_model(epath.Path(path)), preprocessing_of_16(PREPROCESSING)
+    assert (loaded.preprocessing, loaded.includes_preprocessing) == (expected, included)
+    assert SavedModel().load(path).includes_preprocessing is included
 
 
 def test_one_channel(rng, tmp_path):

@@ -3,6 +3,7 @@
 import json
 import pathlib
 
+import numpy as np
 from PIL import Image
 
 from keras_mixers.commands import imagenet
@@ -22,6 +23,19 @@ SHORTER = ("--epochs", "2", "--ema-decay", "None")
 
 def run(folder, out, *arguments):
     return imagenet.main([*SMALL, "--data", str(folder), "--out", str(out), *arguments])
+
+
+def draw_nothing(patch):
+    """Has runs draw neither the images that they begin with nor their curves: a third of them.
+
+    Args:
+        patch: A `pytest.MonkeyPatch`.
+    """
+    from keras_mixers.training import plots
+
+    blank = np.zeros((2, 8, 8, 3), "uint8")
+    patch.setattr(plots, "preview", lambda *_: (blank, set()))
+    patch.setattr(plots, "_draw_run", lambda *_: None)
 
 
 def log(out, kind):

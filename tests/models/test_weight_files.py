@@ -81,7 +81,7 @@ def test_weights_with_a_head_serve_a_model_without_the_top(family, rng, tmp_path
         build(family, weights=tmp_path / "features.weights.h5")
 
 
-@pytest.mark.parametrize("family", ["smlpnet", *extended("mlp_mixer", "s2_mlp")])
+@pytest.mark.parametrize("family", ["mlp_mixer", *extended("s2_mlp", "smlpnet")])
 def test_weights_of_a_trained_model(family, rng, tmp_path):
     """Beside the weights, such a .keras file holds the optimizer's state."""
     model = build(family, **SHORT[family])

@@ -1,7 +1,5 @@
 """Recomputed residuals: the same numbers from fewer stored ones."""
 
-import functools
-
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -18,12 +16,18 @@ pytestmark = pytest.mark.tensorflow
 @pytest.mark.parametrize("family", SMLPNET_FIRST)
 def test_changes_no_step(family):
     """Random drops, moving statistics and averages included."""
-    strategy = tf.distribute.get_strategy()
-    stored, recomputed = (
-        losses.run(*engine(strategy, family, remat=remat)) for remat in (False, True)
-    )
+    strategy, results, states = tf.distribute.get_strategy(), [], []
+    for remat in (False, True):
+        taker, config = engine(strategy, family, remat=remat)
+        results.append(losses.run(taker, config))
+        states.append(taker.state()["non_trainable"])
+    stored, recomputed = results
     for name in ("loss", "norm", "evaluation", "averaged"):
         np.testing.assert_allclose(recomputed[name], stored[name], rtol=1e-5, err_msg=name)
+    # A seed that moves on twice a step, or statistics that move twice, would show here.
+    assert states[0]
+    for of_stored, of_recomputed in zip(*states, strict=True):
+        np.testing.assert_allclose(of_recomputed, of_stored, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.slow
@@ -36,21 +40,6 @@ def test_changes_no_step_on_two_replicas_and_on_jax():
     of_jax = run_jax((("smlpnet", "1"), {}), (("smlpnet", "1", "remat"), {}))
     for name in ("loss", "norm", "evaluation", "averaged"):
         np.testing.assert_allclose(of_jax[1][name], of_jax[0][name], rtol=1e-5, err_msg=name)
-
-
-@pytest.mark.parametrize("family", SMLPNET_FIRST)
-def test_state_is_that_of_one_pass(family):
-    """A seed that moves on twice, or statistics that move twice, would show here."""
-    states = []
-    for remat in (False, True):
-        taker, config = engine(tf.distribute.get_strategy(), family, remat=remat)
-        data = functools.partial(losses.data_set().training_batches, config, 0)
-        batches = iter(taker.batches(data))
-        taker.train_step([next(batches)[:2]])
-        states.append(taker.state()["non_trainable"])
-    assert states[0]
-    for stored, recomputed in zip(*states, strict=True):
-        np.testing.assert_allclose(recomputed, stored, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
