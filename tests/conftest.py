@@ -120,6 +120,6 @@ def digits_run(tmp_path_factory):
 
     def train(out):
         (out / "mlp_mixer").mkdir()
-        digits.run("mlp_mixer", digits_data.load(), out / "mlp_mixer", epochs=8)
+        digits.run("mlp_mixer", digits_data.load(), out / "mlp_mixer", epochs=6)
 
     return shared.folder(tmp_path_factory, "digits", train) / "mlp_mixer"

@@ -250,6 +250,7 @@ def test_an_entry_of_a_pytorch_file(rng, tmp_path, capsys):
     assert "it has no entry 'ema', but model, model_ema" in sentence
 
 
+@pytest.mark.extended
 def test_published_sizes_are_found(rng, tmp_path):
     """What the arrays of S/32 say is S/32."""
     source = keras_mixers.MLPMixerS32(classes=3, classifier_activation=None)

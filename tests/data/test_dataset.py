@@ -332,6 +332,18 @@ def first_images(data, config):
     return take(data, config, 1)[0][0]
 
 
+@functools.cache
+def first_prepared(data, config):
+    """The first eight images before they meet in a batch, without tracing their preparation."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(data, "_traced", {})
+        patch.setattr(data_module.chunks, "traced", lambda function: function)
+        patch.setattr(data_module.chunks, "batches", lambda parts, prepare, *_: (parts, prepare))
+        parts, prepare = data.training_batches(config)
+    places = zip(*next(iter(parts)), strict=True)
+    return np.stack([prepare(*place)[0] for place in places])
+
+
 RANDAUGMENT = {"randaugment": "increasing"}
 
 
@@ -344,17 +356,30 @@ RANDAUGMENT = {"randaugment": "increasing"}
         ({}, {"flip": True}),
         ({}, {"color_jitter": 0.9}),
         ({}, {"erasing": 0.9}),
-        ({}, {"mixup": 0.8}),
-        ({}, {"cutmix": 1.0}),
-        ({"mixup": 0.8}, {"mixup_keeps_half": True}),
-        ({}, {"repeated_augmentation": 2}),
         ({}, RANDAUGMENT),
         (RANDAUGMENT, {"randaugment_layers": 4}),
         (RANDAUGMENT, {"randaugment_magnitude": 3.0}),
     ],
 )
 def test_every_setting_of_the_augmentation_has_an_effect(noise_data, base, change):
-    config = dataclasses.replace(PLAIN, randaugment_magnitude=9.0, mixup_keeps_half=False, **base)
+    config = dataclasses.replace(PLAIN, randaugment_magnitude=9.0, **base)
+    before = first_prepared(noise_data, config)
+    after = first_prepared(noise_data, dataclasses.replace(config, **change))
+    assert before.shape == (8, 24, 24, 3)
+    assert not np.array_equal(before, after)
+
+
+@pytest.mark.parametrize(
+    ("base", "change"),
+    [
+        ({}, {"mixup": 0.8}),
+        ({}, {"cutmix": 1.0}),
+        ({"mixup": 0.8}, {"mixup_keeps_half": True}),
+        ({}, {"repeated_augmentation": 2}),
+    ],
+)
+def test_every_setting_of_a_batch_has_an_effect(noise_data, base, change):
+    config = dataclasses.replace(PLAIN, mixup_keeps_half=False, **base)
     before = first_images(noise_data, config)
     after = first_images(noise_data, dataclasses.replace(config, **change))
     assert not np.array_equal(before, after)

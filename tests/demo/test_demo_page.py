@@ -151,6 +151,13 @@ class Page:
         return self.page.locator(selector).first.evaluate(script, name)
 
 
+@pytest.fixture(scope="module")
+def own_page(browser, served_colors):
+    """A page for what is asked of its modules, which leaves it as it is."""
+    with Page(browser, served_colors) as page:
+        yield page
+
+
 def png(pixels):
     return tf.io.encode_png(pixels).numpy()
 
@@ -323,6 +330,8 @@ def test_a_photograph_as_the_evaluation_prepares_it(browser, served_colors, of_c
         assert (page.seen() != seen).mean() < 0.01
         np.testing.assert_allclose(page.probabilities(ANIMALS), expected, atol=5e-3)
         assert page.text("answer") == ANIMALS[expected.argmax()]
+        # Names are text, not HTML.
+        assert "<b>" in page.page.locator("#bars .label").all_text_contents()
     assert expected.std() > 0.05
 
 
@@ -364,22 +373,21 @@ def test_the_box_shows_what_the_model_sees(browser, served_colors):
 
 @pytest.mark.parametrize("mode", ["center", "squash", "pad"])
 @pytest.mark.parametrize("size", [(427, 640), *extended(((300, 300),), ((201, 67),))], ids=str)
-def test_an_image_of_another_aspect_ratio(browser, served_colors, size, mode):
+def test_an_image_of_another_aspect_ratio(own_page, size, mode):
     """A model that is not square sees a crop of its own aspect ratio, or all of an image."""
     image = photograph()[: size[0], : size[1]]
     changes = {"image_size": (16, 64), "crop_mode": mode, "mean": (0.2, 0.4, 0.6)}
     expected = dataclasses.replace(PREPROCESSING, std=(0.5,) * 3, **changes).pixels(png(image))
     about = {"shape": [16, 64, 3], "eval_crop": 0.875, "crop_mode": mode}
     about |= {"interpolation": "bicubic", "fill": [51, 102, 153]}
-    with Page(browser, served_colors) as page:
-        script = """async ([data, about]) => {
-            const {seenPart, toPixels} = await import('/image.js');
-            const blob = new Blob([Uint8Array.from(atob(data), (c) => c.charCodeAt(0))]);
-            const image = await createImageBitmap(blob);
-            const part = seenPart(image, image.width, image.height, about);
-            return Array.from(toPixels(part, about, false)); }"""
-        data = base64.b64encode(png(image)).decode()
-        found = np.reshape(page.page.evaluate(script, [data, about]), (16, 64, 3))
+    script = """async ([data, about]) => {
+        const {seenPart, toPixels} = await import('/image.js');
+        const blob = new Blob([Uint8Array.from(atob(data), (c) => c.charCodeAt(0))]);
+        const image = await createImageBitmap(blob);
+        const part = seenPart(image, image.width, image.height, about);
+        return Array.from(toPixels(part, about, false)); }"""
+    data = base64.b64encode(png(image)).decode()
+    found = np.reshape(own_page.page.evaluate(script, [data, about]), (16, 64, 3))
     assert np.abs(found - expected).max() <= 1
     assert (found != expected).mean() < 0.01
 
@@ -392,27 +400,25 @@ def test_gray_as_tensorflow_makes_it(browser, served):
             assert np.abs(page.seen() - gray).max() <= 0.6
 
 
-def test_large_pictures_are_read_smaller(browser, served_colors):
+def test_large_pictures_are_read_smaller(own_page):
     script = """async () => { const {seenPart} = await import('/image.js');
         const canvas = Object.assign(document.createElement('canvas'), {width: 9, height: 9});
         const about = {eval_crop: 1, crop_mode: 'center', shape: [32, 32, 3]};
         return seenPart(canvas, 5000, 5000, about).width; }"""
-    with Page(browser, served_colors) as page:
-        assert page.page.evaluate(script) == 2048
+    assert own_page.page.evaluate(script) == 2048
 
 
 @pytest.mark.parametrize(
     ("size", "interpolation"), sampled([(5, 9), (30, 20), (64, 64)], ["bilinear", "bicubic"])
 )
-def test_resizes_as_tensorflow(browser, served, interpolation, size, rng):
+def test_resizes_as_tensorflow(own_page, interpolation, size, rng):
     plane = rng.uniform(0, 255, (23, 31)).astype("float32")
     expected = tf.image.resize(plane[..., None], size, interpolation, antialias=True)[..., 0]
     script = """async ([plane, w, h, toW, toH, kind]) => {
         const {resize} = await import('/image.js');
         return Array.from(resize(plane, w, h, toW, toH, kind)); }"""
-    with Page(browser, served) as page:
-        sides = [31, 23, size[1], size[0]]
-        got = page.page.evaluate(script, [plane.ravel().tolist(), *sides, interpolation])
+    sides = [31, 23, size[1], size[0]]
+    got = own_page.page.evaluate(script, [plane.ravel().tolist(), *sides, interpolation])
     np.testing.assert_allclose(np.reshape(got, size), expected, atol=1e-3)
 
 
@@ -431,7 +437,7 @@ def check_layout(page, width, height):
     assert page.page.locator("section").evaluate_all(f"cards => cards.every({script})")
 
 
-@pytest.mark.parametrize("kind", ["served", "served_colors"])
+@pytest.mark.parametrize("kind", ["served_colors", *extended("served")])
 def test_everything_fits_the_screen(browser, kind, request):
     with Page(browser, request.getfixturevalue(kind)) as page:
         page.upload(png(photograph()[::4, ::4]))
@@ -488,12 +494,6 @@ let clock = 0;
 const now = performance.now.bind(performance);
 performance.now = () => (new Error().stack.includes('/model.js') ? (clock += 32) : now());
 """
-
-
-def test_names_are_text(browser, served_colors):
-    with Page(browser, served_colors) as page:
-        page.upload(png(photograph()))
-        assert "<b>" in page.page.locator("#bars .label").all_text_contents()
 
 
 def test_nothing_comes_from_elsewhere(browser, served):

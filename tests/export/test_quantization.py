@@ -1,5 +1,7 @@
 """Every precision, on small models with random weights; the digits' bars are in test_export.py."""
 
+import itertools
+
 import keras
 import numpy as np
 import pytest
@@ -118,9 +120,10 @@ def test_pixels_as_real_numbers(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("precision", "included", "family"), sampled(PRECISIONS, (True, False), FAMILIES)
+    ("precision", "model"), sampled(PRECISIONS, tuple(itertools.product((True, False), FAMILIES)))
 )
-def test_pixels_as_input(precision, included, family, tmp_path):
+def test_pixels_as_input(precision, model, tmp_path):
+    included, family = model
     options = dict(classifier_activation=None, preprocessing=BY_IMAGENET)
     model = build(family, include_preprocessing=included, **options | SHORT[family])
     reference.randomize(model, np.random.default_rng(0))
