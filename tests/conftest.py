@@ -1,4 +1,7 @@
+import contextlib
 import gc
+import io
+import json
 
 import numpy as np
 import pytest
@@ -112,14 +115,25 @@ def finished(folder, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def digits_run(tmp_path_factory):
-    """A run of keras-mixers digits: of a small model that knows digits fairly well."""
+def digits_command(tmp_path_factory):
+    """keras-mixers digits, of a small model that knows digits fairly well then.
+
+    A folder with its `run`, and with `said.json`: its exit status and what it printed.
+    """
     from keras_mixers.commands import digits
-    from keras_mixers.data import digits as digits_data
     from tests.helpers import shared
 
-    def train(out):
-        (out / "mlp_mixer").mkdir()
-        digits.run("mlp_mixer", digits_data.load(), out / "mlp_mixer", epochs=6)
+    def train(folder):
+        arguments = ["--model", "mlp_mixer", "--epochs", "8", "--out", str(folder / "run")]
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
+            status = digits.main(arguments)
+        said = {"status": status, "printed": printed.getvalue()}
+        (folder / "said.json").write_text(json.dumps(said))
 
-    return shared.folder(tmp_path_factory, "digits", train) / "mlp_mixer"
+    return shared.folder(tmp_path_factory, "digits", train)
+
+
+@pytest.fixture(scope="session")
+def digits_run(digits_command):
+    """The folder of the model that keras-mixers digits trained."""
+    return digits_command / "run" / "mlp_mixer"

@@ -14,13 +14,13 @@ every_family = pytest.mark.parametrize("family", FAMILIES)
 @every_family
 @pytest.mark.parametrize("suffix", [".weights.h5", ".keras"])
 def test_weights_from_a_file(family, suffix, rng, tmp_path):
-    model = build(family)
+    model = build(family, **SHORT[family])
     reference.randomize(model, rng)
     path = tmp_path / f"model{suffix}"
     model.save(path) if suffix == ".keras" else model.save_weights(path)
     x = images(model, rng)
     for weights in (path, str(path)):
-        loaded = build(family, weights=weights)
+        loaded = build(family, **SHORT[family], weights=weights)
         np.testing.assert_array_equal(outputs(loaded, x), outputs(model, x))
 
 
@@ -69,16 +69,17 @@ def test_weights_of_another_fusion_are_refused(tmp_path):
 
 @every_family
 def test_weights_with_a_head_serve_a_model_without_the_top(family, rng, tmp_path):
-    model = build(family)
+    model = build(family, **SHORT[family])
     reference.randomize(model, rng)
     model.save_weights(tmp_path / "top.weights.h5")
-    features = build(family, include_top=False, weights=tmp_path / "top.weights.h5")
+    without_top = dict(include_top=False, weights=tmp_path / "top.weights.h5")
+    features = build(family, **SHORT[family], **without_top)
     tapped = keras.Model(model.input, model.layers[-3].output)
     x = images(model, rng)
     np.testing.assert_array_equal(outputs(features, x), outputs(tapped, x))
     features.save_weights(tmp_path / "features.weights.h5")
     with pytest.raises(ValueError, match="it lacks layers/dense/vars/0"):
-        build(family, weights=tmp_path / "features.weights.h5")
+        build(family, **SHORT[family], weights=tmp_path / "features.weights.h5")
 
 
 @pytest.mark.parametrize("family", ["mlp_mixer", *extended("s2_mlp", "smlpnet")])

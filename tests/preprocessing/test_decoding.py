@@ -98,15 +98,21 @@ def by_name():
     return {name: rest for name, *rest in files(np.random.default_rng(0))}
 
 
+@pytest.fixture(scope="module")
+def in_graph():
+    """The whole image of a file, in a graph that is traced once for all formats."""
+    signature = [tf.TensorSpec((), tf.string)]
+    return tf.function(lambda file: WHOLE.pixels(file), input_signature=signature)
+
+
 @pytest.mark.parametrize("name", NAMES)
-def test_every_format_has_the_pixels_that_are_shown(name, by_name, monkeypatch):
+def test_every_format_has_the_pixels_that_are_shown(name, by_name, in_graph, monkeypatch):
     data, expected, most = by_name[name]
     assert image_formats.of(data[: image_formats.HEAD]) == name.partition(",")[0]
     got = WHOLE.pixels(data)
     assert got.shape == (*SIZE, 3)
     assert np.abs(got - expected).max() <= most
-    in_graph = tf.function(lambda file: WHOLE.pixels(file))(tf.constant(data))
-    np.testing.assert_array_equal(in_graph, got)
+    np.testing.assert_array_equal(in_graph(tf.constant(data)), got)
     gray = WHOLE.pixels(data, 1)
     assert np.abs(gray[..., 0] - expected @ [0.299, 0.587, 0.114]).max() <= most + 1
     without_tensorflow(monkeypatch)
