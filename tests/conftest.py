@@ -2,6 +2,7 @@ import contextlib
 import gc
 import io
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -74,6 +75,8 @@ def _fresh_keras():
     import keras
 
     keras.utils.set_random_seed(0)
+    if "keras_mixers.data.reading" in sys.modules:  # What is said once a process, each test hears.
+        sys.modules["keras_mixers.data.reading"].say_once.cache_clear()
     policy = keras.config.dtype_policy()
     yield
     keras.config.set_dtype_policy(policy)

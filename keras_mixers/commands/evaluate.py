@@ -1,4 +1,4 @@
-"""Counts how often a model is right about images that it was not trained on: top-1 and top-5.
+"""Counts how often a model is right about images that it was not trained on: top-1, or mAP.
 
 MODEL is one of these:
   RUN             run folder; its newest whole checkpoint is evaluated, else its model.keras
@@ -11,7 +11,11 @@ checkpoints are computed in float32. For any other model the config.json beside 
 is one, or the options, whose defaults are given below. An option overrides what was said;
 --mean and --std are for models that do not scale their images themselves.
 
-A class counts as right only if no other one is as probable. Exit status: 0; 1 when more images
+A class counts as right only if no other one is as probable. Of several labels an image (a run of
+--multi-label), the mean average precision and F1 are printed, the latter by the thresholds that
+the training found on its validation images.
+
+Exit status: 0; 1 when more images
 than allowed cannot be read; 2 when the model, the data or the arguments cannot be used.
 
 Examples (the first two lines make images and a model for the others, in 15 minutes):
@@ -38,25 +42,33 @@ def _warn(sentence):
 def _print(args, model, config, result, names, seconds):
     from tabulate import tabulate
 
+    from keras_mixers.evaluation import multi_label
+
+    if isinstance(result, multi_label.Result):
+        found = "MODEL has none of its own"
+        if model.thresholds is not None:
+            found = "of the training, found on its validation images"
+        scores = multi_label.rows(result, names, found)
+    else:
+        scores = [("top-1", f"{result.top(1).mean():.2%}")]
+        scores += [("top-5", f"{result.top(5).mean():.2%}")] if len(names) > 5 else []
     rows = [
         ("model", model.name),
         ("data", f"{args.data}, {args.split}, {len(names)} classes"),
         ("prepared", config.preprocessing),
         ("images", f"{len(result.labels):,}"),
         ("unreadable", f"{len(result.unreadable):,}"),
-        ("top-1", f"{result.top(1).mean():.2%}"),
-        ("top-5", f"{result.top(5).mean():.2%}"),
+        *scores,
         ("seconds", f"{seconds:.1f}"),
         ("images/s", f"{(len(result.labels) + len(result.unreadable)) / seconds:,.1f}"),
     ]
-    rows = [row for row in rows if row[0] != "top-5" or len(names) > 5]
     print(tabulate(rows, tablefmt="plain", disable_numparse=True))
 
 
 def run(args):
     """Evaluates, prints and writes what `args` ask for."""
     from keras_mixers.data.unreadable_images import require_few
-    from keras_mixers.evaluation import inputs, loading, metrics
+    from keras_mixers.evaluation import inputs, loading, metrics, multi_label
 
     # At once: what cannot be written must not be found out after the evaluation.
     of_classes = cli.output("--per-class", args.per_class, ".csv")
@@ -65,14 +77,19 @@ def run(args):
     trained_by = options.run_config(args, model, _warn)
     given = options.given(args) | options.limits(args)
     config = inputs.preparation(model, trained_by, args.batch_size, _warn, **given)
-    args.split = args.split or _usual_split(args, trained_by)
+    reading = options.reading(args, trained_by, model)
+    if reading.multi_label and of_confusion:
+        raise UsageError(
+            "--confusion is of one label an image: leave it out, --per-class has the numbers."
+        )
+    args.split = args.split or _usual_split(args, trained_by, reading)
     data = inputs.open_data(
         args.data,
         args.data_dir,
         args.split,
         model.input_shape[-1],
         classes=None if args.data == options.DIGITS else model.class_names,
-        keys=options.keys(args, trained_by),
+        reading=reading,
     )
     names = data.class_names
     if len(model.output_shape) != 2 or model.output_shape[-1] != len(names):
@@ -86,20 +103,33 @@ def run(args):
             f"Received: {some(names)}"
         )
     start = time.perf_counter()
-    result = metrics.evaluate(model, data, config)
+    if reading.multi_label:
+        by = _probabilities_by(model, config)
+        result = multi_label.evaluate(model, data, config, by, model.thresholds)
+    else:
+        result = metrics.evaluate(model, data, config)
     seconds = time.perf_counter() - start
     _print(args, model, config, result, names, seconds)
     if of_classes:
-        metrics.write_rows(of_classes, metrics.per_class(result, names))
+        per_class = multi_label.per_class if reading.multi_label else metrics.per_class
+        metrics.write_rows(of_classes, per_class(result, names))
     if of_confusion:
         metrics.write_confusion(of_confusion, result.confusion(len(names)), names)
     require_few(data, result.unreadable, args.split, config.max_unreadable)
 
 
-def _usual_split(args, trained_by):
+def _probabilities_by(model, config):
+    from keras_mixers.evaluation import probabilities
+
+    if model.model is None:
+        return model.probabilities_by
+    return probabilities.made_by(model.model, config.loss)
+
+
+def _usual_split(args, trained_by, reading):
     from keras_mixers.evaluation import inputs
 
-    split = inputs.usual_split(args.data, args.data_dir, trained_by, options.keys(args, trained_by))
+    split = inputs.usual_split(args.data, args.data_dir, trained_by, reading)
     if split != "validation":
         _warn(f"Evaluated on {split}, as --split was not given.")
     return split
@@ -120,7 +150,8 @@ def _parse(argv):
     shown = "number of images evaluated at a time, from 1 (default: %(default)s)"
     add("--batch-size", type=int, default=64, metavar="N", help=shown)
     add("--ema", action="store_true", help="evaluate the EMA of a run's weights")
-    add("--per-class", metavar="FILE.csv", help="write top-1 and top-5 of each class to a CSV file")
+    shown = "write top-1 and top-5 of each class, or its average precision, to a CSV file"
+    add("--per-class", metavar="FILE.csv", help=shown)
     shown = "write how often a class (row) is taken for another (column) to a CSV file"
     add("--confusion", metavar="FILE.csv", help=shown)
     args = parser.parse_args(argv)

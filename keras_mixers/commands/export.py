@@ -69,17 +69,22 @@ def run(args):
     check(model, args.target, kind)
     trained_by = options.run_config(args, loaded, _warn)
     _require_data(args, trained_by)
+    reading = options.reading(args, trained_by, loaded)
     config, data, name = trained_by or Origin().config, None, "random images"
     preprocessing = None
     if _needs_images(args) or inputs.are_taken_by(loaded) or options.given(args):
         given = options.given(args) | options.limits(args)
         config = inputs.preparation(loaded, trained_by, 1, _warn, **given)
         preprocessing = config.preprocessing.for_channels(loaded.input_shape[-1])
-        data, name = _data(args, model, trained_by, "--split", args.split)
-    config = dataclasses.replace(config, loss=(trained_by or Origin().config).loss)
-    origin = Origin(loaded.name, config, _labels(args, loaded), preprocessing)
+        data, name = _data(args, model, trained_by, reading, "--split", args.split)
+    loss = "sigmoid" if reading.multi_label else (trained_by or Origin().config).loss
+    config = dataclasses.replace(config, loss=loss, multi_label=reading.multi_label)
+    labels = _labels(args, loaded)
+    origin = Origin(loaded.name, config, labels, preprocessing, loaded.thresholds)
     if args.precision in CALIBRATED:
-        kind = dataclasses.replace(kind, calibration=_calibration(args, model, trained_by, config))
+        kind = dataclasses.replace(
+            kind, calibration=_calibration(args, model, trained_by, reading, config)
+        )
     result = export(model, args.target, kind, origin, data, name, args.min_agreement)
     print(report.as_json(result) if args.json else report.table(result))
     return 0 if result.agrees else 1
@@ -129,7 +134,7 @@ def _require_data(args, trained_by):
         )
 
 
-def _data(args, model, trained_by, option, split):
+def _data(args, model, trained_by, reading, option, split):
     """Returns the images of a split, and what to call them; None where random ones must do."""
     from keras_mixers.evaluation import inputs
 
@@ -137,11 +142,11 @@ def _data(args, model, trained_by, option, split):
     if not data:
         return None, "random images"
     data_dir = args.data_dir if args.data or not trained_by else trained_by.data_dir
-    split = split or inputs.usual_split(data, data_dir, trained_by, options.keys(args, trained_by))
+    split = split or inputs.usual_split(data, data_dir, trained_by, reading)
     try:
         opened = inputs.open_data(
             *(data, data_dir, split, model.input_shape[-1], option),
-            keys=options.keys(args, trained_by),
+            reading=reading,
         )
     except UsageError as error:
         if _needs_images(args):
@@ -156,11 +161,11 @@ def _data(args, model, trained_by, option, split):
     return opened, f"images of {data}, {split}"
 
 
-def _calibration(args, model, trained_by, config):
+def _calibration(args, model, trained_by, reading, config):
     from keras_mixers.export.calibration import calibration
 
     split = args.calibration_split or _trained_on(args, trained_by)
-    data, _ = _data(args, model, trained_by, "--calibration-split", split)
+    data, _ = _data(args, model, trained_by, reading, "--calibration-split", split)
     images = args.calibration_images or CALIBRATION_IMAGES
     return calibration(data, config, split, images, args.batch_size)
 
@@ -189,7 +194,8 @@ def _parse(argv):
     add("--labels", metavar="FILE", help=shown)
     add("--json", action="store_true", help="print a JSON object instead of a table")
     shown = "smallest share of images, above 0 and up to 1, on which result and model must predict"
-    shown += " the same class; with less, nothing is kept and the status is 1 (default: none)"
+    shown += " the same class, or the same labels; with less, nothing is kept and the status is 1"
+    shown += " (default: none)"
     add("--min-agreement", type=float, metavar="SHARE", help=shown)
     _add_tflite(parser.add_argument_group("TFLite").add_argument)
     of_saved = parser.add_argument_group("SavedModel")

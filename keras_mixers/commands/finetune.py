@@ -8,7 +8,8 @@ labels.csv; or any other --data of keras-mixers imagenet.
 
 The same command, started again, goes on from the newest checkpoint of its run folder, which at the
 end holds summary.md and curves.png, confusion.csv and confusion.png, and mistakes.png, the images
-that the model is most wrong about.
+that the model is most wrong about; of several labels an image (--multi-label, by default with
+--loss sigmoid), classes.csv and classes.png in place of the confusion.
 
 Every setting below has a default for fine-tuning; what an earlier run says of its model and images
 is taken from that run.
@@ -66,6 +67,7 @@ def _defaults(argv):
         first.add_argument(flag)
     for flag in ("--mean", "--std"):
         first.add_argument(flag, nargs="+")
+    first.add_argument("--multi-label", action=argparse.BooleanOptionalAction)
     try:
         chosen, _ = first.parse_known_args(argv)
     except argparse.ArgumentError as error:
@@ -75,9 +77,10 @@ def _defaults(argv):
     _check_folder(chosen.data)
     epochs = int(chosen.epochs) if (chosen.epochs or "").isdecimal() else fine_tuning.EPOCHS
     scaling_is_given = bool(chosen.mean and chosen.std)
-    return fine_tuning.defaults(
+    default = fine_tuning.defaults(
         chosen.model, chosen.weights, epochs, scaling_is_given=scaling_is_given
     )
+    return dataclasses.replace(default, loss="sigmoid") if chosen.multi_label else default
 
 
 def _check_folder(data):
@@ -142,6 +145,7 @@ def _export(trained, target, precision):
     from keras_mixers.export.exporter import export
     from keras_mixers.export.origin import Origin
     from keras_mixers.export.tflite import TFLite
+    from keras_mixers.training import run_folder
 
     config = trained.config
     kind = TFLite(precision)
@@ -152,7 +156,12 @@ def _export(trained, target, precision):
         trained.model,
         target,
         kind,
-        Origin(config.out, config, tuple(trained.validation.class_names)),
+        Origin(
+            config.out,
+            config,
+            tuple(trained.validation.class_names),
+            thresholds=run_folder.thresholds(files.named("--out", config.out) / "model.keras"),
+        ),
         trained.validation,
         f"images of {config.data}, {config.validation_split}",
     )

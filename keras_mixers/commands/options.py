@@ -48,6 +48,10 @@ def add(parser, data_required=False, data_default=""):
     for name, what in (("image", "image"), ("label", "label")):
         shown = f"name of the {what} in each record of --data (default: the run's, or found)"
         add(f"--{name}-key", metavar="NAME", help=shown)
+    shown = "read several labels an image, or none (default: as in the model's training)"
+    add("--multi-label", action="store_true", help=shown)
+    shown = "what separates labels in a cell of a table (default: the run's, or found)"
+    add("--label-separator", metavar="TEXT", help=shown)
     shown = "largest share of images that may be unreadable, from 0 to 1 (default: the run's, or "
     shown += "else 0.001, and a few of a small set)"
     add("--max-unreadable", type=float, metavar="SHARE", help=shown)
@@ -106,10 +110,19 @@ def given(args):
     return found | {name: tuple(found[name]) for name in tuples}
 
 
-def keys(args, trained_by):
-    """Returns the names of image and label in records: as asked for, or as of the run."""
-    names = ("image_key", "label_key")
-    return tuple(getattr(args, n) or (trained_by and getattr(trained_by, n)) or None for n in names)
+def reading(args, trained_by, model):
+    """Returns the `Reading` of the data: as asked for, or as of the run, or of the model.
+
+    Raises:
+        UsageError: The digits have one label each.
+    """
+    from keras_mixers.data.reading import Reading
+
+    usual = trained_by.reading if trained_by else Reading(multi_label=model.multi_label)
+    found = Reading(*(getattr(args, name) or was for name, was in usual._asdict().items()))
+    if found.multi_label and args.data == DIGITS:
+        raise UsageError(f"--data {DIGITS} has one label an image: give data of several.")
+    return found
 
 
 def limits(args):

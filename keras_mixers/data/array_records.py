@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_mixers import extras
-from keras_mixers.data import record_files
+from keras_mixers.data import record_contents, record_files
 from keras_mixers.data.folders import constants
 
 
@@ -15,28 +15,29 @@ from keras_mixers.data.folders import constants
 class ArrayRecordSource:
     """Encoded images in ArrayRecord files, found by file and place in it."""
 
-    classes: tuple[str, ...]
+    about: record_contents.Contents
     files: tuple[str, ...]
     places: np.ndarray
     """int64 of shape `(images, 2)`: file and number of the record in it."""
-    image_key: str
-    label_key: str
 
     def __len__(self):
         return len(self.places)
 
+    @property
+    def classes(self):
+        """Names of the classes."""
+        return self.about.classes
+
+    @property
+    def multi_label(self):
+        """Whether an image has several labels, or none."""
+        return self.about.multi_label
+
     def read(self, index):
-        """Returns an image's bytes and label as tensors; works inside `Dataset.map`."""
+        """Returns an image's bytes and label as `FolderSource.read` does."""
         (places,) = self._tensors
         record = tf.numpy_function(self._record, [places[index]], tf.string)
-        features = tf.io.parse_single_example(
-            record,
-            {
-                self.image_key: tf.io.FixedLenFeature((), tf.string),
-                self.label_key: tf.io.FixedLenFeature((), tf.int64),
-            },
-        )
-        return features[self.image_key], features[self.label_key]
+        return self.about.read(record)
 
     def name(self, index):
         file, record = self.places[index]
@@ -60,7 +61,7 @@ def open_files(paths, about, lengths):
 
     Args:
         paths: Of the files.
-        about: `record_files.Contents`.
+        about: `record_contents.Contents`.
         lengths: Numbers of records that they must have, or None.
 
     Raises:
@@ -71,9 +72,7 @@ def open_files(paths, about, lengths):
     if lengths is not None:
         record_files.require_counts(paths, counts, lengths)
     places = [(file, number) for file, count in enumerate(counts) for number in range(count)]
-    return ArrayRecordSource(
-        about.classes, tuple(paths), np.array(places, "int64"), about.image_key, about.label_key
-    )
+    return ArrayRecordSource(about, tuple(paths), np.array(places, "int64"))
 
 
 def _reader(path):

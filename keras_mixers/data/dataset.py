@@ -43,6 +43,8 @@ class ArrayData:
             draw from, that returns images of the same shape. It sees a device's part of the batch.
     """
 
+    multi_label = False
+
     def __init__(self, images, labels, classes, augment=None):
         self._images, self._labels, self._augment = images, labels, augment
         self.classes, self.class_names = classes, tuple(map(str, range(classes)))
@@ -61,8 +63,8 @@ class ArrayData:
             batch = tf.gather(images, indices)
             if self._augment is not None:
                 batch = self._augment(batch, seed_of(config, numbers[0]))
-            one_hot = _smooth(tf.gather(labels, indices), self.classes, config.label_smoothing)
-            return batch, one_hot, tf.fill(numbers.shape, _READABLE)
+            shares = _smooth(tf.gather(labels, indices), self.classes, config.label_smoothing)
+            return batch, shares, tf.fill(numbers.shape, _READABLE)
 
         parts = training_parts(len(self), config, start_step, shard)
         return parts.map(load, tf.data.AUTOTUNE).prefetch(2)
@@ -92,6 +94,8 @@ class ImageData:
 
     def __init__(self, source, classes=None):
         self._source = source
+        self.multi_label = source.multi_label
+        """Whether an image may have several labels, or none."""
         self.class_names = tuple(classes or source.classes)
         self.classes = len(self.class_names)
         self._labels = _places(source.classes, self.class_names)
@@ -159,7 +163,7 @@ class ImageData:
             return image, label, tf.constant(_READABLE), *_draw_mixing(number, config)
 
         def instead(number, index):
-            return *_blank(config), tf.cast(index, tf.int32), *_draw_mixing(number, config)
+            return *self._blank(config), tf.cast(index, tf.int32), *_draw_mixing(number, config)
 
         def finish(images, labels, unreadable, weights, boxes):
             images, labels = _replace_unreadable(images, labels, unreadable)
@@ -187,15 +191,14 @@ class ImageData:
                 data, label = self._load(index)
                 return _central(data, config), label
 
-            image, label = tf.cond(number < len(self), read, lambda: _blank(config))
+            image, label = tf.cond(number < len(self), read, lambda: self._blank(config))
             return image, label, tf.constant(_READABLE)
 
         def instead(number, index):
-            return *_blank(config), tf.cast(number, tf.int32)
+            return *self._blank(config), tf.cast(number, tf.int32)
 
         def finish(images, labels, unreadable):
-            weights = tf.cast(labels >= 0, tf.float32)
-            return images, tf.one_hot(labels, self.classes), weights, unreadable
+            return images, _shares(labels, self.classes), _are_known(labels), unreadable
 
         parts = evaluation_parts(len(self), config, shard)
         functions = self._traced_once("evaluation", config, prepare, instead)
@@ -210,15 +213,25 @@ class ImageData:
         return self._traced[key]
 
     def _load(self, index):
-        """Returns bytes and label; raises where the label is not one of the classes."""
+        """Returns bytes and label, of our classes; raises where it is none of the source's."""
         data, label = self._source.read(index)
         count = len(self._source.classes)
+        if self.multi_label:
+            if self._labels is not None:
+                places = tf.constant(self._labels, tf.int64)[:, None]
+                label = tf.scatter_nd(places, label, tf.constant([self.classes], tf.int64))
+            return data, tf.ensure_shape(label, (self.classes,))
         why = f"its label must be from 0 to {count - 1}; it is {{}}"
         known = tf.debugging.Assert((label >= 0) & (label < count), [tf.strings.format(why, label)])
         with tf.control_dependencies([] if known is None else [known]):
             if self._labels is not None:
                 label = tf.gather(tf.constant(self._labels, tf.int64), label)
             return tf.identity(data), label
+
+    def _blank(self, config):
+        """What stands for an image that cannot be read: pixels and no label, -1."""
+        label = tf.fill([self.classes], -1.0) if self.multi_label else tf.constant(-1, tf.int64)
+        return tf.zeros(config.input_shape, tf.uint8), label
 
 
 def _places(theirs, ours):
@@ -269,11 +282,6 @@ def _augment(image, seed, config):
     return image
 
 
-def _blank(config):
-    """What stands for an image that cannot be read: pixels and no label."""
-    return tf.zeros(config.input_shape, tf.uint8), tf.constant(-1, tf.int64)
-
-
 def _replace_unreadable(images, labels, unreadable):
     places = tf.range(images.shape[0])
     taken = tf.where(unreadable == _READABLE, places, places ^ 1)
@@ -284,8 +292,23 @@ def _replace_unreadable(images, labels, unreadable):
     )
 
 
+def _shares(labels, classes):
+    """Labels as float32 `(images, classes)`: 1 for each of an image's; zeros where there is none.
+
+    Args:
+        labels: int64 `(images,)`, or of several an image float32 `(images, classes)`; -1 is none.
+        classes: Their number.
+    """
+    return tf.one_hot(labels, classes) if labels.shape.rank == 1 else tf.maximum(labels, 0.0)
+
+
+def _are_known(labels):
+    """1.0 for each image that has been read, else 0.0."""
+    return tf.cast((labels if labels.shape.rank == 1 else labels[:, 0]) >= 0, tf.float32)
+
+
 def _smooth(labels, classes, smoothing):
-    """One-hot labels with `smoothing` of them spread over all classes; -1 becomes zeros."""
-    one_hot = tf.one_hot(labels, classes)
-    known = tf.cast(labels >= 0, tf.float32)[:, None]
-    return one_hot * (1 - smoothing) + known * (smoothing / classes)
+    """Shares with `smoothing` of them spread: over all classes, or of several over yes and no."""
+    spread = smoothing / classes if labels.shape.rank == 1 else smoothing / 2
+    known = _are_known(labels)[:, None]
+    return _shares(labels, classes) * (1 - smoothing) + known * spread

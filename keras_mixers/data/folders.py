@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_mixers.data import layout
+from keras_mixers.data.reading import multi_hot, say_once
 from keras_mixers.errors import UsageError
 
 _log = logging.getLogger("keras_mixers")
@@ -16,32 +17,60 @@ _log = logging.getLogger("keras_mixers")
 
 @dataclasses.dataclass(frozen=True)
 class FolderSource:
-    """Image files, one folder per class."""
+    """Image files, with their labels."""
 
     classes: tuple[str, ...]
     paths: np.ndarray
     """Strings."""
     labels: np.ndarray
-    """int64."""
+    """int64, or of several labels an image: tuples."""
 
     def __len__(self):
         return len(self.paths)
 
+    @property
+    def multi_label(self):
+        """Whether an image has several labels, or none."""
+        return self.labels.dtype == object
+
     def read(self, index):
-        """Returns an image's bytes and label as tensors; works inside `Dataset.map`."""
-        paths, labels = self._tensors
-        return tf.io.read_file(paths[index]), labels[index]
+        """Returns an image's bytes and label as tensors; works inside `Dataset.map`.
+
+        The label is an int64; of several it is float32 `(classes,)`, 1 for each.
+        """
+        if not self.multi_label:
+            paths, labels = self._tensors
+            return tf.io.read_file(paths[index]), labels[index]
+        paths, labels, ends = self._tensors
+        mine = labels[ends[index] : ends[index + 1]]
+        return tf.io.read_file(paths[index]), multi_hot(mine, len(self.classes))
 
     def name(self, index):
         return str(self.paths[index])
 
     @functools.cached_property
     def _tensors(self):
-        return constants(self.paths, self.labels)
+        if not self.multi_label:
+            return constants(self.paths, self.labels)
+        labels = np.array([label for each in self.labels for label in each], "int64")
+        ends = np.cumsum([0, *map(len, self.labels)])
+        return constants(self.paths, labels, ends)
 
 
-def open_folder(folder, split):
+def with_labels(source, classes, labels):
+    """Returns a `FolderSource` with several labels an image, tuples of numbers of classes."""
+    return dataclasses.replace(
+        source, classes=classes, labels=np.fromiter(labels, object, len(source))
+    )
+
+
+def open_folder(folder, split, multi_label=False):
     """Returns the images of a split of a folder, as a `FolderSource`.
+
+    Args:
+        folder: Its path.
+        split: Name of the split.
+        multi_label: Whether images have several labels: here, that of their folder.
 
     Raises:
         UsageError: The folder is not laid out as such, or a class has no image to train on.
@@ -66,7 +95,11 @@ def open_folder(folder, split):
     _report(top, paths, [left_out for _, left_out in by_class])
     _check_classes(top, top == found.splits.get("train"), classes, paths)
     is_all = top == found.splits.get("train") and "validation" not in found.splits
-    return in_proportion(classes, paths, is_all)
+    source = in_proportion(classes, paths, is_all)
+    if multi_label:
+        say_once(f"{found.folder}: each image has one label, that of its folder")
+        source = with_labels(source, classes, ((label,) for label in source.labels.tolist()))
+    return source
 
 
 def in_proportion(classes, paths, in_parts):
@@ -75,7 +108,7 @@ def in_proportion(classes, paths, in_parts):
     Where one part is trained on and another validated on (`in_parts`), each has its share of every
     class.
     """
-    labels = np.repeat(np.arange(len(classes)), list(map(len, paths)))
+    labels = np.repeat(np.arange(len(paths)), list(map(len, paths)))
     everything = [path for of_class in paths for path in of_class]
     rng = np.random.default_rng(0)
     order = rng.permutation(len(everything))

@@ -1,7 +1,6 @@
-"""TFRecord files as people have them: their splits, what is in a record, their classes."""
+"""TFRecord files as people have them: their splits, whether they are whole, their classes."""
 
 import concurrent.futures
-import dataclasses
 import functools
 import gzip
 import hashlib
@@ -16,8 +15,7 @@ import tensorflow as tf
 
 from keras_mixers import files
 from keras_mixers.data import layout
-from keras_mixers.errors import UsageError, some
-from keras_mixers.preprocessing import image_formats
+from keras_mixers.errors import UsageError
 
 INDEX = "counts.json"
 """Number of records of each file, as `keras-mixers make-shards` writes it beside them."""
@@ -25,23 +23,7 @@ INDEX = "counts.json"
 _FILE = re.compile(r".*(\.(tfrecords?|tfrec|records?)(-\d+-of-\d+)?|-\d+-of-\d+)(\.gz)?")
 _OF = re.compile(r"-of-(\d+)(\.\w+)*$")
 _UNPACKED = pathlib.Path("~/.cache/keras_mixers/unpacked")
-_IMAGES = ("image", "image/encoded", "image_raw", "image_bytes", "encoded", "img", "jpg", "jpeg")
-_LABELS = ("label", "image/class/label", "class", "target", "labels", "class_id", "category")
-_TEXTS = ("image/class/text", "class_name", "label_name", "class/text")
-_BACKGROUND = {"background", "dummy", "unused", "none"}
-_LOOKED_AT = 20_000
 _log = logging.getLogger("keras_mixers")
-
-
-@dataclasses.dataclass(frozen=True)
-class Contents:
-    """What is in each record of a set."""
-
-    image_key: str
-    label_key: str
-    classes: tuple[str, ...]
-    first_label: int
-    """The label of the first of `classes`: 0, or 1 where 0 is the background."""
 
 
 def splits(folder):
@@ -107,30 +89,6 @@ def require_counts(shards, counts, expected):
             )
 
 
-def contents(folder, read, image_key=None, label_key=None):
-    """Returns the `Contents` of the records in a folder; says what was assumed.
-
-    Args:
-        folder: What holds them.
-        read: Function that yields the records, as bytes, of the split to train on; of many, a part.
-        image_key: Of the image, or None to look for it.
-        label_key: Of the label, or None to look for it.
-
-    Raises:
-        UsageError: It is not clear what is what.
-    """
-    names = class_names(folder)
-    first = next(iter(read(1)), None)
-    if first is None:
-        raise UsageError(f"The record files in {folder} must hold images; they are empty.")
-    features = _features(first, folder)
-    image_key = _image_key(features, image_key)
-    label_key = _label_key(features, label_key)
-    if names and (image_key, label_key) == ("image", "label") and "name" in features:
-        return Contents(image_key, label_key, names, 0)  # Of make-shards.
-    return _from_labels(folder, read, names, image_key, label_key)
-
-
 def class_names(folder):
     """Returns the lines of classes.txt, or None where there is none.
 
@@ -150,76 +108,6 @@ def class_names(folder):
             "empty: write the name, or make the shards again by keras-mixers make-shards."
         )
     return classes
-
-
-def _from_labels(folder, read, names, image_key, label_key):
-    labels, texts = set(), {}
-    for record in read(_LOOKED_AT):
-        features = _features(record, folder)
-        (label,) = features[label_key].int64_list.value or (None,)
-        labels.add(label)
-        for key in _TEXTS:
-            if key in features and len(features[key].bytes_list.value) == 1:
-                texts.setdefault(label, features[key].bytes_list.value[0].decode(errors="replace"))
-    if None in labels or min(labels) < 0:
-        raise UsageError(f"{label_key} in {folder} must be a whole number from 0 in each record.")
-    low, high = min(labels), max(labels)
-    if names and names[0].lower() in _BACKGROUND and low >= 1 and high == len(names) - 1:
-        names = names[1:]
-    from_one = low >= 1 and (names is None or high == len(names))
-    first = 1 if from_one else 0
-    if names is None:
-        names = tuple(texts.get(label, str(label)) for label in range(first, high + 1))
-        if len(set(names)) < len(names):
-            names = tuple(map(str, range(first, high + 1)))
-    if high - first >= len(names):
-        raise UsageError(
-            f"{folder}/classes.txt must have a line for each class: there are {len(names)}, and a "
-            f"label {high}."
-        )
-    _log.warning(
-        "%s: images are taken from %s, labels from %s, which are %d to %d%s: %d classes, %s",
-        *(folder, image_key, label_key, low, high),
-        *(" (0 would be the background)" if first else "", len(names), some(names)),
-    )
-    return Contents(image_key, label_key, names, first)
-
-
-def _image_key(features, asked):
-    images = [
-        key
-        for key, feature in features.items()
-        if len(feature.bytes_list.value) == 1
-        and image_formats.of(feature.bytes_list.value[0][: image_formats.HEAD])
-    ]
-    return _chosen(features, images, asked, _IMAGES, "--image-key", "encoded images")
-
-
-def _label_key(features, asked):
-    labels = [key for key, feature in features.items() if len(feature.int64_list.value) == 1]
-    return _chosen(features, labels, asked, _LABELS, "--label-key", "a whole number")
-
-
-def _chosen(features, able, asked, usual, option, kind):
-    known = [key for key in usual if key in able]
-    found = asked or next(iter(known), able[0] if len(able) == 1 else None)
-    if found in able:
-        return found
-    raise UsageError(
-        f"{option} must name what holds {kind} in each record: "
-        f"{', '.join(able) or 'nothing there does'}. Received: {asked or 'none'}, and records with "
-        f"{', '.join(sorted(features))}"
-    )
-
-
-def _features(record, folder):
-    try:
-        return dict(tf.train.Example.FromString(record).features.feature)
-    except Exception as error:  # protobuf has several.
-        raise UsageError(
-            f"The record files in {folder} must hold tf.train.Example; they hold something else: "
-            f"{error}"
-        ) from None
 
 
 def _split_in(name):

@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import hashlib
 import io
-import logging
 import pathlib
 import struct
 
@@ -12,12 +11,12 @@ import numpy as np
 import tensorflow as tf
 
 from keras_mixers import extras, files
-from keras_mixers.data import array_records, record_files
+from keras_mixers.data import array_records, record_contents, record_files
 from keras_mixers.data.folders import constants
+from keras_mixers.data.reading import say_once
 from keras_mixers.errors import UsageError, first_line
 
 _CACHE = pathlib.Path("~/.cache/keras_mixers/records")
-_log = logging.getLogger("keras_mixers")
 _TFDS = ("tensorflow_datasets",)
 
 
@@ -25,21 +24,27 @@ _TFDS = ("tensorflow_datasets",)
 class RecordSource:
     """Encoded images in TFRecord files, found by their place in the file."""
 
-    classes: tuple[str, ...]
+    about: record_contents.Contents
     files: np.ndarray
     """Strings."""
     places: np.ndarray
     """int64 of shape `(images, 2)`: file and first byte in it."""
-    image_key: str = "image"
-    label_key: str = "label"
-    first_label: int = 0
-    """The label of the first class."""
 
     def __len__(self):
         return len(self.places)
 
+    @property
+    def classes(self):
+        """Names of the classes."""
+        return self.about.classes
+
+    @property
+    def multi_label(self):
+        """Whether an image has several labels, or none."""
+        return self.about.multi_label
+
     def read(self, index):
-        """Returns an image's bytes and label as tensors; works inside `Dataset.map`."""
+        """Returns an image's bytes and label as `FolderSource.read` does."""
         files, places = self._tensors
         file, start = tf.unstack(places[index])
         # Seeks, which the public TFRecordDataset and FixedLengthRecordDataset do not.
@@ -53,14 +58,7 @@ class RecordSource:
         one = tf.constant(1, tf.int64)
         first = tf.raw_ops.TakeDataset(input_dataset=records, count=one, **text)
         (record,) = tf.raw_ops.DatasetToSingleElement(dataset=first, **text)
-        features = tf.io.parse_single_example(
-            record,
-            {
-                self.image_key: tf.io.FixedLenFeature((), tf.string),
-                self.label_key: tf.io.FixedLenFeature((), tf.int64),
-            },
-        )
-        return features[self.image_key], features[self.label_key] - self.first_label
+        return self.about.read(record)
 
     def name(self, index):
         file, start = self.places[index]
@@ -71,24 +69,24 @@ class RecordSource:
         return constants(self.files, self.places)
 
 
-def open_shards(folder, split, image_key=None, label_key=None):
+def open_shards(folder, split, reading):
     """Returns the images of a split of TFRecord files, of `make-shards` or of others."""
     shards = record_files.of_split(folder, split)
     there = record_files.splits(folder)
     trained = record_files.of_split(folder, "train") if "train" in there else shards
-    about = _contents(folder, tuple(trained), image_key, label_key)
+    about = _contents(folder, tuple(trained), reading)
     return _records(shards, about, folder)
 
 
-def _contents(folder, shards, image_key, label_key):
+def _contents(folder, shards, reading):
     def read(most):
         """Yields records of all shards in turns, `most` of them."""
         each = -(-most // len(shards))
-        for path in shards[: 1 if most == 1 else None]:
+        for path in shards[:most]:
             yield from tf.data.TFRecordDataset(path).take(each).as_numpy_iterator()
 
     try:
-        return record_files.contents(folder, read, image_key, label_key)
+        return record_contents.find(folder, read, reading)
     except tf.errors.DataLossError:
         raise UsageError(
             f"A record file of {folder} is not a whole TFRecord file: write it again."
@@ -124,26 +122,38 @@ def prepared_folder(folder):
         ) from None
 
 
-def open_tfds(builder, split, image_key=None, label_key=None):
+def open_tfds(builder, split, reading):
     """Returns the images of a split of what tensorflow-datasets has prepared.
 
-    Of several labels it is the one of `label_key`, or else of the set's `supervised_keys`.
+    Of several features with labels it is that of `reading.label_key`, or else of the set's
+    `supervised_keys`.
     """
     import tensorflow_datasets as tfds
 
     info = builder.info
     features = dict(info.features)
     images = [key for key, value in features.items() if isinstance(value, tfds.features.Image)]
-    labels = [key for key, value in features.items() if isinstance(value, tfds.features.ClassLabel)]
+    labels = _labels_of_tfds(features)
+    if not reading.multi_label:
+        several = [key for key, (form, _) in labels.items() if form != record_contents.ONE]
+        labels = {key: found for key, found in labels.items() if key not in several}
+        if reading.label_key in several or (several and not labels):
+            raise UsageError(
+                f"{info.name} has several labels an image, in {', '.join(several)}: give "
+                "--multi-label."
+            )
     usual = info.supervised_keys or (None, None)
-    image_key = _of_tfds(info, images, image_key, usual[0], "--image-key", "an image")
-    label_key = _of_tfds(info, labels, label_key, usual[-1], "--label-key", "a class")
+    image_key = _of_tfds(info, images, reading.image_key, usual[0], "--image-key", "an image")
+    label_key = _of_tfds(info, labels, reading.label_key, usual[-1], "--label-key", "a class")
+    form, classes = labels[label_key]
+    if reading.multi_label and form == record_contents.ONE:
+        say_once(f"{info.name}: each image has one label, {label_key} (--label-key)")
     if split not in info.splits:
         raise UsageError(
             f"{info.name} has no split {split}; choose one of: {', '.join(info.splits)}"
         )
     shards = [str(path) for path in info.splits[split].filepaths]
-    about = record_files.Contents(image_key, label_key, tuple(features[label_key].names), 0)
+    about = record_contents.Contents(image_key, label_key, classes, 0, form, reading.multi_label)
     lengths = info.splits[split].shard_lengths
     if ".array_record" in shards[0]:
         return array_records.open_files(shards, about, lengths)
@@ -155,13 +165,36 @@ def open_tfds(builder, split, image_key=None, label_key=None):
     return _records(shards, about, lengths=lengths)
 
 
+def _labels_of_tfds(features):
+    """Returns the form of the labels and the classes of each feature that has labels."""
+    import tensorflow_datasets as tfds
+
+    label, found = tfds.features.ClassLabel, {}
+    for key, value in features.items():
+        inner = getattr(value, "feature", None)
+        if isinstance(value, label):
+            found[key] = record_contents.ONE, tuple(value.names)
+        elif isinstance(inner, label):
+            found[key] = record_contents.LIST, tuple(inner.names)
+        elif isinstance(inner, tfds.features.FeaturesDict):
+            for name, each in inner.items():
+                if isinstance(each, label):
+                    found[f"{key}/{name}"] = record_contents.LIST, tuple(each.names)
+        elif isinstance(value, tfds.features.FeaturesDict) and _are_yes_or_no(value):
+            found[key] = record_contents.COLUMNS, tuple(value)
+    return found
+
+
+def _are_yes_or_no(features):
+    return all(each.shape == () and each.dtype == bool for each in features.values())
+
+
 def _of_tfds(info, able, asked, usual, option, kind):
+    able = list(able)
     found = asked or (usual if usual in able else able[0] if len(able) == 1 else None)
     if found in able:
         if len(able) > 1 and not asked:
-            _log.warning(
-                "%s: of %s, %s is taken (%s)", info.name, ", ".join(sorted(able)), found, option
-            )
+            say_once(f"{info.name}: of {', '.join(sorted(able))}, {found} is taken ({option})")
         return found
     raise UsageError(
         f"{option} must name {kind} of {info.name}: {', '.join(sorted(able)) or 'it has none'}. "
@@ -188,14 +221,7 @@ def _records(shards, about, folder=None, lengths=None):
             f"{shards[0]} and the shards beside it must hold images; they are empty: make them "
             "again."
         )
-    return RecordSource(
-        about.classes,
-        np.array(shards, object),
-        places,
-        about.image_key,
-        about.label_key,
-        about.first_label,
-    )
+    return RecordSource(about, np.array(shards, object), places)
 
 
 def _scan_once(path):

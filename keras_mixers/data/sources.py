@@ -5,7 +5,6 @@ the first.
 """
 
 import dataclasses
-import logging
 import os
 import pathlib
 import re
@@ -14,13 +13,13 @@ import tensorflow as tf
 
 from keras_mixers import files
 from keras_mixers.data import folders, layout, record_files, records, tables
+from keras_mixers.data.reading import Reading, say_once
 from keras_mixers.errors import UsageError
 
-_log = logging.getLogger("keras_mixers")
 _SPLIT = re.compile(r"(?P<name>[\w.-]+)(\[(?P<start>\d*%?):(?P<stop>\d*%?)\])?")
 
 
-def open_source(data, data_dir, split, image_key=None, label_key=None):
+def open_source(data, data_dir, split, *reading, **named):
     """Returns the images of a split.
 
     Args:
@@ -30,33 +29,33 @@ def open_source(data, data_dir, split, image_key=None, label_key=None):
             or the name of a data set that it has prepared in `data_dir`.
         data_dir: Folder or bucket.
         split: Such as `"train"`, `"train[:99%]"` or `"train[1000:]"`.
-        image_key: Of records: what their images are called; None to look for it.
-        label_key: Of records: what their labels are called; None to look for it.
+        reading: The values of a `Reading`.
+        named: The same by their names.
 
     Raises:
         UsageError: There is no such data set, no such split, or it holds no image.
     """
+    reading = Reading(*reading, **named)
     match = _SPLIT.fullmatch(split)
     if match is None:
         raise UsageError(f"A split must be written as train or train[:99%]. Received: {split}")
     name = match["name"]
-    folder, keys, kind = _expanded(data), (image_key, label_key), _kind(data, image_key, label_key)
+    folder, kind = _expanded(data), _kind(data, reading)
     if kind == "name":
         builder = records.prepared(data, _expanded(data_dir))
-        source = records.open_tfds(builder, name, *keys)
+        source = records.open_tfds(builder, name, reading)
     elif kind == "tfds":
-        source = records.open_tfds(records.prepared_folder(folder), name, *keys)
+        source = records.open_tfds(records.prepared_folder(folder), name, reading)
     elif kind == "records":
-        source = records.open_shards(folder, name, *keys)
+        source = records.open_shards(folder, name, reading)
     elif kind == "table":
-        source = tables.open_table(folder, name, *keys)
+        source = tables.open_table(folder, name, reading)
     else:
-        source = folders.open_folder(folder, name)
+        source = folders.open_folder(folder, name, reading.multi_label)
         if unused := tables.unused(folder):
-            _log.warning(
-                "%s: the classes are its folders, %s; not used: %s (for its labels, give it "
-                "as --data)",
-                *(folder, ", ".join(source.classes[:5]), ", ".join(unused[:5])),
+            say_once(
+                f"{folder}: the classes are its folders, {', '.join(source.classes[:5])}; not "
+                f"used: {', '.join(unused[:5])} (for its labels, give it as --data)"
             )
     if match["start"] is None:
         return source
@@ -69,9 +68,10 @@ def are_same(data, other):
     return data == other or (os.path.isdir(folders[0]) and folders[0] == folders[1])
 
 
-def splits(data, data_dir, *keys):
+def splits(data, data_dir, *reading):
     """Returns the names of the splits of `data`; none where it cannot be opened."""
-    folder, kind = _expanded(data), _kind(data, *keys)
+    reading = Reading(*reading)
+    folder, kind = _expanded(data), _kind(data, reading)
     try:
         if kind == "name":
             return tuple(records.prepared(data, _expanded(data_dir)).info.splits)
@@ -80,21 +80,21 @@ def splits(data, data_dir, *keys):
         if kind == "records":
             return tuple(record_files.splits(folder))
         if kind == "table":
-            return tables.splits(folder, keys)
+            return tables.splits(folder, reading)
         return tuple(layout.find(folder).splits)
     except UsageError:  # Whoever opens it says so.
         return ()
 
 
-def lacks_validation(data, *keys):
+def lacks_validation(data, *reading):
     """Returns whether `data` are images, records or a table with no split to validate on."""
-    if _kind(data) in ("name", "tfds"):
+    if _kind(data, Reading(*reading)) in ("name", "tfds"):
         return False
-    there = splits(data, "", *keys)
+    there = splits(data, "", *reading)
     return "train" in there and "validation" not in there
 
 
-def _kind(data, *keys):
+def _kind(data, reading):
     """Returns "name", "tfds", "records", "table" or "folder": what `data` is."""
     folder = _expanded(data)
     if tables.is_table(folder):
@@ -105,7 +105,7 @@ def _kind(data, *keys):
         return "tfds"
     if record_files.splits(folder):
         return "records"
-    return "table" if tables.find(folder, keys) else "folder"
+    return "table" if tables.find(folder, reading) else "folder"
 
 
 def _part(source, start, stop, split):

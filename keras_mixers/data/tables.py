@@ -1,26 +1,18 @@
 """Labels in a table: a CSV, TSV or JSON-lines file with a row for each image."""
 
-import csv
-import io
-import json
+import collections
 import logging
 import os
-import re
 
 import tensorflow as tf
 
-from keras_mixers.data import layout
-from keras_mixers.data.folders import in_proportion
-from keras_mixers.errors import UsageError
+from keras_mixers.data import layout, table_columns
+from keras_mixers.data.folders import in_proportion, with_labels
+from keras_mixers.data.reading import Reading, say_once
+from keras_mixers.errors import UsageError, some
 
 ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson")
 _METADATA = tuple(f"metadata{ending}" for ending in ENDINGS)
-_IMAGES = (
-    *("image", "path", "file", "filename", "file_name", "image_path", "filepath", "file_path"),
-    *("image_id", "image_name", "img", "img_path", "id", "name"),
-)
-_LABELS = ("label", "labels", "class", "category", "target", "class_name", "label_name", "breed")
-_SPLITS = ("split", "set", "subset", "partition")
 _NAMED = 5
 _log = logging.getLogger("keras_mixers")
 
@@ -30,12 +22,12 @@ def is_table(path):
     return path.lower().endswith(ENDINGS)
 
 
-def find(data, keys=(None, None)):
+def find(data, reading):
     """Returns the tables of `data` by split, {} if there are none; "" is one of all splits.
 
     A table stands for itself. A folder has tables named after splits, one of another name, or one
     named metadata in the folder of each split; but not where it has a folder for each class, of
-    which the table says nothing else, unless `keys` of its columns are given.
+    which the table says nothing else, unless its `reading` was asked for.
     """
     if is_table(data):
         return {"": data} if tf.io.gfile.exists(data) else {}
@@ -53,7 +45,7 @@ def find(data, keys=(None, None)):
         found.pop("", None)
     elif "" not in found:
         return {}
-    is_asked_for = any(keys) or not found
+    is_asked_for = any(reading) or not found
     return found if is_asked_for or not _is_of_something_else(data, found) else {}
 
 
@@ -62,73 +54,75 @@ def unused(folder):
     return [name for name in sorted(tf.io.gfile.listdir(folder)) if is_table(name)]
 
 
-def splits(data, keys=(None, None)):
+def splits(data, reading):
     """Returns the names of the splits that the tables of `data` have."""
-    tables = find(data, keys)
+    tables = find(data, reading)
     names = set(tables) - {""}
     for path in [tables[""]] if "" in tables else []:
-        table = _read(path)
-        column = _column(list(table[0]), None, _SPLITS) if table else None
-        names |= {_split(row, column) for row in table}
+        table = table_columns.read(path)
+        column = table_columns.split_column(list(table[0])) if table else None
+        names |= {table_columns.split_in(row, column) for row in table}
     return tuple(dict.fromkeys(n for n in (*layout.SPLITS, *sorted(names)) if n in names))
 
 
-def open_table(data, split, image_key=None, label_key=None):
+def open_table(data, split, reading):
     """Returns the images of a split of a table, as a `FolderSource`.
 
     Args:
         data: The table, or a folder with one.
         split: Its name.
-        image_key: Name of the column of paths or names of images; None to look for it.
-        label_key: Name of the column of labels; None to look for it.
+        reading: A `Reading`.
 
     Raises:
         UsageError: It cannot be read, has no such column, or its images are not there.
     """
-    keys = (image_key, label_key)
-    tables = find(data, keys)
+    tables = find(data, reading)
     name = layout.split_of(split) or split
-    rows, trained, said = [], [], []
+    rows, trained, by_column, said = [], [], None, []
     for of_split, path in tables.items():
         if of_split not in ("", "train", name):
             continue
-        read, columns = _rows(path, image_key, label_key)
-        said.append((path, columns))
-        own = [(image, label) for image, label, s in read if (of_split or s) == name]
+        read, columns = table_columns.rows(path, reading)
+        own = [row[:2] for row in read if (of_split or row[2]) == name]
+        if own:
+            said.append(f"{path}: {columns}")
         rows += [(path, *row) for row in own]
-        trained += [label for _, label, s in read if (of_split or s) == "train"]
+        trained += [labels for _, labels, s in read if (of_split or s) == "train"]
+        by_column = (by_column if of_split == name != "train" else None) or columns.classes
     if not rows:
-        there = ", ".join(splits(data, keys))
+        there = ", ".join(splits(data, reading))
         raise UsageError(
             f"{data} must have rows of the split {split}: choose one of {there}, or a part of one, "
             "such as train[80%:]."
         )
-    classes = _sorted_classes(set(trained or [label for _, _, label in rows]))
-    unknown = {label for _, _, label in rows} - set(classes)
+    there = {label for _, _, labels in rows for label in labels}
+    classes = by_column or _sorted_classes({label for each in trained for label in each} or there)
+    unknown = there - set(classes)
     if unknown:
         raise UsageError(
             f"{data} must have classes of its training images only in {split}. Received: "
             f"{', '.join(sorted(unknown)[:_NAMED])}"
         )
-    for path, (image, label, column) in said if name == "train" or "train" not in tables else []:
-        _log.warning(
-            "%s: images are taken from the column %s, labels from %s%s",
-            *(path, image, label, f", splits from {column}" if column else ""),
-        )
-    return _source(data, rows, classes, name == "train" and "validation" not in splits(data, keys))
+    several = f"; {len(classes)} labels: {some(classes)}" if reading.multi_label else ""
+    for line in said:
+        say_once(f"{line}{several}")
+    in_parts = name == "train" and "validation" not in splits(data, reading)
+    return _source(data, rows, classes, in_parts, reading.multi_label)
 
 
-def _source(data, rows, classes, in_parts):
+def _source(data, rows, classes, in_parts, multi_label):
     index = _Index({os.path.dirname(path) or "." for path, _, _ in rows})
     labels, missing = {}, []
-    for table, image, label in rows:
+    for table, image, mine in rows:
         path = index.path(table, image)
         if path is None:
             missing.append(image)
-        elif labels.setdefault(path, label) != label:
+        elif multi_label:
+            labels[path] = labels.get(path, ()) + mine
+        elif labels.setdefault(path, mine) != mine:
             raise UsageError(
-                f"{table} must have one label for each image; it has {labels[path]} and {label} "
-                f"for {image}."
+                f"{table} must have one label for each image; it has {labels[path][0]} and "
+                f"{mine[0]} for {image}: give --multi-label if it has both."
             )
     if missing:
         shown = ", ".join(missing[:_NAMED]) + (", ..." if len(missing) > _NAMED else "")
@@ -142,10 +136,24 @@ def _source(data, rows, classes, in_parts):
             *(data, len(missing), len(rows), shown),
         )
     number = {name: place for place, name in enumerate(classes)}
-    by_class = [[] for _ in classes]
-    for path, label in labels.items():
-        by_class[number[label]].append(path)
-    return in_proportion(classes, by_class, in_parts)
+    numbers = {
+        path: tuple(sorted({number[name] for name in mine})) for path, mine in labels.items()
+    }
+    if not multi_label:
+        return in_proportion(classes, _grouped(numbers, len(classes)), in_parts)
+    # By its rarest label, so that each part has its share of these.
+    count = collections.Counter(label for mine in numbers.values() for label in mine)
+    rarest = {path: sorted(mine, key=count.__getitem__)[:1] for path, mine in numbers.items()}
+    source = in_proportion(classes, _grouped(rarest, len(classes) + 1), in_parts)
+    return with_labels(source, classes, (numbers[path] for path in source.paths))
+
+
+def _grouped(labels, groups):
+    """Returns the paths of each group, of labels by path; without one, of the last group."""
+    found = [[] for _ in range(groups)]
+    for path, mine in labels.items():
+        found[mine[0] if mine else -1].append(path)
+    return found
 
 
 class _Index:
@@ -174,75 +182,6 @@ class _Index:
         return None
 
 
-def _rows(path, image_key, label_key):
-    """Returns `(image, label, split)` of each row, and the names of the three columns."""
-    table = _read(path)
-    if not table:
-        raise UsageError(f"{path} must have a row for each image; it has none.")
-    columns = list(table[0])
-    column = _column(columns, None, _SPLITS)
-    others = [name for name in columns if name != column]
-    image = _column(others, image_key, _IMAGES)
-    label = _column([name for name in others if name != image], label_key, _LABELS)
-    if image is None and label is not None and len(others) == 2:
-        image = next(name for name in others if name != label)
-    if label is None and image is not None and len(others) == 2:
-        label = next(name for name in others if name != image)
-    for found, asked, option, what in (
-        (image, image_key, "--image-key", "the paths or names of images"),
-        (label, label_key, "--label-key", "the labels"),
-    ):
-        if found is None:
-            raise UsageError(
-                f"{option} must name the column of {path} with {what}: "
-                f"{', '.join(map(str, others))}. Received: {asked or 'none'}"
-            )
-    rows = []
-    for number, row in enumerate(table, start=2):
-        values = [row.get(name) for name in (image, label)]
-        if any(isinstance(value, list | dict | None.__class__) for value in values):
-            raise UsageError(
-                f"{path} must have an image and one label in each row. Received row {number}: "
-                f"{values[0]}, {values[1]}"
-            )
-        name, of_class = (str(value).strip() for value in values)
-        rows.append((name, of_class, _split(row, column)))
-    return rows, (image, label, column)
-
-
-def _split(row, column):
-    split = str(row.get(column) or "train") if column else "train"
-    return layout.split_of(split) or split
-
-
-def _column(columns, asked, usual):
-    if asked:
-        return asked if asked in columns else None
-    by_name = {_word(name): name for name in reversed(columns)}
-    return next((by_name[word] for word in map(_word, usual) if word in by_name), None)
-
-
-def _word(name):
-    return re.sub(r"[\W_]", "", str(name)).lower()
-
-
-def _read(path):
-    """Returns the rows of a table as dicts."""
-    try:
-        with tf.io.gfile.GFile(path, "rb") as file:
-            text = file.read().decode("utf-8-sig")
-        if path.lower().endswith((".csv", ".tsv")):
-            head = text.partition("\n")[0]
-            mark = max(",;\t", key=head.count)
-            return list(csv.DictReader(io.StringIO(text, newline=""), delimiter=mark))
-        rows = [json.loads(line) for line in text.splitlines() if line.strip()]
-        if not all(isinstance(row, dict) for row in rows):
-            raise ValueError("it must hold an object for each image")
-    except (ValueError, csv.Error, tf.errors.OpError) as error:
-        raise UsageError(f"{path} cannot be read as a table: {error}") from None
-    return rows
-
-
 def _sorted_classes(names):
     """Numbers in their order, other names by the alphabet."""
     if all(name.isdecimal() for name in names):
@@ -259,7 +198,7 @@ def _is_of_something_else(folder, found):
     if len(classes) < 2:
         return False
     try:
-        labels = {label for path in found.values() for _, label, _ in _rows(path, None, None)[0]}
+        rows = [row for path in found.values() for row in table_columns.rows(path, Reading())[0]]
     except UsageError:  # It has no such columns.
         return True
-    return labels <= classes
+    return {label for _, labels, _ in rows for label in labels} <= classes

@@ -102,6 +102,8 @@ def describe(path, labels=None, mean=None, std=None, top_k=5):
         "output_scale": float(quantum) or 1.0,
         "output_zero_point": int(zero_point),
         "probabilities_by": about["probabilities_by"],
+        # Of several labels an image: the probability of each from which on it is given.
+        "thresholds": about.get("thresholds") if about.get("multi_label") else None,
         "labels": _labels(labels, names, int(end["shape"][-1])),
         "top_k": top_k,
     }

@@ -54,6 +54,18 @@ def preprocessing_of(about):
     return Preprocessing.from_config(about["preprocessing"]), included
 
 
+def labels_of(about):
+    """Returns what an export says of several labels an image, as fields of a `LoadedModel`."""
+    if not isinstance(about, dict):
+        return {}
+    thresholds = about.get("thresholds")
+    return {
+        "probabilities_by": about.get("probabilities_by"),
+        "multi_label": bool(about.get("multi_label")),
+        "thresholds": thresholds and tuple(map(float, thresholds)),
+    }
+
+
 def _names_files(path):
     """Whether the metadata in a TFLite file name files that we read."""
     from ai_edge_litert import schema_py_generated as schema

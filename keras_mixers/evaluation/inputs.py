@@ -80,7 +80,7 @@ def _input_shape(model, config):
     return *map(int, asked), int(shape[2])
 
 
-def usual_split(data, data_dir, trained_by=None, keys=(None, None)):
+def usual_split(data, data_dir, trained_by=None, reading=()):
     """Returns the split to evaluate on where none was asked for.
 
     That is what a run was validated on, where `data` are its own; or else the first that there is
@@ -92,11 +92,11 @@ def usual_split(data, data_dir, trained_by=None, keys=(None, None)):
         return "validation"
     if trained_by and sources.are_same(data, trained_by.data):
         return trained_by.validation_split
-    there = sources.splits(data, data_dir, *keys)
+    there = sources.splits(data, data_dir, *reading)
     return next((name for name in ("validation", "test", "train") if name in there), "validation")
 
 
-def open_data(data, data_dir, split, channels=3, option="--split", classes=None, keys=(None, None)):
+def open_data(data, data_dir, split, channels=3, option="--split", classes=None, reading=()):
     """Returns the `ImageData` of a split, or for "digits" the `ArrayData`.
 
     Args:
@@ -106,7 +106,7 @@ def open_data(data, data_dir, split, channels=3, option="--split", classes=None,
         channels: Of the model's images.
         option: What the user gave the split by.
         classes: Names of the model's classes, in the order of its outputs; None for the data's.
-        keys: Of image and label in records, as of `sources.open_source`.
+        reading: The values of a `Reading`.
 
     Raises:
         UsageError: There is none, or the digits' one channel is not what the model takes.
@@ -120,7 +120,7 @@ def open_data(data, data_dir, split, channels=3, option="--split", classes=None,
             f"with {channels}"
         )
     if data != DIGITS:
-        return ImageData(open_source(data, data_dir, split, *keys), classes)
+        return ImageData(open_source(data, data_dir, split, *reading), classes)
     from keras_mixers.data import digits
 
     splits = dict(zip(("train", "validation", "test"), digits.load(), strict=True))
@@ -149,6 +149,8 @@ def as_input(images, model, preprocessing):
 def batches(data, config, unreadable, limit=None, doing=None):
     """Yields `(images, labels, weights)` of every image once, and shows how far it is.
 
+    Labels are numbers of classes; of several an image, float32 `(images, classes)`, 1 for each.
+
     Args:
         data: What `open_data` returns.
         config: What `preparation` returns.
@@ -162,13 +164,13 @@ def batches(data, config, unreadable, limit=None, doing=None):
     patience = 0.5 if sys.stderr.isatty() else 30.0
     total = min(len(data), limit or len(data))
     with tqdm(desc=doing, total=total, unit="img", mininterval=patience, dynamic_ncols=True) as bar:
-        for images, one_hot, weights, places in data.evaluation_batches(config).as_numpy_iterator():
+        for images, shares, weights, places in data.evaluation_batches(config).as_numpy_iterator():
             found = places[places >= 0].tolist()
             for index in found:
                 line = f"{data.name(index)}: {data.why_unreadable(index, config)}"
                 bar.write(f"Skipped: {line}", file=sys.stderr)
             unreadable += found
-            yield images, np.argmax(one_hot, axis=-1), weights
+            yield images, shares if data.multi_label else np.argmax(shares, axis=-1), weights
             bar.update(min(int((weights > 0).sum()) + len(found), total - bar.n))
             if bar.n >= total:
                 break

@@ -34,6 +34,12 @@ class LoadedModel:
     """Of its images, where the file says so."""
     includes_preprocessing: bool = False
     """Whether it takes pixels of 0 to 255 and scales them itself."""
+    multi_label: bool = False
+    """Whether it gives an image several labels, or none, where the file says so."""
+    thresholds: tuple | None = None
+    """Of such a model: the probability of each label from which on it is given, if it says so."""
+    probabilities_by: str | None = None
+    """What makes probabilities of the outputs of an exported file, as it says itself."""
     scaling_note: str | None = None
     """Where it scales images in a way of its own: a clause that says so, "the model ..."."""
 
@@ -96,6 +102,7 @@ def _from_model_of_run(folder):
         loaded,
         config=settings.load(config, "MODEL") if config.exists() else None,
         class_names=run_folder.class_names(folder),
+        thresholds=run_folder.thresholds(folder / "model.keras"),
     )
 
 
@@ -125,7 +132,8 @@ def _rebuild(name, state, about, ema):
     if ema and not config.ema_decay:
         raise UsageError(f"--ema needs a run with --ema-decay. Received: {name}")
     loaded = of_keras(model, f"{name}, EMA" if ema else name, config)
-    return dataclasses.replace(loaded, class_names=class_names)
+    thresholds = about.get("thresholds", {}).get("ema" if ema else "val")
+    return dataclasses.replace(loaded, class_names=class_names, thresholds=thresholds)
 
 
 def _assign(variables, values):
@@ -138,7 +146,8 @@ def _from_keras(path):
 
     import keras_mixers  # noqa: F401  (registers the layers)
 
-    return of_keras(keras.models.load_model(path, compile=False, safe_mode=True), str(path))
+    loaded = of_keras(keras.models.load_model(path, compile=False, safe_mode=True), str(path))
+    return dataclasses.replace(loaded, thresholds=run_folder.thresholds(path))
 
 
 def of_keras(model, name, config=None):
@@ -180,6 +189,7 @@ def _from_tflite(path):
         takes_pixels=model.takes_pixels,
         preprocessing=preprocessing,
         includes_preprocessing=included,
+        **exported.labels_of(about),
     )
 
 
@@ -195,4 +205,5 @@ def _from_saved_model(path):
         class_names=model.labels,
         preprocessing=model.preprocessing,
         includes_preprocessing=model.includes_preprocessing,
+        **model.about_labels,
     )

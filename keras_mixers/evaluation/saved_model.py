@@ -36,7 +36,7 @@ class LoadedSavedModel:
         self.input_shape, self.output_shape = tuple(entry.shape), tuple(end.shape)
         about, labels = exported.read_saved_model(pathlib.Path(path))
         self.preprocessing, self.includes_preprocessing = exported.preprocessing_of(about)
-        self.labels = labels and tuple(labels)
+        self.labels, self.about_labels = labels and tuple(labels), exported.labels_of(about)
 
     def predict(self, images):
         """Returns the outputs for float32 images, in batches of the size that it was made for."""
@@ -53,8 +53,13 @@ class LoadedSavedModel:
             self.classify([tf.io.encode_png(np.zeros((8, 8, 3), "uint8")).numpy()])
 
     def classify(self, files):
-        """Returns labels and probabilities, `(images, top_k)`, for the bytes of image files."""
+        """Returns labels and probabilities, `(images, top_k)`, for the bytes of image files.
+
+        Of several labels an image, those that do not reach their threshold are "".
+        """
         found = self._loaded.signatures["classify"](image_bytes=tf.constant(files))
         names = found["labels"].numpy()
         labels = np.array([name.decode() for name in names.ravel()]).reshape(names.shape)
+        if "found" in found:
+            labels = np.where(found["found"].numpy(), labels, "")
         return labels, found["probabilities"].numpy()

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from keras_mixers.evaluation import inputs
+from keras_mixers.evaluation import inputs, multi_label, probabilities
 
 # A float32 file may add in another order than the model, no more. That has been a few 1e-6 of the
 # outputs; a tanh GELU in place of the exact one, say, is 1e-3.
@@ -22,10 +22,12 @@ class Comparison:
     """What images."""
     images: int
     agreement: float
-    """Share of the images for which both find the same class most probable."""
-    top_1_model: float | None
-    """Share that the model gets right; None where nobody knows the classes."""
-    top_1_file: float | None
+    """Share of the images for which both find the same class most probable, or the same labels."""
+    score: str
+    """What the next two are: top-1, or of several labels an image mAP."""
+    score_of_model: float | None
+    """How often the model is right; None where nobody knows the classes."""
+    score_of_file: float | None
     largest_difference: float
     """Between outputs, over all images and classes."""
     mean_difference: float
@@ -51,7 +53,7 @@ class Comparison:
         return self.spread >= _TELLING * self.largest_output
 
 
-def compare(model, predict, file, data, config, name):
+def compare(model, predict, file, data, config, name, about_labels):
     """Compares a model and a file on every image of `data`.
 
     Args:
@@ -61,6 +63,7 @@ def compare(model, predict, file, data, config, name):
         data: What `inputs.open_data` returns, or None for a few random ones.
         config: The `TrainingConfig` by which images are prepared.
         name: Of the data.
+        about_labels: What `Origin.of_labels` returns.
 
     Returns:
         A `Comparison`, and the indices of images that cannot be read.
@@ -82,7 +85,9 @@ def compare(model, predict, file, data, config, name):
         ]
         found.append((*outputs, labels[kept]))
     expected, got, labels = map(np.concatenate, zip(*found, strict=True))
-    return _summary(expected, got, None if data is None else labels, name), unreadable
+    judge = _judged_several if about_labels.get("multi_label") else _judged
+    scores = judge(expected, got, None if data is None else labels, about_labels)
+    return _summary(expected, got, scores, name), unreadable
 
 
 def _random(config, file):
@@ -93,15 +98,37 @@ def _random(config, file):
     yield images, np.zeros(len(images), int), np.ones(len(images))
 
 
-def _summary(expected, got, labels, name):
+def _judged(expected, got, labels, about):
+    """Returns what a `Comparison` says of the classes that are found."""
     classes, found = expected.argmax(axis=-1), got.argmax(axis=-1)
+    return {
+        "agreement": float((classes == found).mean()),
+        "score": "top-1",
+        "score_of_model": None if labels is None else float((classes == labels).mean()),
+        "score_of_file": None if labels is None else float((found == labels).mean()),
+    }
+
+
+def _judged_several(expected, got, labels, about):
+    both = [probabilities.of(outputs, about["probabilities_by"]) for outputs in (expected, got)]
+    ours, theirs = (multi_label.reaches(found, about["thresholds"]) for found in both)
+    scores = [None, None]
+    if labels is not None:
+        scores = [multi_label.mean_average_precision(labels > 0, found) for found in both]
+    return {
+        "agreement": float((ours == theirs).all(axis=-1).mean()),
+        "score": "mAP",
+        "score_of_model": scores[0],
+        "score_of_file": scores[1],
+    }
+
+
+def _summary(expected, got, scores, name):
     differences = np.abs(got.astype("float64") - expected)
     return Comparison(
         on=name,
         images=len(expected),
-        agreement=float((classes == found).mean()),
-        top_1_model=None if labels is None else float((classes == labels).mean()),
-        top_1_file=None if labels is None else float((found == labels).mean()),
+        **scores,
         largest_difference=float(differences.max()),
         mean_difference=float(differences.mean()),
         largest_output=float(np.max(np.abs(expected))),

@@ -79,7 +79,8 @@ def export(
         origin: An `Origin`; None where nothing is known.
         data: What to compare on, see `inputs.open_data`; None for a few random images.
         data_name: What to call that.
-        min_agreement: Share of the images for which the result must find the same class.
+        min_agreement: Share of the images for which the result must find the same class, or the
+            same labels.
 
     Returns:
         An `Export`.
@@ -99,7 +100,7 @@ def export(
         _write(model, written, kind, origin)
         seconds = time.perf_counter() - start
         file = kind.load(written)
-        found, unreadable = _compared(model, file, data, origin.config, data_name)
+        found, unreadable = _compared(model, file, data, origin, data_name)
         result = Export(
             path=path,
             format=kind.name,
@@ -132,14 +133,16 @@ def _write(model, path, kind, origin):
         raise ValueError(_why_not(error)) from error
 
 
-def _compared(model, file, data, config, name):
+def _compared(model, file, data, origin, name):
     """Returns what `compare` does, where not too many images are unreadable."""
     step = file.batch_size or 1
     batch_size = step * -(-_BATCH // step)
-    config = dataclasses.replace(config, gradient_accumulation_steps=1, batch_size=batch_size)
+    config = dataclasses.replace(
+        origin.config, gradient_accumulation_steps=1, batch_size=batch_size
+    )
     takes = Takes(includes_preprocessing=folding.scales(model))
     predict = folding.in_float32(model).predict_on_batch
-    found, unreadable = compare(takes, predict, file, data, config, name)
+    found, unreadable = compare(takes, predict, file, data, config, name, origin.of_labels(model))
     if data is not None:
         require_few(data, unreadable, name.removeprefix("images of "), config.max_unreadable)
     return found, unreadable

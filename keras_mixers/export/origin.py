@@ -3,9 +3,7 @@
 import dataclasses
 import logging
 
-import keras
-import numpy as np
-
+from keras_mixers.evaluation import multi_label, probabilities
 from keras_mixers.preprocessing import UNSCALED, Preprocessing, own_scaling
 from keras_mixers.training.config import TrainingConfig
 
@@ -26,6 +24,8 @@ class Origin:
     """Names of its classes."""
     preprocessing: Preprocessing | None = None
     """Of its images; None is the model's own, or else that of `config`, fitted to the model."""
+    thresholds: tuple | None = None
+    """Of several labels an image: the probability of each from which on it is given; None: 0.5."""
 
     def of(self, model):
         """Returns this origin with the preprocessing of a model.
@@ -61,27 +61,13 @@ class Origin:
         return preprocessing
 
     def probabilities_by(self, model):
-        """Returns what makes probabilities of the outputs, "softmax" or "sigmoid", or None.
+        """Returns what makes probabilities of the outputs: see `probabilities.made_by`."""
+        return probabilities.made_by(model, self.config.loss)
 
-        None where they are probabilities already: by the last layer, or by what a try shows.
-        """
-        last = model.layers[-1]
-        while getattr(last, "layers", None):  # A model may be the last layer of another.
-            last = last.layers[-1]
-        activation = getattr(last, "activation", None)
-        ends = activation and keras.activations.serialize(activation)
-        if isinstance(last, keras.layers.Softmax) or ends in ("softmax", "sigmoid"):
-            return None
-        return None if _sums_to_one(model) else self.config.loss
-
-
-def _sums_to_one(model):
-    """Returns whether the outputs for some random pixels are shares of one, as a softmax's are."""
-    batch, *shape = model.input_shape
-    if None in shape:
-        return False
-    pixels = np.random.default_rng(0).integers(0, 256, (batch or 2, *shape)).astype("float32")
-    outputs = keras.ops.convert_to_numpy(model(pixels, training=False)).astype("float32")
-    return outputs.ndim == 2 and bool(
-        (outputs >= 0).all() and np.allclose(outputs.sum(-1), 1, atol=1e-2)
-    )
+    def of_labels(self, model):
+        """Returns what an export says of its labels, a dict for JSON."""
+        about = {"probabilities_by": self.probabilities_by(model)}
+        if self.config.multi_label:
+            thresholds = self.thresholds or [multi_label.USUAL] * model.output_shape[-1]
+            about |= {"multi_label": True, "thresholds": list(thresholds)}
+        return about

@@ -7,6 +7,7 @@ import math
 def as_json(result):
     """Returns one JSON object of an `Export`."""
     compared = result.comparison
+    score = compared.score.lower().replace("-", "_")
     facts = {
         "file": str(result.path),
         "written": result.agrees,
@@ -19,8 +20,8 @@ def as_json(result):
         "compared_on": compared.on,
         "images": compared.images,
         "unreadable_images": len(result.unreadable_images),
-        "top_1_model": compared.top_1_model,
-        "top_1_file": compared.top_1_file,
+        f"{score}_model": compared.score_of_model,
+        f"{score}_file": compared.score_of_file,
         "agreement": compared.agreement,
         "min_agreement": result.min_agreement,
         "largest_difference": compared.largest_difference,
@@ -63,10 +64,10 @@ def _rows(result):
         ("seconds to convert", f"{result.seconds:.1f}"),
         ("compared on", f"{compared.images:,} {compared.on}"),
     ]
-    if compared.top_1_model is not None:
+    if compared.score_of_model is not None:
         rows += [
-            ("top-1 of Keras", f"{compared.top_1_model:.2%}"),
-            ("top-1 of the file", f"{compared.top_1_file:.2%}"),
+            (f"{compared.score} of Keras", f"{compared.score_of_model:.2%}"),
+            (f"{compared.score} of the file", f"{compared.score_of_file:.2%}"),
         ]
     rows += [
         ("agreement", f"{compared.agreement:.2%}"),
@@ -106,5 +107,10 @@ def _remarks(result):
         yield "The converted model differs from the original by more than rounding."
     if result.probabilities_by:
         yield f"The outputs are logits: {result.probabilities_by} makes probabilities of them."
+    if compared.score == "mAP":
+        yield (
+            "An image has the labels whose probabilities reach their thresholds, which the file's "
+            "export.json has."
+        )
     if result.min_agreement is not None and compared.agreement < result.min_agreement:
         yield f"The agreement is less than --min-agreement, {result.min_agreement:.2%}."

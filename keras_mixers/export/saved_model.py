@@ -18,8 +18,9 @@ class SavedModel:
 
     It has two signatures. `serving_default` takes float32 images `(batch, height, width,
     channels)`, as the model does. `classify` takes the bytes of JPEG or PNG files, `(batch,)`,
-    and returns `labels` and `probabilities`, `(batch, top_k)`, the most probable first; only
-    classifiers of square images of 1 or 3 channels have it.
+    and returns `labels` and `probabilities`, `(batch, top_k)`, the most probable first, and of a
+    model of several labels an image `found`, whether each reaches its threshold; only classifiers
+    of square images of 1 or 3 channels have it.
     """
 
     top_k: int = 5
@@ -59,7 +60,7 @@ class SavedModel:
             "name": model.name,
             "source": origin.source,
             "labels": origin.labels and list(origin.labels),
-            "probabilities_by": origin.probabilities_by(model),
+            **origin.of_labels(model),
             "preprocessing": origin.preprocessing.get_config(),
             "includes_preprocessing": folding.scales(model),
         }
@@ -77,7 +78,8 @@ class SavedModel:
 
 def _classifier(model, folded, origin, top_k):
     labels = origin.labels or tuple(map(str, range(model.output_shape[-1])))
-    by = origin.probabilities_by(model)
+    about = origin.of_labels(model)
+    by, thresholds = about["probabilities_by"], about.get("thresholds")
     preprocessing, channels = origin.preprocessing, model.input_shape[-1]
     scaled = not folding.scales(model)
 
@@ -88,7 +90,11 @@ def _classifier(model, folded, origin, top_k):
             outputs = {"softmax": tf.nn.softmax, "sigmoid": tf.nn.sigmoid}[by](outputs)
         best = tf.math.top_k(outputs, min(top_k, len(labels)))
         names = tf.gather(tf.constant(labels), best.indices)
-        return {"labels": names, "probabilities": best.values}
+        answer = {"labels": names, "probabilities": best.values}
+        if thresholds:
+            lowest = tf.gather(tf.constant(thresholds, tf.float32), best.indices)
+            answer["found"] = best.values >= lowest
+        return answer
 
     return classify
 

@@ -76,14 +76,14 @@ class TFLite:
         )
         if self.takes_pixels:
             data = flatbuffer.with_uint8_ends(data)
-        by = origin.probabilities_by(model)
+        labels = origin.of_labels(model)
         about = {
             "name": model.name,
             "description": f"{model.name}, {self.precision}, exported from {origin.source}",
             "source": origin.source,
             "precision": self.precision,
-            "outputs": "logits" if by else "probabilities",
-            "probabilities_by": by,
+            "outputs": "logits" if labels["probabilities_by"] else "probabilities",
+            **labels,
             "preprocessing": preprocessing.get_config(),
             "includes_preprocessing": included or self.takes_pixels,
         }

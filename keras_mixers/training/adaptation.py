@@ -14,7 +14,7 @@ def to_splits(config):
     That is a fifth, of each class where `config.data` is a folder of images.
     """
     usual = (config.train_split, config.validation_split) == ("train", "validation")
-    if not usual or not sources.lacks_validation(config.data, config.image_key, config.label_key):
+    if not usual or not sources.lacks_validation(config.data, *config.reading):
         return config
     _log.warning(
         "--data %s has no split to validate on: a fifth of the training images is held out "

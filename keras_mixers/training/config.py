@@ -9,6 +9,7 @@ import pydantic
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from keras_mixers import files
+from keras_mixers.data.reading import Reading
 from keras_mixers.errors import SettingError, UsageError, did_you_mean
 from keras_mixers.preprocessing import Preprocessing
 from keras_mixers.training.image_size import ImageSize
@@ -65,6 +66,10 @@ class TrainingConfig:
     """Name of the image in each record of TFRecord files; None: what holds encoded images."""
     label_key: str | None = None
     """Name of the label in each record, or in a tensorflow-datasets set of several; None: found."""
+    multi_label: bool = False
+    """Whether an image may have several labels, or none; each is learned by itself."""
+    label_separator: Annotated[str, Field(min_length=1)] | None = None
+    """What separates several labels in a cell of a table; None: found, such as | or a comma."""
     max_unreadable: Probability | None = None
     """Largest share of a split that may be unreadable, 0 to 1; None: 0.001, or a few of a small."""
     max_megapixels: PositiveFloat = 400.0
@@ -202,6 +207,11 @@ class TrainingConfig:
                 f"--channels {self.channels} needs --randaugment none and --color-jitter 0, which "
                 "are for colors."
             )
+        if self.multi_label and self.loss != "sigmoid":
+            raise ValueError(
+                "--multi-label needs --loss sigmoid, by which each label is learned by itself. "
+                f"Received: --loss {self.loss}"
+            )
         self.preprocessing  # noqa: B018  (raises where a number of std is not above 0)
         if self.tpu_name and not self.tpu:
             raise ValueError("--tpu-name needs --tpu as well: add it.")
@@ -219,6 +229,11 @@ class TrainingConfig:
     def micro_batch_size(self):
         """Number of images computed on at once, over all devices together."""
         return self.batch_size // self.gradient_accumulation_steps
+
+    @property
+    def reading(self):
+        """The `Reading` of the data."""
+        return Reading(*(getattr(self, name) for name in Reading._fields))
 
     @property
     def preprocessing(self):

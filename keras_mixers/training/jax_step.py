@@ -5,7 +5,7 @@ import functools
 import jax
 import keras
 
-from keras_mixers.training import losses, optimizers, remat
+from keras_mixers.training import losses, optimizers, remat, scores
 
 
 class JaxStep:
@@ -24,6 +24,7 @@ class JaxStep:
         self._optimizer = optimizers.optimizer(model, config, steps_per_epoch)
         self._layer_rates = optimizers.layer_rates(model, config)
         self._logits = remat.forward(model, config.remat)
+        self._scores = scores.of(config)
 
     @property
     def variables(self):
@@ -62,7 +63,9 @@ class JaxStep:
             return (non_trainable, gradients, jax.tree.map(jax.numpy.add, sums, more)), None
 
         zeros = [jax.numpy.zeros_like(variable) for variable in state["trainable"]]
-        start = (state["non_trainable"], zeros, {"loss": 0.0, "correct": 0.0})
+        shape = jax.ShapeDtypeStruct(labels.shape[1:], "float32")
+        counted = jax.eval_shape(self._scores.training_sums, shape, shape)
+        start = (state["non_trainable"], zeros, dict.fromkeys(["loss", *counted], 0.0))
         (non_trainable, gradients, sums), _ = jax.lax.scan(add_part, start, (images, labels))
         gradients, norm = optimizers.clipped(gradients, self._config.clip_norm)
         trainable, optimizer = self._optimizer.stateless_apply(
@@ -88,7 +91,7 @@ class JaxStep:
     def evaluate(self, trainable, non_trainable, images, labels, weights):
         """See `TensorFlowEngine.evaluate_step`."""
         logits, _ = self.model.stateless_call(trainable, non_trainable, images, training=False)
-        return losses.evaluation_sums(labels, logits, weights, self._config.loss)
+        return self._scores.evaluation_sums(labels, logits, weights)
 
     def _mean_loss(self, trainable, non_trainable, images, labels):
         images = jax.numpy.asarray(images, "float32")
@@ -98,5 +101,5 @@ class JaxStep:
         variables = self.model.non_trainable_variables
         non_trainable = [scope.get_current_value(variable) for variable in variables]
         loss = losses.losses(labels, logits, self._config.loss).sum()
-        sums = {"loss": loss, "correct": losses.correct(labels, logits).sum()}
+        sums = {"loss": loss, **self._scores.training_sums(labels, logits)}
         return loss / self._config.batch_size, (non_trainable, sums)

@@ -87,17 +87,15 @@ class Log:
             self._board.close()
 
 
-def means(sums):
-    """Returns the mean loss and the accuracy of the images that were summed up."""
-    return sums["loss"] / sums["images"], sums["correct"] / sums["images"]
+def means(sums, scores):
+    """Returns the mean loss and what `scores` counts of the images that were summed up, by name."""
+    images = sums["images"]
+    return {"loss": sums["loss"] / images, **scores.training_means(sums, images)}
 
 
-def step_values(sums, learning_rate):
+def step_values(sums, scores, learning_rate):
     """Returns what the log says of the steps that were summed up."""
-    loss, accuracy = means(sums)
-    return {
-        "loss": loss,
-        "accuracy": accuracy,
+    return means(sums, scores) | {
         "learning_rate": learning_rate,
         "gradient_norm": sums["norm"] / sums["steps"],
         "images_per_second": sums["images"] / max(sums["seconds"], 1e-9),
@@ -105,15 +103,19 @@ def step_values(sums, learning_rate):
     }
 
 
-def epoch_line(epoch, epochs, results):
+def epoch_line(epoch, epochs, results, scores):
     """Returns the results of an epoch, as the history has them, for people."""
+
+    def said(names, prefix):
+        return ", ".join(f"{shown} {results[prefix + name]:.1%}" for name, shown in names.items())
+
     line = (
-        f"epoch {epoch} of {epochs}: loss {results['loss']:.3f}, accuracy "
-        f"{results['accuracy']:.1%}; validation: loss {results['val_loss']:.3f}, top-1 "
-        f"{results['val_accuracy']:.1%}, top-5 {results['val_top_5']:.1%}"
+        f"epoch {epoch} of {epochs}: loss {results['loss']:.3f}, {said(scores.training, '')}; "
+        f"validation: loss {results['val_loss']:.3f}, {said(scores.validation, 'val_')}"
     )
-    if "ema_accuracy" in results:
-        line += f"; EMA: top-1 {results['ema_accuracy']:.1%}"
+    if "ema_loss" in results:
+        name, shown = next(iter(scores.validation.items()))
+        line += f"; EMA: {shown} {results['ema_' + name]:.1%}"
     return line
 
 

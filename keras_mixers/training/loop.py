@@ -13,7 +13,7 @@ from keras_mixers.data import batch_order
 from keras_mixers.data.unreadable_images import UnreadableImages, indices
 from keras_mixers.errors import RunError, UsageError
 from keras_mixers.training import config as config_module
-from keras_mixers.training import ends, optimizers, run_folder
+from keras_mixers.training import ends, optimizers, run_folder, scores
 from keras_mixers.training.checkpoints import Checkpoints, to_go_on_from
 from keras_mixers.training.logging import Log, epoch_line, means, step_values
 
@@ -47,10 +47,10 @@ def train(
         on_step: Called with the number of steps done, after each.
 
     Returns:
-        The engine, whose `model` is trained, and a list of one dict per epoch: `step`, `loss`,
-        `accuracy`, `val_loss`, `val_accuracy`, `val_top_5`, with an EMA of the weights
-        `ema_loss`, `ema_accuracy`, `ema_top_5`, and `unreadable`, the number of images of both
-        sets found unreadable so far.
+        The engine, whose `model` is trained, and a list of one dict per epoch: `step`, `loss` and
+        what `scores` counts of training; the same of validation, as `val_loss` and so on, and with
+        an EMA of the weights as `ema_loss`; and `unreadable`, the number of images of both sets
+        found unreadable so far.
 
     Raises:
         RunError: The run cannot go on; its class has the exit status.
@@ -68,6 +68,8 @@ def train(
             loop.run(on_start, functools.partial(Log, folder, name, quiet=not engine.is_chief))
         if folder is not None:
             run_folder.save_models(engine, folder, ema=bool(config.ema_decay))
+            if engine.is_chief:
+                run_folder.save_thresholds(folder, training.class_names, loop.thresholds)
         engine.sync_model()
     except RunError:
         raise
@@ -87,7 +89,10 @@ class _Loop:
         self._steps_per_epoch = batch_order.steps_per_epoch(len(training), config.batch_size)
         self._total = self._steps_per_epoch * config.epochs
         self._learning_rate = optimizers.schedule(config, self._steps_per_epoch)
+        self._scores = scores.of(config)
         self.history, self._step = [], 0
+        self.thresholds = {}
+        """Lists, one for each class: of the model, "val", and of the EMA of its weights, "ema"."""
         self._epoch_sums, self._log_sums = collections.Counter(), collections.Counter()
         self._pending, self._moments = collections.deque(), 0
         self._unreadable = UnreadableImages(config)
@@ -160,7 +165,7 @@ class _Loop:
         while len(self._pending) > leave:
             step, sums, marks, times = self._pending.popleft()
             start = time.monotonic()
-            sums = _floats(sums)  # Waits for the device.
+            sums = _numbers(sums)  # Waits for the device.
             times["seconds"] += time.monotonic() - start
             self._note_unreadable(self._training, marks, self._config.train_split)
             self._take_in(step, sums, times)
@@ -173,22 +178,20 @@ class _Loop:
         sums["images"] = self._config.batch_size
         self._epoch_sums.update(sums)
         self._log_sums.update(sums | times | {"steps": 1})
-        loss, accuracy = means(self._epoch_sums)
-        self._run_log.advance(
-            self._config.batch_size, loss=f"{loss:.3f}", accuracy=f"{accuracy:.1%}"
-        )
+        found = means(self._epoch_sums, self._scores)
+        shares = {n: f"{found[name]:.1%}" for name, n in self._scores.training.items()}
+        self._run_log.advance(self._config.batch_size, loss=f"{found['loss']:.3f}", **shares)
         if step % self._config.log_steps == 0:
             self._log(step)
 
     def _log(self, step):
         rate = float(self._learning_rate(step - 1))
-        self._run_log.record("train", step, step_values(self._log_sums, rate))
+        self._run_log.record("train", step, step_values(self._log_sums, self._scores, rate))
         self._log_sums.clear()
 
     def _end_epoch(self):
         self._read(0)
-        loss, accuracy = means(self._epoch_sums)
-        results = {"step": self._step, "loss": loss, "accuracy": accuracy}
+        results = {"step": self._step, **means(self._epoch_sums, self._scores)}
         results |= self._evaluate("val")
         if self._config.ema_decay:
             results |= self._engine.with_ema(lambda: self._evaluate("ema"))
@@ -199,7 +202,8 @@ class _Loop:
         values = {name: value for name, value in results.items() if name != "step"}
         self._run_log.record("epoch", self._step, values)
         if self._checkpoints is not None:
-            self._run_log.say(epoch_line(len(self.history), self._config.epochs, results))
+            epoch = len(self.history)
+            self._run_log.say(epoch_line(epoch, self._config.epochs, results, self._scores))
 
     def _evaluate(self, prefix):
         started = (
@@ -208,7 +212,7 @@ class _Loop:
         )
         totals = collections.Counter()
         for sums, marks in _in_flight(started):
-            totals.update(_floats(sums))
+            totals.update(_numbers(sums))
             self._note_unreadable(self._validation, marks, self._config.validation_split)
             self._stop_if_asked()
         if not totals["count"]:
@@ -217,8 +221,11 @@ class _Loop:
                 f"{self._config.validation_split} could be read: fix them, or choose another "
                 "--validation-split."
             )
-        names = {"loss": "loss", "correct": "accuracy", "correct_5": "top_5"}
-        return {f"{prefix}_{new}": totals[old] / totals["count"] for old, new in names.items()}
+        found, thresholds = self._scores.evaluation_means(totals)
+        if thresholds is not None:
+            self.thresholds[prefix] = thresholds
+        found = {"loss": totals["loss"] / totals["count"], **found}
+        return {f"{prefix}_{name}": value for name, value in found.items()}
 
     @functools.cached_property
     def _evaluation_data(self):
@@ -253,6 +260,7 @@ class _Loop:
                 "epoch_sums": self._epoch_sums,
                 "log_sums": self._log_sums,
                 "unreadable": self._unreadable.state(),
+                "thresholds": self.thresholds,
             }
             state = self._engine.state()
             if not all(np.isfinite(value).all() for values in state.values() for value in values):
@@ -279,6 +287,7 @@ class _Loop:
         self._epoch_sums.update(about["epoch_sums"])
         self._log_sums.update(about["log_sums"])
         self._unreadable.load_state(about["unreadable"])
+        self.thresholds = about.get("thresholds", {})  # Earlier versions knew of none.
         warn(f"Continuing after step {self._step:,} of {self._total:,}.")
 
 
@@ -292,5 +301,7 @@ def _in_flight(started):
     yield from pending
 
 
-def _floats(values):
-    return {name: float(value) for name, value in values.items()}
+def _numbers(values):
+    """Takes tensors from their device: of a scalar a float, else a float64 array."""
+    arrays = {name: np.asarray(value, "float64") for name, value in values.items()}
+    return {name: array if array.ndim else float(array) for name, array in arrays.items()}

@@ -25,14 +25,3 @@ def correct(labels, logits, among=1):
     # broken ones are right about everything.
     others = ops.sum(ops.cast(ops.logical_not(logits < mine), "int32"), axis=-1) - 1
     return ops.cast(others < among, "float32")
-
-
-def evaluation_sums(labels, logits, weights, kind):
-    """Returns sums over a batch, each image by its weight: what `evaluate_step` returns."""
-    values = {
-        "loss": losses(labels, logits, kind),
-        "correct": correct(labels, logits),
-        "correct_5": correct(labels, logits, among=5),
-        "count": ops.ones_like(weights),
-    }
-    return {name: ops.sum(value * weights) for name, value in values.items()}

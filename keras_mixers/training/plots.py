@@ -105,7 +105,8 @@ def preview(data, config, path):
         panel.axis("off")
     for panel, image, label in zip(panels.ravel(), images, labels.numpy(), strict=False):
         panel.imshow(image)
-        panel.set_title(_label_text(label, data.class_names), fontsize=8)
+        most = 4 if data.multi_label else 2
+        panel.set_title(_label_text(label, data.class_names, most), fontsize=8)
     _save(figure, path)
     return images, indices([unreadable])
 
@@ -115,45 +116,57 @@ def _enough(size):
     return min((n for n in range(_SHOWN_AUGMENTED, size, 2) if size % n == 0), default=size)
 
 
-def _label_text(label, names):
-    """The largest shares of a mixed label, one a line."""
+def _label_text(label, names, most):
+    """The largest shares of a mixed label, or several labels, one a line."""
     shares = sorted(((share, names[i]) for i, share in enumerate(label)), reverse=True)
-    shown = [(share, name) for share, name in shares[:2] if share > 0.05]
-    return "\n".join(f"{name[:18]} {share:.2f}" for share, name in shown) or "no label"
+    shown = [(share, name) for share, name in shares if share > 0.05]
+    more = [f"and {len(shown) - most} more"] if len(shown) > most else []
+    lines = [f"{name[:18]} {share:.2f}" for share, name in shown[:most]]
+    return "\n".join(lines + more) or "no label"
 
 
-def write_results(model, history, seconds, folder):
+def write_results(model, history, scores, seconds, folder):
     """Writes curves.png and summary.md into the run folder, and prints the latter.
 
     Args:
         model: The trained model, for its name and size.
-        history: As `trainer.train` returns it.
+        history: As `loop.train` returns it.
+        scores: What `scores.of` returns.
         seconds: Of training.
         folder: `epath.Path`.
     """
     from tabulate import tabulate
 
     last = history[-1]
-    unreadable = ", unreadable_images.txt" if last["unreadable"] else ""
-    best = max(history, key=lambda epoch: epoch["val_accuracy"])
+    (name, shown), *_ = scores.validation.items()
+    best = max(history, key=lambda epoch: epoch[f"val_{name}"])
+
+    def said(names, prefix):
+        return ", ".join(f"{last[prefix + name]:.2%}" for name in names)
+
+    of_training = ", ".join(["loss", *scores.training.values()])
+    of_validation = ", ".join(scores.validation.values())
     lines = [
         ("model", f"{model.name}, {_parameters(model)}"),
         ("epochs, steps", f"{len(history)}, {last['step']:,}"),
-        ("training loss, accuracy", f"{last['loss']:.4f}, {last['accuracy']:.2%}"),
-        ("validation top-1, top-5", f"{last['val_accuracy']:.2%}, {last['val_top_5']:.2%}"),
+        (f"training {of_training}", f"{last['loss']:.4f}, {said(scores.training, '')}"),
+        (f"validation {of_validation}", said(scores.validation, "val_")),
     ]
-    if "ema_accuracy" in last:
-        average = f"{last['ema_accuracy']:.2%}, {last['ema_top_5']:.2%}"
-        lines.append(("the same, EMA of the weights", average))
+    if "ema_loss" in last:
+        lines.append(("the same, EMA of the weights", said(scores.validation, "ema_")))
+    written = ["model.keras", "curves.png", "log.jsonl", "tensorboard/"]
+    written += ["thresholds.json"] if (folder / "thresholds.json").exists() else []
+    written += ["unreadable_images.txt"] if last["unreadable"] else []
+    place = history.index(best) + 1
     lines += [
-        ("best validation top-1", f"{best['val_accuracy']:.2%} (epoch {history.index(best) + 1})"),
+        (f"best validation {shown}", f"{best[f'val_{name}']:.2%} (epoch {place})"),
         ("unreadable images", f"{last['unreadable']:,}"),
         ("time of this start", f"{seconds / 60:.1f} minutes"),
-        ("files", f"{folder}: model.keras, curves.png, log.jsonl, tensorboard/{unreadable}"),
+        ("files", f"{folder}: {', '.join(written)}"),
     ]
     text = tabulate(lines, ("result", ""), "github", disable_numparse=True)
     (folder / "summary.md").write_text(text + "\n")
-    _draw_run(history, folder / "curves.png")
+    _draw_run(history, scores, folder / "curves.png")
     print(text)
 
 
@@ -169,20 +182,26 @@ def _parameters(model):
     return f"{all_of_it:,} parameters{frozen}"
 
 
-def _draw_run(history, path):
+def _draw_run(history, scores, path):
     epochs = range(1, len(history) + 1)
-    figure, (loss, accuracy) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
+    names = {"loss": "loss", **scores.training}
+    names |= {name: shown for name, shown in scores.validation.items() if name not in names}
+    # Top-5 beside the accuracy says little more.
+    names.pop("top_5", None)
+    figure, panels = plt.subplots(
+        1, len(names), figsize=(5.5 * len(names), 4), layout="constrained"
+    )
     named = {
         "": "training, augmented",
         "val_": "validation",
         "ema_": "validation, EMA of the weights",
     }
-    for axes, metric in ((loss, "loss"), (accuracy, "accuracy")):
+    for axes, (metric, shown) in zip(panels, names.items(), strict=True):
         for prefix, label in named.items():
             if prefix + metric in history[0]:
                 values = [epoch[prefix + metric] for epoch in history]
                 axes.plot(epochs, values, ".-", label=label)
-        axes.set(title=metric, xlabel="epoch")
+        axes.set(title=shown, xlabel="epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
         axes.legend()
@@ -220,6 +239,33 @@ def draw_confusion(matrix, names, path):
             color = "white" if shares[row, column] > 0.5 else "black"
             number = f"{matrix[row, column]:,}"
             axes.text(column, row, number, ha="center", va="center", color=color, fontsize=8)
+    _save(figure, path)
+
+
+def draw_classes(names, average_precision, f1, path):
+    """Draws how well each of several labels is found, the worst first. Writes a PNG.
+
+    Args:
+        names: Of the classes; the 40 worst are drawn.
+        average_precision: Of each, from 0 to 1; NaN is left out.
+        f1: The same.
+        path: `epath.Path` of the PNG.
+    """
+    known = np.flatnonzero(~np.isnan(average_precision))
+    order = known[np.argsort(average_precision[known], kind="stable")][:_NAMED_CLASSES]
+    places = np.arange(len(order))
+    figure, axes = plt.subplots(
+        figsize=(8, max(2.5, 0.34 * len(order) + 1.2)), layout="constrained"
+    )
+    axes.barh(places - 0.2, average_precision[order], 0.4, label="average precision")
+    axes.barh(places + 0.2, f1[order], 0.4, label="F1 at the label's threshold")
+    axes.set_yticks(places, [names[i][:24] for i in order])
+    axes.set(xlabel="average precision, F1 (1 is the best)", ylabel="label", xlim=(0, 1))
+    axes.invert_yaxis()
+    if len(known) > len(order):
+        axes.set_title(f"the {len(order)} worst of {len(known)} labels", fontsize=10)
+    axes.grid(alpha=0.3, axis="x")
+    figure.legend(loc="outside upper right", ncols=2, fontsize=9)
     _save(figure, path)
 
 

@@ -22,6 +22,7 @@ from keras_mixers.training import (
     model,
     plots,
     run_folder,
+    scores,
 )
 from keras_mixers.training.config import TrainingConfig
 
@@ -64,11 +65,12 @@ def open_data(config):
     Raises:
         UsageError: There are none; one screen says what to put where.
     """
-    keys = (config.image_key, config.label_key)
     try:
         config = adaptation.to_splits(config)
-        training = open_source(config.data, config.data_dir, config.train_split, *keys)
-        validation = open_source(config.data, config.data_dir, config.validation_split, *keys)
+        training = open_source(config.data, config.data_dir, config.train_split, *config.reading)
+        validation = open_source(
+            config.data, config.data_dir, config.validation_split, *config.reading
+        )
     except tf.errors.OpError as error:
         raise UsageError(f"--data {config.data} cannot be read: {error.message}") from None
     except UsageError as error:
@@ -141,7 +143,7 @@ def _train(config, training, validation, where, folder):
     )
     if not engine.is_chief:
         return None
-    plots.write_results(engine.model, history, time.monotonic() - start, folder)
+    plots.write_results(engine.model, history, scores.of(config), time.monotonic() - start, folder)
     return Trained(_without_replicas(engine.model, config, training), config, training, validation)
 
 

@@ -10,6 +10,9 @@ from keras_mixers.errors import SettingError, UsageError
 from keras_mixers.training import config as config_module
 from keras_mixers.training.checkpoints import Checkpoints
 
+_WEIGHTS = {"model.keras": "val", "model_ema.keras": "ema"}
+"""Model files, with the evaluation of their weights in a training."""
+
 
 def save_class_names(folder, names):
     """Writes labels.txt, a class a line, in the order of the model's outputs."""
@@ -22,6 +25,37 @@ def class_names(folder):
     if not path.exists():
         return None
     return tuple(path.read_text().removesuffix("\n").split("\n"))
+
+
+def save_thresholds(folder, names, thresholds):
+    """Writes thresholds.json, from which probability on an image has a label, if they are known.
+
+    Args:
+        folder: `epath.Path`.
+        names: Of the classes.
+        thresholds: As `loop.train` finds them: lists in the order of `names`, by the weights.
+    """
+    found = {
+        file: dict(zip(names, thresholds[prefix], strict=True))
+        for file, prefix in _WEIGHTS.items()
+        if prefix in thresholds
+    }
+    if found:
+        files.write(folder / "thresholds.json", json.dumps(found, indent=1) + "\n")
+
+
+def thresholds(path):
+    """Returns the thresholds of a model file of a run, in the order of its classes, or None."""
+    file = path.parent / "thresholds.json"
+    if path.name not in _WEIGHTS or not file.exists():
+        return None
+    try:
+        return tuple(map(float, json.loads(file.read_text())[path.name].values()))
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        raise UsageError(
+            f"{file} must hold a number for each class, as the training wrote them: remove it, and "
+            "a probability of 0.5 counts."
+        ) from None
 
 
 def save_models(engine, folder, ema):

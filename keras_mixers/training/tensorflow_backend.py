@@ -6,7 +6,7 @@ import tensorflow as tf
 from keras_mixers.data.batch_order import Shard
 from keras_mixers.data.dataset import LOST_CONNECTION
 from keras_mixers.layers import DropPath
-from keras_mixers.training import losses, optimizers, remat
+from keras_mixers.training import losses, optimizers, remat, scores
 
 _SUM = tf.distribute.ReduceOp.SUM
 
@@ -53,6 +53,7 @@ class TensorFlowEngine:
             self._ema = self._copies() if config.ema_decay else []
         self._layer_rates = optimizers.layer_rates(self.model, config)
         self._logits = remat.forward(self.model, config.remat)
+        self._scores = scores.of(config)
         # The step sums gradients itself, before it clips them: clipping each replica's by itself,
         # as Keras does, would make the result depend on the number of replicas.
         self._optimizer._all_reduce_sum_gradients = lambda gradients: gradients
@@ -86,13 +87,13 @@ class TensorFlowEngine:
         """Takes a step on a batch, a list of `(images, labels)`, one per accumulation step.
 
         Returns:
-            A dict of scalar tensors: sums over the batch of `loss` and `correct`, and the
-            gradient's `norm` before clipping.
+            A dict of scalar tensors: sums over the batch, of `loss` and what `scores` counts, and
+            the gradient's `norm` before clipping.
         """
         return self._train(tuple(parts))
 
     def evaluate_step(self, images, labels, weights):
-        """Returns a dict of scalar tensors: sums of `loss`, `correct`, `correct_5` and `count`."""
+        """Returns a dict of tensors: sums of `loss` and `count`, and of what `scores` counts."""
         return self._evaluate(images, labels, weights)
 
     def with_ema(self, function):
@@ -164,16 +165,15 @@ class TensorFlowEngine:
     def replica_step(self, parts):
         """Takes a step, as one replica does it; see `train_step`."""
         variables = self.model.trainable_variables
-        gradients, loss, correct = None, 0.0, 0.0
+        gradients, sums = None, None
         for images, labels in parts:
             images = tf.cast(images, tf.float32)
             if gradients is not None:
                 # Zero, but not before the part before this one is done, so that their
                 # activations are never in memory together.
                 images += _zero_after(gradients)
-            more, part_loss, part_correct = self._gradients(images, labels, variables)
-            gradients = more if gradients is None else _added(gradients, more)
-            loss, correct = loss + part_loss, correct + part_correct
+            more = self._gradients(images, labels, variables)
+            gradients, sums = more if gradients is None else _added((gradients, sums), more)
         context = tf.distribute.get_replica_context()
         gradients = context.all_reduce(_SUM, gradients)
         gradients, norm = optimizers.clipped(gradients, self._config.clip_norm)
@@ -185,27 +185,27 @@ class TensorFlowEngine:
         for average, variable in zip(self._ema, self.model.weights, strict=False):
             decay = self._config.ema_decay
             average.assign(average * decay + variable * (1 - decay))
-        return {"loss": loss, "correct": correct, "norm": norm / self.replicas}
+        return sums | {"norm": norm / self.replicas}
 
     def _gradients(self, images, labels, variables):
         with tf.GradientTape() as tape:
             logits = self._logits(images)
             loss = tf.reduce_sum(losses.losses(labels, logits, self._config.loss))
             mean = loss / self._config.batch_size
-        correct = tf.reduce_sum(losses.correct(labels, logits))
-        return tape.gradient(mean, variables), loss, correct
+        sums = {"loss": loss, **self._scores.training_sums(labels, logits)}
+        return tape.gradient(mean, variables), sums
 
     def _evaluate_on_one(self, images, labels, weights):
         logits = self.model(images, training=False)
-        return losses.evaluation_sums(labels, logits, weights, self._config.loss)
+        return self._scores.evaluation_sums(labels, logits, weights)
 
 
 def _zero_after(gradients):
     return 0.0 * tf.reshape(gradients[0], (-1,))[0]
 
 
-def _added(gradients, more):
-    return [a + b for a, b in zip(gradients, more, strict=True)]
+def _added(sums, more):
+    return tf.nest.map_structure(tf.add, sums, more)
 
 
 def _assign(variables, values):

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_mixers.training import losses, optimizers
+from keras_mixers.training import losses, optimizers, scores
 from keras_mixers.training.config import TrainingConfig
 from tests.models.small import build
 
@@ -156,7 +156,7 @@ def test_sums_of_an_evaluation():
     labels = np.eye(6, dtype="float32")[[0, 2, 5, 5]]
     logits = np.array([[5, 4, 3, 2, 1, 0]] * 4, "float32")
     weights = np.array([1, 1, 0, 1], "float32")
-    sums = losses.evaluation_sums(labels, logits, weights, "softmax")
+    sums = scores.OneLabel("softmax").evaluation_sums(labels, logits, weights)
     assert {name: float(sums[name]) for name in ("correct", "correct_5", "count")} == {
         "correct": 1,
         "correct_5": 2,

@@ -127,10 +127,12 @@ async function answer(image) {
   const {probabilities, milliseconds} = await model.run(pixels);
   if (mine !== turn) return;
   const order = probabilities.map((_, i) => i).sort((a, b) => probabilities[b] - probabilities[a]);
-  const best = about.labels[order[0]];
+  const found = about.thresholds
+    ? order.filter((i) => probabilities[i] >= about.thresholds[i]) : order.slice(0, 1);
+  const best = found.map((i) => about.labels[i]).join(', ') || 'none of the labels';
   at('answer').textContent = best;
   at('answer').classList.toggle('long', best.length > LONG);
-  showBars(order.slice(0, about.top_k), probabilities);
+  showBars(order.slice(0, Math.max(about.top_k, found.length)), probabilities);
   times = [...times, milliseconds].slice(-TIMED);
   const median = [...times].sort((a, b) => a - b)[Math.floor(times.length / 2)];
   at('milliseconds').textContent = `${median.toFixed(median < 10 ? 2 : 0)} ms`;
@@ -140,6 +142,7 @@ async function answer(image) {
 function showBars(classes, probabilities) {
   const bars = at('bars');
   while (bars.children.length < classes.length) bars.append(makeBar());
+  while (bars.children.length > classes.length) bars.lastChild.remove();
   classes.forEach((label, i) => {
     const [name, track, percent] = bars.children[i].children;
     const share = `${(100 * probabilities[label]).toFixed(1)} %`;
