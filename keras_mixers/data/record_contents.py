@@ -169,8 +169,9 @@ def _label_key(first, reading):
         what = "whole numbers"
     else:
         able, what = [key for key, count in counts.items() if count == 1], "a whole number"
-    several = [key for key, count in counts.items() if count > 1 and key in _LABELS]
-    if several and not able and not reading.label_key:
+    usual = (reading.label_key,) if reading.label_key else _LABELS
+    several = [key for key, count in counts.items() if count > 1 and key in usual]
+    if several and (not able or reading.label_key) and not reading.multi_label:
         raise UsageError(
             f"--label-key must name what holds one label in each record; {several[0]} holds "
             "several: give --multi-label."

@@ -139,7 +139,7 @@ def open_tfds(builder, split, reading):
         labels = {key: found for key, found in labels.items() if key not in several}
         if reading.label_key in several or (several and not labels):
             raise UsageError(
-                f"{info.name} has several labels an image, in {', '.join(several)}: give "
+                f"{info.name} has several labels an image, in {', '.join(sorted(several))}: give "
                 "--multi-label."
             )
     usual = info.supervised_keys or (None, None)
@@ -181,7 +181,7 @@ def _labels_of_tfds(features):
                 if isinstance(each, label):
                     found[f"{key}/{name}"] = record_contents.LIST, tuple(each.names)
         elif isinstance(value, tfds.features.FeaturesDict) and _are_yes_or_no(value):
-            found[key] = record_contents.COLUMNS, tuple(value)
+            found[key] = record_contents.COLUMNS, tuple(sorted(value))
     return found
 
 

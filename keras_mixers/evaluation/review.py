@@ -69,11 +69,11 @@ def _mistake(result, place, names):
     real, found = result.labels[place], result.found[place]
     error = abs(real - result.probabilities[place])
     lines = []
-    for sign, wrong in (("not", real & ~found), ("wrongly", found & ~real)):
+    for sign, wrong in (("missed", real & ~found), ("wrongly", found & ~real)):
         order = sorted(wrong.nonzero()[0], key=lambda label: -error[label])
         if order:
             more = f" +{len(order) - 1}" if len(order) > 1 else ""
-            lines.append(f"{sign} {names[order[0]][:14]}{more}")
+            lines.append(f"{sign} {names[order[0]][:12]}{more}")
     return "\n".join(lines)
 
 
