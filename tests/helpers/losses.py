@@ -174,6 +174,46 @@ def _weights(engine):
     return [keras.ops.convert_to_numpy(weight) for weight in engine.model.weights]
 
 
+def check_several_labels(make):
+    """Compares what a step and an evaluation count of several labels with NumPy.
+
+    Args:
+        make: Function of a `TrainingConfig` that returns an engine of a model without randomness.
+    """
+    config = dataclasses.replace(
+        CONFIG, multi_label=True, loss="sigmoid", gradient_accumulation_steps=2
+    )
+    taker = make(config)
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(16, 16, 16, 3)).astype("float32")
+    labels = (rng.random((16, 5)) < 0.4).astype("float32")
+    logits = keras.ops.convert_to_numpy(taker.model(images, training=False)).astype("float64")
+    each = np.logaddexp(0, logits) - labels * logits
+
+    def parts(*arrays, count):
+        """Given to all devices as data sets are."""
+        data = tf.data.Dataset.from_tensor_slices(arrays).batch(16 // count)
+        size = 16 // count // taker.replicas
+        return list(taker.batches(lambda shard: data.unbatch().batch(size, drop_remainder=True)))
+
+    weights = (np.arange(16) % 5 > 0).astype("float32")
+    found = [taker.evaluate_step(*part) for part in parts(images, labels, weights, count=1)]
+    totals = {n: sum(np.asarray(each[n], "float64") for each in found) for n in found[0]}
+    kept = weights > 0
+    np.testing.assert_allclose(totals["loss"], each[kept].sum(), rtol=1e-4)
+    assert totals["count"] == kept.sum()
+    for name, real in (("with_label", labels), ("without", 1 - labels)):
+        np.testing.assert_array_equal(totals[name].sum(axis=1), real[kept].sum(axis=0))
+        mean = (totals[name] @ (np.arange(1024) + 0.5)).sum() / 1024
+        expected = (1 / (1 + np.exp(-logits / 4)) * real)[kept].sum()
+        np.testing.assert_allclose(mean, expected, rtol=1e-3)
+
+    sums = taker.train_step(parts(images, labels, count=2))
+    np.testing.assert_allclose(float(sums["loss"]), each.sum(), rtol=1e-4)
+    assert float(sums["found"]) == ((logits >= 0) * labels).sum()
+    assert float(sums["either"]) == (logits >= 0).sum() + labels.sum()
+
+
 def main(family, count, *switches):
     if count == "shares":
         make = distribution.connect(CONFIG).make_engine

@@ -15,3 +15,7 @@ def test_averages_as_numpy():
 
 def test_accumulation_as_numpy():
     losses.check_accumulation(make("mixer_without_drops"))
+
+
+def test_several_labels_as_numpy():
+    losses.check_several_labels(make("mixer_without_drops"))

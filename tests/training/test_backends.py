@@ -200,3 +200,14 @@ def test_mixed_precision_computes_in_bfloat16_and_keeps_float32():
     whole = losses_of_one("smlpnet")["loss"][:4]
     np.testing.assert_allclose(losses_of_mixed[:3], whole[:3], rtol=0.05)
     assert losses_of_mixed != whole
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_several_labels_as_numpy(replicas):
+    one, two = tf.distribute.get_strategy, lambda: distribution.mirrored(("CPU:0", "CPU:1"))
+    strategy = two() if replicas == 2 else one()
+    losses.check_several_labels(
+        lambda config: TensorFlowEngine(
+            strategy, config, lambda: losses.build("mixer_without_drops"), 5
+        )
+    )
