@@ -1,7 +1,9 @@
 import base64
 import dataclasses
+import json
 import re
 import shutil
+import urllib.request
 
 import numpy as np
 import pytest
@@ -63,7 +65,9 @@ def browser(litert_js):
 class Page:
     """A page of the demo, and what a person reads on it."""
 
-    def __init__(self, browser, serving, script=None, is_ready=True, missing=None, **options):
+    def __init__(
+        self, browser, serving, script=None, is_ready=True, missing=None, model_json=None, **options
+    ):
         options = {"viewport": {"width": 390, "height": 844}, **options}
         self.context = browser.new_context(**options)
         self.page = self.context.new_page()
@@ -75,6 +79,8 @@ class Page:
             self.page.add_init_script(script)
         if missing:
             self.page.route(f"**/{missing}", lambda route: route.fulfill(status=404))
+        if model_json:
+            self.page.route("**/model.json", lambda route: route.fulfill(body=model_json))
         self.page.goto(serving.url)
         if is_ready:
             self.page.locator("body.ready").wait_for(timeout=30_000)
@@ -310,6 +316,27 @@ def test_a_model_of_integers(browser, litert_js, tmp_path):
         shares = page.page.locator("#bars .percent").all_text_contents()
         found = [float(share.removesuffix(" %")) / 100 for share in shares]
         np.testing.assert_allclose(found, expected[best], atol=2e-3)
+
+
+def test_several_labels_are_those_that_reach_their_thresholds(browser, served, of_digits):
+    pixels = np.round(digits_data.load()[2][0][0]).astype("uint8")
+    found = by_litert(of_digits, pixels)
+    names = [digits_data.CLASSES[i] for i in np.argsort(-found)]
+    wanted = {names[0], names[8]}
+
+    def served_with(thresholds):
+        about = json.loads(urllib.request.urlopen(f"{served.url}model.json").read())
+        about |= {"top_k": 1, "thresholds": [thresholds(name) for name in about["labels"]]}
+        return json.dumps(about)
+
+    for thresholds, answer, bars_shown in (
+        (lambda name: 0.0 if name in wanted else 1.1, f"{names[0]}, {names[8]}", 2),
+        (lambda name: 1.1, "none of the labels", 1),
+    ):
+        with Page(browser, served, model_json=served_with(thresholds)) as page:
+            page.upload(png(pixels))
+            assert page.text("answer") == answer
+            assert page.page.locator("#bars li").count() == bars_shown
 
 
 def photograph():
