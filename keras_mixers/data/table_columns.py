@@ -16,7 +16,7 @@ from keras_mixers.errors import UsageError, some
 
 _IMAGES = (
     *("image", "path", "file", "filename", "file_name", "image_path", "filepath", "file_path"),
-    *("image_id", "image_name", "img", "img_path", "id", "name"),
+    *("image_id", "image_name", "image_index", "img", "img_path", "id", "name"),
 )
 _LABELS = (
     *("label", "labels", "class", "category", "target", "class_name", "label_name", "breed"),
@@ -60,7 +60,8 @@ class Columns(typing.NamedTuple):
 def rows(path, reading):
     """Returns `(image, labels, split)` of each row of a table, and its `Columns`.
 
-    Labels are a tuple of names, of one label unless `reading.multi_label`.
+    Labels are a tuple of names: of one, or none where its cell is empty, or with
+    `reading.multi_label` of several.
 
     Args:
         path: Of the table.
@@ -124,7 +125,7 @@ def _columns(path, table, reading):
     """Returns the `Columns`, and of each row the columns that say yes, where these are labels."""
     names = list(table[0])
     split = split_column(names)
-    others = [name for name in names if name != split]
+    others = [name for name in names if name != split and not _is_number_of_row(name)]
     image = _column(others, reading.image_key, _IMAGES)
     label = _column([name for name in others if name != image], reading.label_key, _LABELS)
     each = {}
@@ -144,8 +145,13 @@ def _columns(path, table, reading):
                 f"{option} must name the column of {path} with {what}: "
                 f"{', '.join(map(str, others))}. Received: {asked or 'none'}"
             )
+    unused = [str(name) for name in others if name not in (image, label) and name not in each]
+    without_split = sum(not row.get(split) for row in table) if split else 0
+    notes = [f"not used: {some(unused)}"] if unused else []
+    if without_split:
+        notes.append(f"{without_split:,} rows without a split are taken as train")
     if label:
-        return Columns(image, (label,), split), None
+        return Columns(image, (label,), split, None, tuple(notes)), None
     has = [
         {n for n, cell in zip(each, row, strict=True) if cell in _YES}
         for row in zip(*each.values(), strict=True)
@@ -157,9 +163,7 @@ def _columns(path, table, reading):
             f"{len(has):,} rows with several or none: give --multi-label, or name one column by "
             "--label-key."
         )
-    unused = [str(name) for name in others if name != image and name not in each]
-    notes = tuple(_notes(each, unused))
-    return Columns(image, tuple(each), split, None, notes), has
+    return Columns(image, tuple(each), split, None, (*_notes(each), *notes)), has
 
 
 def _yes_or_no(table, names):
@@ -175,7 +179,7 @@ def _yes_or_no(table, names):
     return found if len(found) > 1 else {}
 
 
-def _notes(each, unused):
+def _notes(each):
     counts = collections.Counter(cell for cells in each.values() for cell in cells)
     for values, what in ((_MINUS, "-1"), (_EMPTY, "an empty cell")):
         if count := sum(counts[value] for value in values):
@@ -183,8 +187,11 @@ def _notes(each, unused):
     never = [name for name, cells in each.items() if _YES.isdisjoint(cells)]
     if never:
         yield f"no row has {some(never)}"
-    if unused:
-        yield f"not used: {some(unused)}"
+
+
+def _is_number_of_row(name):
+    """Whether a column has no name, as pandas writes its index, or holds cells too many."""
+    return not name or str(name).startswith("Unnamed: ")
 
 
 def _of_cells(path, columns, cells, images, reading):
@@ -200,8 +207,8 @@ def _of_cells(path, columns, cells, images, reading):
                     f"{path} must have an image and one label in each row{how}. Received row "
                     f"{number}: {images[number - 2]}, {cells[number - 2]}"
                 )
-        columns = columns._replace(notes=tuple(_doubt(labels)))
-        return columns, [(label,) for label in labels]
+        columns = columns._replace(notes=(*_doubt(labels), *columns.notes))
+        return columns, [(label,) if label else () for label in labels]
     texts = [cell for cell in cells if isinstance(cell, str)]
     separator = reading.label_separator or _separator(texts, len(set(images)) < len(images))
     found = []
@@ -211,7 +218,7 @@ def _of_cells(path, columns, cells, images, reading):
         found.append(tuple(dict.fromkeys(names)))
     empty = sum(not names for names in found)
     notes = (f"{empty:,} of {len(found):,} rows have no label",) if empty else ()
-    return columns._replace(separator=separator, notes=notes), found
+    return columns._replace(separator=separator, notes=(*notes, *columns.notes)), found
 
 
 def _as_list(cell):

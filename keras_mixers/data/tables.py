@@ -84,6 +84,13 @@ def open_table(data, split, reading):
             continue
         read, columns = table_columns.rows(path, reading)
         own = [row[:2] for row in read if (of_split or row[2]) == name]
+        if not reading.multi_label:
+            labelled = [row for row in own if row[1]]
+            if len(labelled) < len(own):
+                count = len(own) - len(labelled)
+                named = some([image for image, labels in own if not labels])
+                say_once(f"{path}: left out {count} of {len(own)} rows without a label: {named}")
+            own = labelled
         if own:
             said.append(f"{path}: {columns}")
         rows += [(path, *row) for row in own]
@@ -111,7 +118,7 @@ def open_table(data, split, reading):
 
 
 def _source(data, rows, classes, in_parts, multi_label):
-    index = _Index({os.path.dirname(path) or "." for path, _, _ in rows})
+    index = _Index({os.path.dirname(path) or "." for path, _, _ in rows}, {row[1] for row in rows})
     labels, missing = {}, []
     for table, image, mine in rows:
         path = index.path(table, image)
@@ -157,9 +164,16 @@ def _grouped(labels, groups):
 
 
 class _Index:
-    """The images below some folders, found by what a table may call them."""
+    """The images below some folders, found by what a table may call them.
 
-    def __init__(self, folders):
+    Args:
+        folders: Their paths.
+        called: All that the table calls images.
+    """
+
+    def __init__(self, folders, called):
+        # In another folder than the table says is only what no other row may mean as well.
+        self._last_parts = collections.Counter(os.path.basename(_slashes(name)) for name in called)
         self._found = {}
         for folder in sorted(folders):
             for path in layout.images_in([folder])[0]:
@@ -173,13 +187,17 @@ class _Index:
         """Returns the path of an image, or None where there is none or more than one."""
         if os.path.isabs(image) or "://" in image:
             return image if tf.io.gfile.exists(image) else None
-        image = os.path.normpath(image).replace(os.sep, "/")
-        for rank in range(4):
-            key = image if rank < 2 else os.path.basename(image)
+        image, last = _slashes(image), os.path.basename(_slashes(image))
+        for rank in range(4 if self._last_parts[last] == 1 else 2):
+            key = image if rank < 2 else last
             found = list(dict.fromkeys(self._found.get((rank, key), [])))
             if found:
                 return found[0] if len(found) == 1 else None
         return None
+
+
+def _slashes(image):
+    return os.path.normpath(image.replace("\\", "/")).replace(os.sep, "/")
 
 
 def _sorted_classes(names):

@@ -112,7 +112,7 @@ def test_a_column_each(yes, no, tmp_path, caplog):
     assert source.classes == columns
     assert {name: tuple(sorted(of)) for name, of in of_source(source).items()} == LABELS
     assert "labels from 4 columns, wet, dim, red, never" in caplog.text
-    assert "no row has never; not used: age" in caplog.text
+    assert "no row has never; not used: age; 4 labels" in caplog.text
     taken = {"-1": "-1 is taken as 0, in 9 cells", "": "an empty cell is taken as 0, in 9 cells"}
     assert all((line in caplog.text) == (mark == no) for mark, line in taken.items())
 

@@ -181,3 +181,24 @@ def test_columns_by_name(tmp_path):
     table = write(tmp_path / "labels.csv", [("key", "kind", "number"), *rows])
     assert pairs(table, "train", "key", "kind") == {name: name[:3] for name in names}
     assert set(pairs(table, "train", "key", "number").values()) == set(map(str, np.arange(4)))
+
+
+def test_another_folder_than_the_table_says_must_be_the_only_one_meant(tmp_path, caplog):
+    images(tmp_path / "a", 1)
+    rows = [(f"{folder}/{name}0.jpg", name) for name in CLASSES for folder in ("a", "b")]
+    table = write(tmp_path / "t.csv", [("path", "label"), *rows, ("d\\ant0.jpg", "ant")])
+    assert pairs(table) == {f"{name}0": name for name in CLASSES}
+    assert "left out 4 of 7 rows, whose images are missing or not told apart: b/ant0" in caplog.text
+
+
+def test_columns_of_windows_pandas_and_other_things(tmp_path, caplog):
+    images(tmp_path / "a", 1)
+    header = ("", "Image Index", "Finding Labels", "Confidence", "split")
+    rows = [(n, f"C:\\a\\{name}0.jpg", name, 0.5, "") for n, name in enumerate(CLASSES)]
+    rows += [(3, "a/ant0.jpg", "", 1, "train")]
+    table = write(tmp_path / "t.csv", [header, *rows[:3]])
+    assert pairs(table) == {f"{name}0": name for name in CLASSES}
+    assert "not used: Confidence; 3 rows without a split are taken as train" in caplog.text
+    rows[0] = rows[3]
+    assert pairs(write(tmp_path / "u.csv", [header, *rows[:3]])) == {"bee0": "bee", "cow0": "cow"}
+    assert "left out 1 of 3 rows without a label: a/ant0.jpg" in caplog.text
