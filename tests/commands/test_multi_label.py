@@ -55,6 +55,15 @@ def world(tmp_path_factory, finished):
 
 
 @pytest.fixture(scope="module")
+def saved(world, tmp_path_factory):
+    """The folder of a SavedModel of the run."""
+    folder = tmp_path_factory.mktemp("saved")
+    options = ("--format", "savedmodel", "--top-k", "3")
+    assert export.main([str(world / "run" / "model.keras"), str(folder), *options]) == 0
+    return folder / "model"
+
+
+@pytest.fixture(scope="module")
 def expected(world):
     """Labels and probabilities of the validation images, by NumPy, in the order of the table."""
     with open(world / "labels.csv", newline="") as file:
@@ -101,15 +110,17 @@ def test_the_run_tells_what_numpy_tells(world, expected):
 
 
 @pytest.mark.parametrize("kind", ["run", "keras", "tflite", "savedmodel"])
-def test_every_kind_of_model_gives_the_numbers_of_numpy(kind, world, expected, tmp_path, capsys):
+def test_every_kind_of_model_gives_the_numbers_of_numpy(
+    kind, world, saved, expected, tmp_path, capsys
+):
     labels, found = expected
-    model = {"run": world / "run", "keras": world / "run" / "model.keras"}.get(kind)
-    if kind == "tflite":
-        (model,) = (world / "out").glob("*.tflite")
-    elif kind == "savedmodel":
-        assert export.main([str(world / "run"), str(tmp_path), "--format", "savedmodel"]) == 0
-        model = tmp_path / "run"
-        printed(capsys.readouterr().out)
+    model = {
+        "run": world / "run",
+        "keras": world / "run" / "model.keras",
+        "tflite": next((world / "out").glob("*.tflite")),
+        "savedmodel": saved,
+    }[kind]
+    capsys.readouterr()
     table = tmp_path / "classes.csv"
     data = ("--data", str(world), "--per-class", str(table))
     assert evaluate.main([str(model), *data]) == 0
@@ -144,10 +155,8 @@ def test_an_exported_file_takes_thresholds_along(world, expected, tmp_path, caps
     assert told["agreement"] == 1
 
 
-def test_a_saved_model_says_which_labels_are_found(world, tmp_path):
-    options = ("--format", "savedmodel", "--top-k", "3")
-    assert export.main([str(world / "run" / "model.keras"), str(tmp_path), *options]) == 0
-    saved = LoadedSavedModel(tmp_path / "model")
+def test_a_saved_model_says_which_labels_are_found(world, saved):
+    saved = LoadedSavedModel(saved)
     files = [(world / f"{number}.png").read_bytes() for number in range(32)]
     found, probabilities = saved.classify(files)
     raw = saved._loaded.signatures["classify"](image_bytes=files)
@@ -187,12 +196,3 @@ def test_a_model_of_one_label_says_that_it_has_no_thresholds(world, tmp_path, ca
     data = ("--data", str(world), "--split", "val", "--multi-label")
     assert evaluate.main([str(tmp_path / "mine.keras"), *data]) == 0
     assert printed(capsys.readouterr().out)["thresholds"] == "0.50, MODEL has none of its own"
-    softmax = keras_mixers.MLPMixer(
-        input_shape=(24, 24, 3),
-        classes=3,
-        classifier_activation=None,
-        **{"patch_size": 8, "hidden_dim": 16, "num_blocks": 1},
-        **{"tokens_mlp_dim": 8, "channels_mlp_dim": 16},
-    )
-    softmax.save(tmp_path / "logits.keras")
-    assert evaluate.main([str(tmp_path / "logits.keras"), *data]) == 0
