@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from keras_mixers.commands import evaluate, export, finetune, imagenet
 from keras_mixers.demo import description
 from keras_mixers.evaluation import exported, loading
 from keras_mixers.evaluation.saved_model import LoadedSavedModel
+from keras_mixers.export import comparison
 from keras_mixers.preprocessing import cropping
 from keras_mixers.training import config as settings
 from tests.helpers.image_files import encode
@@ -47,6 +49,7 @@ def world(tmp_path_factory, finished):
         [
             *("--data", str(folder), "--multi-label", "--weights", str(finished)),
             *("--epochs", "6", "--batch-size", "4", "--learning-rate", "0.1"),
+            *("--ema-decay", "0.8"),
             *("--out", str(folder / "run"), "--export", str(folder / "out")),
         ]
     )
@@ -196,3 +199,33 @@ def test_a_model_of_one_label_says_that_it_has_no_thresholds(world, tmp_path, ca
     data = ("--data", str(world), "--split", "val", "--multi-label")
     assert evaluate.main([str(tmp_path / "mine.keras"), *data]) == 0
     assert printed(capsys.readouterr().out)["thresholds"] == "0.50, MODEL has none of its own"
+
+
+def test_each_weights_have_their_thresholds_also_where_the_run_goes_on(world, tmp_path):
+    run = shutil.copytree(world / "run", tmp_path / "run")
+    written = json.loads((run / "thresholds.json").read_text())
+    of_model, of_ema = (list(written[name].values()) for name in ("model.keras", "model_ema.keras"))
+    assert of_model != of_ema
+    for ema, expected in ((False, of_model), (True, of_ema)):
+        assert list(loading.read_model(run, ema=ema).thresholds) == expected
+    assert list(loading.read_model(run / "model_ema.keras").thresholds) == of_ema
+    # Stopped after the last checkpoint, before anything else is written.
+    for name in ("thresholds.json", "model.keras", "model_ema.keras"):
+        (run / name).unlink()
+    command = ["--config", str(run / "config.json"), "--out", str(run)]
+    assert imagenet.main(command) == 0
+    assert json.loads((run / "thresholds.json").read_text()) == written
+
+
+def test_a_file_agrees_where_it_finds_the_same_labels():
+    logits = np.array([[2.0, -2], [0.5, -2], [-2, -2], [2, 2]])
+    found = np.array([[2.0, -2], [-0.5, -2], [-2, -3], [2, 0.1]])
+    labels = np.array([[1, 0], [1, 0], [0, 0], [0, 1]])
+    about = {"probabilities_by": "sigmoid", "thresholds": [0.5, 0.7]}
+    judged = comparison._judged_several(logits, found, labels, about)
+    assert judged["agreement"] == 0.5  # Not of the second image, and not of the last.
+    for name, outputs in (("model", logits), ("file", found)):
+        expected = metrics.average_precision_score(labels, outputs, average="macro")
+        assert judged[f"score_of_{name}"] == pytest.approx(expected)
+    about["thresholds"] = [0.3, 0.3]
+    assert comparison._judged_several(logits, found, labels, about)["agreement"] == 1
