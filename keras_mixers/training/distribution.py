@@ -26,10 +26,34 @@ class Devices(typing.NamedTuple):
     """Whether this process is the one that writes and prints."""
 
 
+def prepare(config):
+    """Sets what cannot be set once anything has been computed, such as a look at the images.
+
+    TensorFlow takes no more of a GPU's memory than it needs, and nothing of it on JAX; the CPU is
+    split into `config.cpu_devices`.
+
+    Raises:
+        UsageError: Something has been computed.
+    """
+    if keras.backend.backend() == "jax":
+        import jax
+
+        hide_accelerators_from_tensorflow()
+        if config.cpu_devices > 1:
+            jax.config.update("jax_num_cpu_devices", config.cpu_devices)
+        return
+    import tensorflow as tf
+
+    for gpu in tf.config.list_physical_devices("GPU"):
+        with contextlib.suppress(RuntimeError):  # In use already.
+            tf.config.experimental.set_memory_growth(gpu, True)
+    _split_cpu(config.cpu_devices)
+
+
 def connect(config):
     """Finds the devices that `config` asks for, and sets the precision that suits them.
 
-    To be called before anything is computed.
+    To be called after `prepare`, or before anything is computed.
 
     Returns:
         `Devices`.
@@ -37,14 +61,12 @@ def connect(config):
     Raises:
         UsageError: They cannot be used, or do not divide the batch.
     """
-    if keras.backend.backend() == "jax":
-        make, count, kind = _connect_jax(config)
-    elif keras.backend.backend() == "tensorflow":
-        make, count, kind = _connect_tensorflow(config)
-    else:
-        raise UsageError(
-            f"KERAS_BACKEND must be tensorflow or jax. Received: {keras.backend.backend()}"
-        )
+    backend = keras.backend.backend()
+    if backend not in ("jax", "tensorflow"):
+        raise UsageError(f"KERAS_BACKEND must be tensorflow or jax. Received: {backend}")
+    prepare(config)
+    connect_by = _connect_jax if backend == "jax" else _connect_tensorflow
+    make, count, kind = connect_by(config)
     check_divides(config, count)
     precision = _precision(config, kind)
     keras.config.set_dtype_policy(precision)
@@ -87,13 +109,8 @@ def _strategy(config):
     if config.tpu:
         return _tpu_strategy(config.tpu_name), "TPU"
     gpus = tf.config.list_physical_devices("GPU")
-    if gpus:
-        for gpu in gpus:
-            with contextlib.suppress(RuntimeError):  # In use already.
-                tf.config.experimental.set_memory_growth(gpu, True)
-        kind, names = "GPU", [f"GPU:{i}" for i in range(len(gpus))]
-    else:
-        kind, names = "CPU", _logical_cpus(config.cpu_devices)
+    kind, count = ("GPU", len(gpus)) if gpus else ("CPU", config.cpu_devices)
+    names = [f"{kind}:{i}" for i in range(count)]
     if len(names) == 1:
         return tf.distribute.get_strategy(), kind
     return mirrored(tuple(names)), kind
@@ -107,7 +124,7 @@ def mirrored(names):
     return tf.distribute.MirroredStrategy(names)
 
 
-def _logical_cpus(count):
+def _split_cpu(count):
     import tensorflow as tf
 
     cpu = tf.config.list_physical_devices("CPU")[0]
@@ -119,7 +136,6 @@ def _logical_cpus(count):
             )
         except RuntimeError as error:
             raise UsageError(f"--cpu-devices must be set before anything runs: {error}") from None
-    return [f"CPU:{i}" for i in range(count)]
 
 
 def _tpu_strategy(name):
@@ -160,9 +176,6 @@ def _connect_jax(config):
             "--deterministic is for TensorFlow; leave it out on JAX, where CPUs and TPUs are so "
             "anyway, and GPUs by XLA_FLAGS=--xla_gpu_deterministic_ops=true."
         )
-    hide_accelerators_from_tensorflow()
-    if config.cpu_devices > 1:
-        jax.config.update("jax_num_cpu_devices", config.cpu_devices)
     if config.multi_host:
         _join_job()
     kind = jax.default_backend().upper()

@@ -90,6 +90,7 @@ def train(config):
     Raises:
         RunError: The run cannot begin or go on; `UsageError` where nothing was written.
     """
+    distribution.prepare(config)
     folder = files.named("--out", config.out)
     earlier = run_folder.earlier_config(folder)
     config = model.resolved(config, earlier)

@@ -2,6 +2,8 @@
 
 import re
 import shutil
+import subprocess
+import sys
 import time
 
 import keras
@@ -13,7 +15,7 @@ from keras_mixers.commands import imagenet
 from keras_mixers.errors import UsageError
 from keras_mixers.training import checkpoints, distribution, loop, model, plots
 from tests.helpers import image_files
-from tests.helpers.train_command import SMALL, log, run, size_of
+from tests.helpers.train_command import ROOT, SMALL, log, run, size_of
 
 pytestmark = pytest.mark.tensorflow
 
@@ -258,11 +260,18 @@ def test_preview_into_no_folder(folder, tmp_path, capfd):
 
 @pytest.mark.extended  # By the engine, without the command: tests/training/test_backends.py.
 def test_two_devices_train_as_one(folder, tmp_path):
-    """Images that are augmented and mixed, LAMB, and a batch that evaluation does not fill."""
+    """Images that are augmented and mixed, LAMB, and a batch that evaluation does not fill.
+
+    The two are of a process of its own, whose CPU nothing has split.
+    """
     settings = ("--optimizer", "lamb", "--mixup", "0.8", "--cutmix", "1", "--flip")
     settings += ("--drop-path-rate", "0.2", "--log-steps", "1", "--epochs", "2")
-    for count in ("1", "2"):
-        assert run(folder, tmp_path / count, *settings, "--cpu-devices", count) == 0
+    assert run(folder, tmp_path / "1", *settings) == 0
+    command = [sys.executable, "-m", "keras_mixers.commands", "imagenet", *SMALL, *settings]
+    command += ["--data", str(folder), "--out", str(tmp_path / "2"), "--cpu-devices", "2"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "2 CPU devices" in done.stderr
     for kind in ("train", "epoch"):
         for one, two in zip(log(tmp_path / "1", kind), log(tmp_path / "2", kind), strict=True):
             for name in {"loss", "gradient_norm", "val_loss", "ema_loss"} & {*one}:
