@@ -3,6 +3,7 @@ import gc
 import io
 import json
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -73,8 +74,13 @@ def _less_to_look_through():
 @pytest.fixture(autouse=True)
 def _fresh_keras():
     import keras
+    from keras.src.utils import rng_utils
 
-    keras.utils.set_random_seed(0)
+    # Without TensorFlow's own seed, on which nothing here depends: to set it empties TensorFlow's
+    # caches, and to fill them again after each test took a quarter of the suite's time.
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(rng_utils, "tf", types.SimpleNamespace(available=False))
+        keras.utils.set_random_seed(0)
     if "keras_mixers.data.reading" in sys.modules:  # What is said once a process, each test hears.
         sys.modules["keras_mixers.data.reading"].say_once.cache_clear()
     policy = keras.config.dtype_policy()
