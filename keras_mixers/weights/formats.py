@@ -11,12 +11,12 @@ import importlib
 import io
 import json
 import math
-import mmap
 import os
 import zipfile
 
 import numpy as np
 
+from keras_mixers.weights import torch_files
 from keras_mixers.weights.archives import check_unpacked, npy, open_archive, unpacked
 from keras_mixers.weights.stored import (
     MAX_LIST,
@@ -26,6 +26,7 @@ from keras_mixers.weights.stored import (
     check_name,
     check_type,
     check_unique,
+    in_a_line,
 )
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -61,7 +62,7 @@ def arrays_in(path, entry=None):
         except UnreadableFile:
             raise
         except Exception as error:  # What a damaged file makes of its reader is without limits.
-            raise UnreadableFile(f"it cannot be read: {_in_a_line(error)}") from error
+            raise UnreadableFile(f"it cannot be read: {in_a_line(error)}") from error
         yield guarded
 
 
@@ -82,12 +83,6 @@ class OpenFile:
         return self._stack.__exit__(*error)
 
 
-def _in_a_line(error):
-    """Returns at most 200 printable characters of a message of others."""
-    words = " ".join(str(error).split())[:200]
-    return "".join(c if c.isprintable() else "?" for c in words) or type(error).__name__
-
-
 def _guarded(name, stored):
     check_name(name)
     shape = tuple(int(side) for side in stored.shape)
@@ -98,7 +93,7 @@ def _guarded(name, stored):
         try:
             array = _to_float32(stored.read())
         except Exception as error:
-            why = _in_a_line(error)
+            why = in_a_line(error)
             raise UnreadableFile(f"its array {name!r} cannot be read: {why}") from error
         if array.shape != shape:
             raise UnreadableFile(f"its array {name!r} is cut short")
@@ -206,7 +201,7 @@ def config_in(path):
     except UnreadableFile:
         raise
     except Exception as error:
-        raise UnreadableFile(f"it cannot be read: {_in_a_line(error)}") from error
+        raise UnreadableFile(f"it cannot be read: {in_a_line(error)}") from error
 
 
 def _hdf5(file, stack, entry):
@@ -261,43 +256,9 @@ def _tensor(file, name):
 
 
 def _torch(path, stack, entry):
-    torch = reader(".pth")
-    options = dict(map_location="cpu", weights_only=True)
-    if _opener(path) is _zip:
-        contents = torch.load(os.fspath(path), mmap=True, **options)
-    else:  # Mapped too, so that no piece of it can be longer than the file.
-        with (
-            open(path, "rb") as file,
-            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
-        ):
-            contents = torch.load(mapped, **options)
-    weights = _entry_of(contents, entry)
-    return {
-        name: Stored(tuple(value.shape), lambda value=value: _of_tensor(value))
-        for name, value in weights.items()
-        if isinstance(value, torch.Tensor)
-    }
+    return torch_files.arrays(reader(".pth"), path, entry)
 
 
 def _check_one_set(entry):
     if entry is not None:
         raise UnreadableFile(f"it has one set of weights only, and no entry {entry!r}")
-
-
-def _of_tensor(tensor):
-    if not tensor.is_floating_point():
-        raise UnreadableFile(f"it holds {tensor.dtype}, not floating-point numbers")
-    return tensor.detach().float().numpy()
-
-
-def _entry_of(contents, entry):
-    if not isinstance(contents, dict):
-        raise UnreadableFile(f"it holds a {type(contents).__name__}, not arrays by name")
-    sets = [name for name, value in contents.items() if isinstance(value, dict)]
-    if entry is None:
-        usual = [name for name in ("model", "state_dict", "model_ema") if name in sets]
-        return contents[usual[0]] if usual else contents
-    if entry not in sets:
-        others = _in_a_line(", ".join(map(str, sets)) or "none at all")
-        raise UnreadableFile(f"it has no entry {entry!r}, but {others}")
-    return contents[entry]

@@ -116,28 +116,44 @@ def flax_norm(ours, theirs):
     return norm(ours, theirs, scale="scale")
 
 
-# What training wraps the weights' names in. Beside such weights lies the optimizer's state.
-_PREFIXES = ("", "params/", "opt/target/params/", "opt/target/", "target/", "module.", "model.")
+# The optimizer's state, which lies beside the weights of a training.
 _TRAINING = re.compile(r"(opt|opt_state|optimizer|state|step|epoch)(/.*)?")
 
 
 def recognize(names, namings):
     """Returns the naming of a file and pairs of their name today and the one in the file, or None.
 
-    Names of the optimizer's state, and what the naming ignores, are left out.
+    What training wraps the weights' names in is taken off, such as "opt/target/params/",
+    "module." and "_orig_mod."; names of the optimizer's state, and what the naming ignores, are
+    left out.
 
     Args:
         names: Of the arrays in the file.
         namings: The `Naming`s to choose from.
     """
-    for prefix in _PREFIXES:
-        named = [n for n in names if n.startswith(prefix)]
-        if not prefix:
-            named = [n for n in named if not _TRAINING.fullmatch(n)]
-        for naming in namings:
-            within = [(naming.current(n.removeprefix(prefix)), n) for n in named]
-            if any(today == naming.mark for today, _ in within):
-                rest = [n for n in names if not n.startswith(prefix) and not _TRAINING.fullmatch(n)]
-                pairs = within + [(name, name) for name in rest]
-                return naming, [pair for pair in pairs if not naming.ignored.fullmatch(pair[0])]
+    for naming in namings:
+        prefix = _prefix(names, naming)
+        if prefix is None:
+            continue
+        pairs = []
+        for name in names:
+            if prefix and name.startswith(prefix):
+                pairs.append((naming.current(name.removeprefix(prefix)), name))
+            elif not _TRAINING.fullmatch(name):  # What is no weight of ours is found by its name.
+                pairs.append((name if prefix else naming.current(name), name))
+        return naming, [pair for pair in pairs if not naming.ignored.fullmatch(pair[0])]
     return None
+
+
+def _prefix(names, naming):
+    """Returns what stands before the naming's mark, the shortest; None where the mark is nowhere.
+
+    The optimizer's state has an array for each weight, too, but for Flax' "target", which holds the
+    weights themselves.
+    """
+    found = set()
+    for name in names:
+        starts = [0, *(place.end() for place in re.finditer(r"[./]", name))]
+        found.update(name[:i] for i in starts if naming.current(name[i:]) == naming.mark)
+    weights = [p for p in found if not _TRAINING.fullmatch(p) or "target/" in p]
+    return min(weights, key=len, default=None)

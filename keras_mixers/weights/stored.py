@@ -32,6 +32,12 @@ class Arrays(dict):
         self.metadata = metadata or {}
 
 
+def in_a_line(message):
+    """Returns at most 200 printable characters of a message, or an error, of others."""
+    words = " ".join(str(message).split())[:200]
+    return "".join(c if c.isprintable() else "?" for c in words) or type(message).__name__
+
+
 def check_name(name):
     """Raises an `UnreadableFile` where a name of an array is not text of a common length."""
     if not isinstance(name, str) or len(name) > _MAX_NAME or not name.isprintable():

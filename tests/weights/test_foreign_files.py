@@ -75,6 +75,15 @@ def test_timm(suffix, rng, tmp_path):
     compare(model, foreign.timm_forward(arrays, images), images)
 
 
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod.", "net.model."])
+def test_names_of_wrapped_models(prefix, rng, tmp_path):
+    arrays = foreign.random_arrays(foreign.timm_shapes(**MIXER), rng)
+    images = rng.normal(size=(2, 12, 12, 3))
+    wrapped = {prefix + name: value for name, value in arrays.items()}
+    model = build_mixer(weights=write(tmp_path / "timm.safetensors", wrapped))
+    compare(model, foreign.timm_forward(arrays, images), images)
+
+
 @pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
 def test_spach(suffix, rng, tmp_path):
     arrays = foreign.random_arrays(foreign.spach_shapes(**SMLPNET), rng)

@@ -378,7 +378,7 @@ def test_pytorch_files(rng, tmp_path):
     np.testing.assert_array_equal(model.get_layer("head").bias, averaged["mlp_head.0.bias"])
     assert_refused(model, path, "it has no entry 'ema', but model, model_ema", entry="ema")
     torch.save({"model": _Bomb()}, path)
-    assert_refused(model, path, "it cannot be read")
+    assert_refused(model, path, "PyTorch does not open it")
 
 
 @pytest.mark.parametrize("ending", [".npz", ".safetensors", ".weights.h5", ".keras"])
