@@ -6,6 +6,7 @@ prepare a batch or how many devices share it.
 """
 
 import dataclasses
+import os
 
 import tensorflow as tf
 
@@ -99,8 +100,7 @@ class ImageData:
         self.class_names = tuple(classes or source.classes)
         self.classes = len(self.class_names)
         self._labels = _places(source.classes, self.class_names)
-        # A bucket answers late, so that it is asked for more at once.
-        self._readers = 64 if files.is_remote(source.name(0)) else 16
+        self._readers = _readers(files.is_remote(source.name(0)))
         self._traced = {}
 
     def __len__(self):
@@ -232,6 +232,11 @@ class ImageData:
         """What stands for an image that cannot be read: pixels and no label, -1."""
         label = tf.fill([self.classes], -1.0) if self.multi_label else tf.constant(-1, tf.int64)
         return tf.zeros(config.input_shape, tf.uint8), label
+
+
+def _readers(is_remote):
+    """How many chunks are under way at once: a bucket answers late, and is asked for more."""
+    return 64 if is_remote else min(max(2 * (os.cpu_count() or 1), 4), 16)
 
 
 def _places(theirs, ours):
